@@ -1,0 +1,241 @@
+"""The demo policy's network: a flow-matching chunk head on joint state and an estimate of the objects.
+
+The head predicts the clean chunk (x-prediction) from a noisy one whose first d rows are the actions already
+committed, their flow time fixed at 1: training-time real-time chunking, arXiv 2512.05964. Actions are relative
+to the last committed action (to the measured joints when there is none), grippers absolute.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from runtime.layout import GRIPPER_INDEX, RIG_DOF
+
+HORIZON = 50
+LATENT = 16
+CAMERA_COUNT = 3
+POOL = 2
+"""Images are averaged over POOL x POOL pixels before the first convolution."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Normalisation constants: `state`, `velocity`, `action` (14,) and `objects` (K,); `row_weight` (50, 14).
+
+    `action_rad` is the spread of actions about their anchor; `row_weight[j]` weighs the loss of the j-th action
+    after the prefix so that near rows, whose spread is small, are learnt as finely as far ones.
+    """
+
+    state_mean: NDArray[np.float32]
+    state_std: NDArray[np.float32]
+    velocity_std: NDArray[np.float32]
+    objects_mean: NDArray[np.float32]
+    objects_std: NDArray[np.float32]
+    action_rad: NDArray[np.float32]
+    row_weight: NDArray[np.float32]
+
+
+class Head(nn.Module):  # type: ignore[misc]
+    """Residual MLP over the flattened chunk: (B, 50, 14) noisy tokens -> (B, 50, 14) clean tokens."""
+
+    def __init__(self, condition_dim: int, width: int = 512, blocks: int = 3) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.exp(torch.linspace(0.0, math.log(30.0), 8)))
+        self.condition = nn.Sequential(
+            nn.Linear(condition_dim + 16, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU()
+        )
+        self.enter = nn.Linear(HORIZON * (RIG_DOF + 1), width)
+        self.blocks = nn.ModuleList(Block(width, 256) for _ in range(blocks))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, HORIZON * RIG_DOF))
+
+    def forward(self, tokens: Tensor, committed: Tensor, tau: Tensor, condition: Tensor) -> Tensor:
+        """Clean tokens from noisy ones; `committed` (B, 50) is 1 on prefix rows, `tau` (B,) the flow time."""
+        phase = tau[:, None] * self.frequency[None]
+        condition = self.condition(torch.cat([condition, phase.sin(), phase.cos()], dim=1))
+        hidden = self.enter(torch.cat([tokens.flatten(1), committed], dim=1))
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        return self.leave(hidden).reshape(-1, HORIZON, RIG_DOF)
+
+
+class Block(nn.Module):  # type: ignore[misc]
+    """Pre-norm residual layer with the condition added before its nonlinearity."""
+
+    def __init__(self, width: int, condition_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, width)
+        self.inject = nn.Linear(condition_dim, width)
+        self.down = nn.Linear(width, width)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        """(B, width), (B, C) -> (B, width)."""
+        inner = nn.functional.silu(self.up(self.norm(hidden)) + self.inject(condition))
+        return hidden + self.down(inner)
+
+
+class FlowPolicy(nn.Module):  # type: ignore[misc]
+    """Scales, tokens and the denoise loop around a `Head`."""
+
+    def __init__(self, scales: Scales) -> None:
+        super().__init__()
+        for name in ("state_mean", "state_std", "velocity_std", "objects_mean", "objects_std"):
+            self.register_buffer(name, torch.as_tensor(getattr(scales, name)))
+        arm = torch.ones(RIG_DOF)
+        arm[list(GRIPPER_INDEX)] = 0.0
+        self.register_buffer("arm", arm)
+        self.register_buffer("action_scale", torch.as_tensor(scales.action_rad) * arm + 0.5 * (1.0 - arm))
+        self.register_buffer("row_weight", torch.as_tensor(scales.row_weight))
+        self.object_dim = len(scales.objects_mean)
+        self.head = Head(3 * RIG_DOF + self.object_dim + LATENT)
+
+    def anchor(self, state: Tensor, prefix: Tensor, prefix_len: Tensor) -> Tensor:
+        """What actions are relative to, (B, 14): the last committed action or the measured joints."""
+        rows = torch.arange(HORIZON, device=prefix.device)
+        last = (rows[None] == prefix_len[:, None] - 1).to(prefix.dtype)
+        committed = (last[:, :, None] * prefix).sum(1)
+        return torch.where((prefix_len > 0)[:, None], committed, state)
+
+    def origin(self, anchor: Tensor) -> Tensor:
+        """The zero of the tokens, (B, 1, 14): the anchor for the arms, half open for the grippers."""
+        return (anchor * self.arm + 0.5 * (1.0 - self.arm))[:, None]
+
+    def condition(
+        self, state: Tensor, velocity: Tensor, anchor: Tensor, objects: Tensor, latent: Tensor
+    ) -> Tensor:
+        """The head's condition vector, (B, C)."""
+        return torch.cat(
+            [
+                (state - self.state_mean) / self.state_std,
+                velocity / self.velocity_std,
+                (anchor - state) / (0.2 * self.action_scale),
+                (objects - self.objects_mean) / self.objects_std,
+                latent,
+            ],
+            dim=1,
+        )
+
+    def sample(
+        self,
+        state: Tensor,
+        velocity: Tensor,
+        objects: Tensor,
+        latent: Tensor,
+        prefix: Tensor,
+        prefix_len: Tensor,
+        noise: Tensor,
+        steps: int,
+    ) -> Tensor:
+        """Denoise a chunk in `steps` Euler steps; absolute joint targets (B, 50, 14)."""
+        rows = torch.arange(HORIZON, device=prefix.device)
+        committed = rows[None] < prefix_len[:, None]
+        prefix = torch.where(committed[:, :, None], prefix, torch.zeros_like(prefix))
+        anchor = self.anchor(state, prefix, prefix_len)
+        origin = self.origin(anchor)
+        known = (prefix - origin) / self.action_scale
+        condition = self.condition(state, velocity, anchor, objects, latent)
+        tokens = noise
+        for step in range(steps):
+            tau = torch.full_like(state[:, 0], step / steps)
+            tokens = torch.where(committed[:, :, None], known, tokens)
+            clean = self.head(tokens, committed.to(tokens.dtype), tau, condition)
+            # The last step's factor is 1: the result is the network's own prediction, free of noise.
+            tokens = tokens + (clean - tokens) / (steps - step)
+        actions = origin + tokens * self.action_scale
+        actions = torch.where(self.arm > 0, actions, actions.clamp(0.0, 1.0))
+        return torch.where(committed[:, :, None], prefix, actions)
+
+    def loss(
+        self,
+        state: Tensor,
+        velocity: Tensor,
+        objects: Tensor,
+        latent: Tensor,
+        chunk: Tensor,
+        executed: Tensor,
+        prefix_len: Tensor,
+    ) -> Tensor:
+        """Weighted x-prediction error over the rows after the prefix; scalar.
+
+        `chunk` (B, 50, 14) are the expert's actions (the labels), `executed` (B, 50, 14) what was commanded.
+        """
+        rows = torch.arange(HORIZON)
+        committed = rows[None] < prefix_len[:, None]
+        anchor = self.anchor(state, executed, prefix_len)
+        origin = self.origin(anchor)
+        clean = (chunk - origin) / self.action_scale
+        known = (executed - origin) / self.action_scale
+        tau = torch.rand(len(state)).square()
+        noisy = tau[:, None, None] * clean + (1.0 - tau[:, None, None]) * torch.randn_like(clean)
+        tokens = torch.where(committed[:, :, None], known, noisy)
+        condition = self.condition(state, velocity, anchor, objects, latent)
+        predicted = self.head(tokens, committed.to(tokens.dtype), tau, condition)
+        after = (rows[None] - prefix_len[:, None]).clamp(min=0)
+        weight = self.row_weight[after] * (~committed)[:, :, None]
+        error = nn.functional.smooth_l1_loss(predicted, clean, reduction="none", beta=0.5)
+        return (weight * error).sum() / weight.sum()
+
+
+class Encoder(nn.Module):  # type: ignore[misc]
+    """Three pooled views and the joints -> object estimate (K,) and latent (16,): CNN with spatial softmax."""
+
+    def __init__(self, object_dim: int, keypoints: int = 32) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(View(keypoints) for _ in range(CAMERA_COUNT))
+        self.mix = nn.Sequential(
+            nn.Linear(CAMERA_COUNT * 3 * keypoints + RIG_DOF, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU()
+        )
+        self.objects = nn.Linear(256, object_dim)
+        self.latent = nn.Linear(256, LATENT)
+
+    def forward(self, pooled: Tensor, state_normal: Tensor) -> tuple[Tensor, Tensor]:
+        """`pooled` (B, 3 cameras, 3, h, w) in 0..1, `state_normal` (B, 14) -> (B, K) normalised, (B, 16)."""
+        features = [view(pooled[:, i]) for i, view in enumerate(self.views)]
+        mixed = self.mix(torch.cat([*features, state_normal], dim=1))
+        return self.objects(mixed), self.latent(mixed)
+
+
+class View(nn.Module):  # type: ignore[misc]
+    """One camera's convolutions; keypoints as the mean position and the strength of each soft heat map."""
+
+    def __init__(self, keypoints: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, 16, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 48, 3, stride=1, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(48, keypoints, 3, stride=1, padding=1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, h, w) in 0..1 -> (B, 3 * keypoints)."""
+        maps = self.convolutions(image - 0.5)
+        h, w = maps.shape[-2], maps.shape[-1]
+        flat = maps.flatten(2)
+        heat = torch.softmax(flat, dim=2)
+        x = (heat * torch.linspace(-1.0, 1.0, w).repeat(h)).sum(2)
+        y = (heat * torch.linspace(-1.0, 1.0, h).repeat_interleave(w)).sum(2)
+        strength = (heat * flat).sum(2) * 0.1
+        return torch.cat([x, y, strength], dim=1)
+
+
+def pool(images: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W, 3) -> float (B, 3, 3, H / POOL, W / POOL) in 0..1 by block averages."""
+    batch, cameras, height, width, _ = images.shape
+    blocks = images.to(torch.float32).reshape(
+        batch * cameras, height // POOL, POOL, width // POOL, POOL * 3
+    )
+    rows = blocks.sum(2).reshape(batch * cameras, height // POOL, width // POOL, POOL, 3).sum(3)
+    mean = rows.permute(0, 3, 1, 2) / (255.0 * POOL * POOL)
+    return mean.reshape(batch, cameras, 3, height // POOL, width // POOL)

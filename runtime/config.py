@@ -1,0 +1,171 @@
+"""Configuration of a rig, read from YAML: an unknown key, a wrong type or unit or a missing field is refused."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+import yaml
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from runtime.arms import ARM_MODELS, ArmModel
+from runtime.errors import UsageError, unknown_name
+from runtime.layout import SIDES, Side
+
+RIG_FOLDER: Final = Path(__file__).parent / "rigs"
+
+Rate = Annotated[int, Meta(ge=1, le=1000)]
+Pixels = Annotated[int, Meta(ge=16, le=4096)]
+Fraction = Annotated[float, Meta(gt=0.0, le=1.0)]
+Milliseconds = Annotated[float, Meta(gt=0.0, le=60_000.0)]
+
+
+class ArmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One arm: which driver reaches it and which model it is."""
+
+    driver: str
+    model: str
+
+
+class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One camera: driver, frame size and rate."""
+
+    driver: str
+    width_px: Pixels
+    height_px: Pixels
+    rate_hz: Rate
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The share of each arm model's limits that the control process uses; guardians keep the full ones."""
+
+    velocity_fraction: Fraction = 0.9
+    acceleration_fraction: Fraction = 0.9
+    jerk_fraction: Fraction = 0.9
+
+
+class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bimanual rig. `servo_hz` must be a multiple of `policy_hz`."""
+
+    name: str
+    servo_hz: Rate = 200
+    policy_hz: Rate = 50
+    command_ttl_ms: Milliseconds = 20.0
+    state_stale_ms: Milliseconds = 25.0
+    frame_stale_ms: Milliseconds = 200.0
+    request_deadline_ms: Milliseconds = 5000.0
+    arms: dict[str, ArmConfig]
+    cameras: dict[str, CameraConfig]
+    limits: LimitsConfig = LimitsConfig()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the arms are the simulated ones, which need the physics process."""
+        return any(arm.driver == "sim" for arm in self.arms.values())
+
+    def arm_model(self, side: Side) -> ArmModel:
+        """Return the model of one arm."""
+        return ARM_MODELS[self.arms[side].model]
+
+    def stack(self, field: str) -> NDArray[np.float64]:
+        """Return a field of both arms' models as one rig vector, shape (14,)."""
+        return np.concatenate([np.asarray(getattr(self.arm_model(side), field)) for side in SIDES])
+
+
+def rig_names() -> list[str]:
+    """Return the names of the built-in rigs."""
+    return sorted(path.stem for path in RIG_FOLDER.glob("*.yaml"))
+
+
+def load_rig(name_or_file: str) -> RigConfig:
+    """Read a built-in rig by name, or a rig file by path.
+
+    Raises:
+        UsageError: the name is unknown, or the file has a wrong key, type, unit or value; the message names
+            the file, the key and what would be right.
+    """
+    builtin = RIG_FOLDER / f"{name_or_file}.yaml"
+    path = builtin if builtin.is_file() else Path(name_or_file)
+    if not path.is_file():
+        if path.suffix in {".yaml", ".yml"} or path.parent != Path():
+            raise UsageError(
+                f"rig file {name_or_file} does not exist; built-in rigs: {', '.join(rig_names())}"
+            )
+        raise unknown_name("rig", name_or_file, rig_names())
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise UsageError(f"{path}{line}: not valid YAML; write one 'key: value' a line") from error
+    rig = convert(raw, RigConfig, path)
+    _check(rig, path)
+    return rig
+
+
+def convert(raw: Any, kind: type[msgspec.Struct], path: Path) -> Any:
+    """Turn parsed YAML into a Struct; errors name the file, the key and what would be right."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {_explain(str(error), kind)}") from None
+
+
+def _explain(message: str, kind: type[msgspec.Struct]) -> str:
+    key = re.search(r"at `\$\.?(.*?)`", message)
+    where = key.group(1) if key else ""
+    text = message.split(" - at ")[0]
+    unknown = re.search(r"unknown field `(.*?)`", text)
+    if unknown is None:
+        return f"key {where!r}: {text}" if where else text
+    known = sorted(_field_names(kind))
+    close = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
+    full = f"{where}.{unknown.group(1)}" if where else unknown.group(1)
+    return f"unknown key {full!r}{hint}"
+
+
+def _field_names(kind: Any) -> Iterable[str]:
+    names: set[str] = set()
+    for info in msgspec.structs.fields(kind):
+        names.add(info.encode_name)
+        for inner in (info.type, *getattr(info.type, "__args__", ())):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                names.update(_field_names(inner))
+    return names
+
+
+def _check(rig: RigConfig, path: Path) -> None:
+    if rig.servo_hz % rig.policy_hz:
+        raise UsageError(
+            f"{path}: key 'servo_hz': {rig.servo_hz} is not a multiple of policy_hz {rig.policy_hz}"
+        )
+    if tuple(sorted(rig.arms)) != tuple(sorted(SIDES)):
+        raise UsageError(f"{path}: key 'arms': has {sorted(rig.arms)}; give exactly {list(SIDES)}")
+    if len({arm.model for arm in rig.arms.values()}) > 1 and rig.simulated:
+        raise UsageError(f"{path}: key 'arms': the simulated rig has one arm model for both sides")
+    for side, arm in rig.arms.items():
+        if arm.model not in ARM_MODELS:
+            raise UsageError(
+                f"{path}: key 'arms.{side}.model': unknown arm model {arm.model!r}; valid: {', '.join(ARM_MODELS)}"
+            )
+        if arm.driver not in ARM_DRIVERS:
+            raise UsageError(
+                f"{path}: key 'arms.{side}.driver': unknown driver {arm.driver!r}; valid: {', '.join(ARM_DRIVERS)}"
+            )
+    for name, camera in rig.cameras.items():
+        if camera.driver not in CAMERA_DRIVERS:
+            raise UsageError(
+                f"{path}: key 'cameras.{name}.driver': unknown driver {camera.driver!r}; "
+                f"valid: {', '.join(CAMERA_DRIVERS)}"
+            )
+
+
+ARM_DRIVERS: Final = ("sim",)
+CAMERA_DRIVERS: Final = ("sim",)

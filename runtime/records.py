@@ -1,0 +1,298 @@
+"""The records that cross process boundaries, as numpy dtypes: what is in them, in which unit, in one place.
+
+All `t_*_ns` are the robot host's monotonic clock. `tick` counts policy ticks and `servo_tick` servo ticks since
+the run's `t0_ns`. Rig vectors follow `runtime.layout`: rad, grippers as a fraction of their opening.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.layout import ARM_DOF, RIG_DOF, SIDES
+
+CHUNK_STEPS_MAX: Final = 64
+"""Longest chunk a run accepts, in policy ticks."""
+VIEW_PAST_TICKS: Final = 24
+VIEW_FUTURE_TICKS: Final = 72
+VIEW_TICKS: Final = VIEW_PAST_TICKS + VIEW_FUTURE_TICKS
+TEXT_BYTES: Final = 240
+
+
+class Mode(IntEnum):
+    """What the control process is doing with the arms."""
+
+    DISARMED = 0
+    HOLD = 1
+    POLICY = 2
+    TELEOP = 3
+    HANDOVER = 4
+    PARK = 5
+    FAULT = 6
+
+
+class Source(IntEnum):
+    """Where a commanded target came from."""
+
+    NONE = 0
+    HOLD = 1
+    CHUNK = 2
+    BRAKE = 3
+    TELEOP = 4
+    PARK = 5
+
+
+class Guard(IntEnum):
+    """State of a guardian."""
+
+    DISARMED = 0
+    FOLLOW = 1
+    BRAKE = 2
+    HOLD = 3
+    FAULT = 4
+
+
+class Trip(IntEnum):
+    """Why a guardian last left FOLLOW."""
+
+    NONE = 0
+    EXPIRED = 1
+    NOT_FINITE = 2
+    JUMP = 3
+    DEVICE = 4
+    TRACKING = 5
+
+
+class Life(IntEnum):
+    """Life cycle of a process."""
+
+    STARTING = 0
+    READY = 1
+    STOPPING = 2
+    FAILED = 3
+
+
+class Link(IntEnum):
+    """State of the client's connection to its policy server."""
+
+    CONNECTING = 0
+    READY = 1
+    REFUSED = 2
+    LOST = 3
+
+
+class Verdict(IntEnum):
+    """What became of a request for a chunk."""
+
+    PENDING = 0
+    USED = 1
+    LATE = 2
+    STALE = 3
+    INVALID = 4
+    TIMEOUT = 5
+    ERROR = 6
+    JUMP = 7
+
+
+def _record(fields: list[tuple[Any, ...]]) -> np.dtype[Any]:
+    return np.dtype(fields, align=True)
+
+
+LIFECYCLE: Final = _record([("t0_ns", "<i8"), ("stop", "u1")])
+HEARTBEAT: Final = _record([("t_ns", "<i8"), ("count", "<u8"), ("pid", "<i4"), ("life", "u1")])
+
+OPERATOR: Final = _record(
+    [
+        ("seq", "<u8"),
+        ("t_ns", "<i8"),
+        ("want", "u1"),  # Mode the operator asks for: DISARMED, HOLD, POLICY, TELEOP, PARK
+        ("clear", "<u4"),  # grows by one each time the operator acknowledges the faults
+    ]
+)
+
+ARM_STATE: Final = _record(
+    [
+        ("seq", "<u8"),
+        ("t_ns", "<i8"),
+        ("position", "<f8", (ARM_DOF,)),
+        ("velocity", "<f8", (ARM_DOF,)),
+        ("effort", "<f8", (ARM_DOF,)),
+        ("fault", "<u4"),  # device error bits, 0 = none
+    ]
+)
+
+GUARDIAN_STATUS: Final = _record(
+    [
+        ("seq", "<u8"),
+        ("t_ns", "<i8"),
+        ("state", "u1"),  # Guard
+        ("reason", "u1"),  # Trip
+        (
+            "trips",
+            "<u4",
+        ),  # grows by one each time FOLLOW is left; a command must acknowledge it to be followed
+        ("t_trip_ns", "<i8"),
+        ("command_seq", "<u8"),
+        ("limited", "<u8"),
+        ("target", "<f8", (ARM_DOF,)),  # last position sent to the device
+    ]
+)
+
+JOINT_COMMAND: Final = _record(
+    [
+        ("seq", "<u8"),
+        ("servo_tick", "<i8"),
+        ("t_ns", "<i8"),
+        ("valid_until_ns", "<i8"),
+        ("position", "<f8", (RIG_DOF,)),
+        ("velocity", "<f8", (RIG_DOF,)),
+        ("mode", "u1"),
+        ("source", "u1"),
+        ("armed", "u1"),
+        ("limited", "<u4"),  # bit i: joint i was limited
+        ("ack", "<u4", (len(SIDES),)),  # guardian trips that the control process has seen and re-seeded from
+    ]
+)
+
+CHUNK: Final = _record(
+    [
+        ("chunk_id", "<u8"),
+        ("request_seq", "<u8"),
+        ("obs_seq", "<u8"),
+        ("epoch", "<u4"),
+        ("start_tick", "<i8"),  # tick at which actions[0] is due; equals the observation's tick
+        ("cold", "u1"),  # first of an epoch: asked for at standstill, starts when it arrives
+        ("prefix_len", "<i4"),  # first steps that were committed when asked for (conditioned delay)
+        ("horizon", "<i4"),
+        ("t_obs_ns", "<i8"),
+        ("t_request_ns", "<i8"),
+        ("t_received_ns", "<i8"),
+        ("actions", "<f8", (CHUNK_STEPS_MAX, RIG_DOF)),
+    ]
+)
+
+TIMELINE_VIEW: Final = _record(
+    [
+        ("t_ns", "<i8"),
+        ("tick", "<i8"),  # the policy tick under execution
+        ("epoch", "<u4"),
+        ("mode", "u1"),
+        ("engaged", "u1"),  # 1 when the control process wants chunks of this epoch
+        ("started", "u1"),  # 1 once a chunk of this epoch runs
+        ("end_tick", "<i8"),  # first tick with no planned action
+        ("chunk_id", "<u8"),  # newest chunk accepted
+        ("actions", "<f8", (VIEW_TICKS, RIG_DOF)),  # row i: tick - VIEW_PAST_TICKS + i
+    ]
+)
+
+REQUEST: Final = _record(
+    [
+        ("request_seq", "<u8"),
+        ("obs_seq", "<u8"),
+        ("epoch", "<u4"),
+        ("obs_tick", "<i8"),
+        ("cold", "u1"),
+        ("prefix_len", "<i4"),
+        ("forecast_ticks", "<i4"),
+        ("delay_ticks", "<i4"),  # ticks from the observation's to the first at which the answer could act
+        ("verdict", "u1"),
+        ("t_capture_ns", "<i8"),
+        ("t_request_ns", "<i8"),
+        ("t_received_ns", "<i8"),
+        ("server_ns", "<i8"),  # receipt to reply, on the server's clock
+        ("infer_ns", "<i8"),  # the model alone
+    ]
+)
+
+CLIENT_STATUS: Final = _record(
+    [
+        ("t_ns", "<i8"),
+        ("link", "u1"),
+        ("requests", "<u8"),
+        ("used", "<u8"),
+        ("rejected", "<u8"),
+        ("timeouts", "<u8"),
+        ("reconnects", "<u8"),
+        ("forecast_ticks", "<i4"),
+        ("coverage_target", "<f8"),
+        ("covered", "<u8"),
+        ("forecasts", "<u8"),
+        ("overprovision_ticks", "<f8"),  # sum over covered forecasts of forecast - delay
+        ("latency_ms", "<f8"),
+        ("text", f"S{TEXT_BYTES}"),  # why refused or lost
+    ]
+)
+
+TICK: Final = _record(
+    [
+        # inputs, all that a bit-exact replay of the tick needs
+        ("servo_tick", "<i8"),
+        ("now_ns", "<i8"),
+        ("scheduled_ns", "<i8"),
+        ("arm", ARM_STATE, (len(SIDES),)),
+        ("guardian", GUARDIAN_STATUS, (len(SIDES),)),
+        ("operator", OPERATOR),
+        ("client_t_ns", "<i8"),
+        ("client_link", "u1"),
+        ("chunks_seen", "<u8"),  # head of the chunk ring at this tick
+        # outputs
+        ("command", JOINT_COMMAND),
+        ("target", "<f8", (RIG_DOF,)),  # before limits
+        ("mode", "u1"),
+        ("epoch", "<u4"),
+        ("tick", "<i8"),
+        ("ahead_ticks", "<i4"),  # planned actions left, 0 when none
+        ("starved", "u1"),
+        ("chunk_id", "<u8"),
+        ("switched", "u1"),  # this tick runs the first action of a newly merged chunk
+        ("seam_jump_rad", "<f8"),  # set where switched
+        ("faults", "<u8"),  # bit i: row i of runtime.faults
+        # telemetry, not replayed
+        ("compute_ns", "<i8"),
+        ("skipped", "<u4"),
+    ]
+)
+
+DEVICE_COMMAND: Final = _record(
+    [
+        ("seq", "<u8"),
+        ("t_ns", "<i8"),
+        ("position", "<f8", (ARM_DOF,)),
+        ("enabled", "u1"),
+    ]
+)
+
+TASK_STATUS: Final = _record(
+    [
+        ("t_ns", "<i8"),
+        ("episode", "<u4"),
+        ("outcome", "i1"),  # 1 success, 0 failed, -1 undecided
+        ("episode_s", "<f8"),
+        ("successes", "<u4"),
+        ("failures", "<u4"),
+        ("limit_violations", "<u8"),
+        ("late_steps", "<u8"),
+        ("real_time_factor", "<f8"),
+    ]
+)
+
+TASK_REQUEST: Final = _record([("episode", "<u4"), ("seed", "<u8"), ("t_ns", "<i8")])
+
+
+def frame_dtype(width: int, height: int) -> np.dtype[Any]:
+    """Return the record of one RGB frame, image uint8 (height, width, 3)."""
+    return _record(
+        [
+            ("seq", "<u8"),
+            ("t_capture_ns", "<i8"),
+            ("t_published_ns", "<i8"),
+            ("image", "u1", (height, width, 3)),
+        ]
+    )
+
+
+def scene_dtype(length: int) -> np.dtype[Any]:
+    """Return the record of a simulated scene's state, a flat float64 vector (length,)."""
+    return _record([("t_ns", "<i8"), ("episode", "<u4"), ("state", "<f8", (length,))])

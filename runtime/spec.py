@@ -1,0 +1,50 @@
+"""What one run is: the resolved choices that every process of it reads, as one JSON file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from runtime.clock import TickBase
+from runtime.config import RigConfig
+
+
+class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that the processes of a run share. `endpoint` is where the policy server is reached.
+
+    `serve` says whether the run starts the server itself; `scene_length` is the simulated scene state size, 0
+    on a real rig.
+    """
+
+    rig: RigConfig
+    run_dir: str
+    policy: str
+    endpoint: str
+    serve: bool
+    task: str
+    prompt: str
+    latency: str
+    merge: str
+    seed: int
+    duration_s: float
+    episode_s: float
+    scene_length: int
+    server_key: str = ""
+    backend: Literal["onnx"] = "onnx"
+
+    def tick_base(self, t0_ns: int) -> TickBase:
+        """Return the tick grids of this rig from tick zero."""
+        return TickBase(t0_ns, self.rig.servo_hz, self.rig.policy_hz)
+
+    def save(self) -> Path:
+        """Write the spec to its run folder and return the file."""
+        path = Path(self.run_dir) / "spec.json"
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> RunSpec:
+        """Read a spec written by `save`."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)
