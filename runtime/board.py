@@ -9,8 +9,8 @@ from runtime.layout import SIDES
 from runtime.shm import Ring, Segment, Topic, blank
 from runtime.spec import RunSpec
 
-ROLES = ("sim", "camera", "guardian-left", "guardian-right", "server", "client", "recorder", "control")
-"""Processes of a run in the order they start: whatever moves the arms comes last."""
+ROLES = ("sim", "server", "recorder", "camera", "client", "guardian-left", "guardian-right", "control")
+"""Processes of a run in the order they may begin: whatever moves the arms comes last."""
 
 
 def topics(spec: RunSpec) -> tuple[Topic, ...]:
@@ -27,6 +27,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("request", records.REQUEST, 1024),  # client
         Topic("client", records.CLIENT_STATUS, 8),  # client
         Topic("task", records.TASK_STATUS, 8),  # sim
+        Topic("object_state", records.OBJECT_STATE, 256),  # sim
         Topic("scene", records.scene_dtype(max(spec.scene_length, 1)), 8),  # sim
     ]
     for side in SIDES:
@@ -50,6 +51,7 @@ class Board:
     def __init__(self, spec: RunSpec, segment: Segment) -> None:
         self.spec = spec
         self.segment = segment
+        self._stop_here = False
 
     @classmethod
     def create(cls, spec: RunSpec) -> Board:
@@ -72,10 +74,22 @@ class Board:
         return 0 if record is None else int(record["t0_ns"])
 
     @property
+    def stage(self) -> int:
+        """How many of `ROLES` may have begun their work."""
+        record = self["lifecycle"].latest()
+        return 0 if record is None else int(record["stage"])
+
+    @property
     def stopping(self) -> bool:
-        """Whether the supervisor asked every process to end."""
+        """Whether this process, or every process of the run, was asked to end."""
+        if self._stop_here:
+            return True
         record = self["lifecycle"].latest()
         return record is not None and bool(record["stop"])
+
+    def stop_here(self) -> None:
+        """Ask this process alone to end (what a termination signal does)."""
+        self._stop_here = True
 
 
 class Heart:

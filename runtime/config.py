@@ -1,4 +1,4 @@
-"""Configuration of a rig, read from YAML: an unknown key, a wrong type or unit or a missing field is refused."""
+"""Configuration of a rig, read from YAML; an unknown key, a wrong type or a missing field is refused."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from runtime.errors import UsageError, unknown_name
 from runtime.layout import SIDES, Side
 
 RIG_FOLDER: Final = Path(__file__).parent / "rigs"
+ARM_DRIVERS: Final = ("sim",)
+CAMERA_DRIVERS: Final = ("sim",)
 
 Rate = Annotated[int, Meta(ge=1, le=1000)]
 Pixels = Annotated[int, Meta(ge=16, le=4096)]
@@ -104,7 +106,7 @@ def load_rig(name_or_file: str) -> RigConfig:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise UsageError(f"{path}{line}: not valid YAML; write one 'key: value' a line") from error
-    rig = convert(raw, RigConfig, path)
+    rig: RigConfig = convert(raw, RigConfig, path)
     _check(rig, path)
     return rig
 
@@ -120,7 +122,7 @@ def convert(raw: Any, kind: type[msgspec.Struct], path: Path) -> Any:
 def _explain(message: str, kind: type[msgspec.Struct]) -> str:
     key = re.search(r"at `\$\.?(.*?)`", message)
     where = key.group(1) if key else ""
-    text = message.split(" - at ")[0]
+    text = message.partition(" - at ")[0]
     unknown = re.search(r"unknown field `(.*?)`", text)
     if unknown is None:
         return f"key {where!r}: {text}" if where else text
@@ -142,30 +144,21 @@ def _field_names(kind: Any) -> Iterable[str]:
 
 
 def _check(rig: RigConfig, path: Path) -> None:
+    def refuse(key: str, reason: str) -> UsageError:
+        return UsageError(f"{path}: key '{key}': {reason}")
+
+    def require(key: str, kind: str, name: str, valid: Iterable[str]) -> None:
+        if name not in valid:
+            raise refuse(key, f"unknown {kind} {name!r}; valid: {', '.join(valid)}")
+
     if rig.servo_hz % rig.policy_hz:
-        raise UsageError(
-            f"{path}: key 'servo_hz': {rig.servo_hz} is not a multiple of policy_hz {rig.policy_hz}"
-        )
-    if tuple(sorted(rig.arms)) != tuple(sorted(SIDES)):
-        raise UsageError(f"{path}: key 'arms': has {sorted(rig.arms)}; give exactly {list(SIDES)}")
-    if len({arm.model for arm in rig.arms.values()}) > 1 and rig.simulated:
-        raise UsageError(f"{path}: key 'arms': the simulated rig has one arm model for both sides")
+        raise refuse("servo_hz", f"{rig.servo_hz} is not a multiple of policy_hz {rig.policy_hz}")
+    if sorted(rig.arms) != sorted(SIDES):
+        raise refuse("arms", f"has {sorted(rig.arms)}; give exactly {list(SIDES)}")
     for side, arm in rig.arms.items():
-        if arm.model not in ARM_MODELS:
-            raise UsageError(
-                f"{path}: key 'arms.{side}.model': unknown arm model {arm.model!r}; valid: {', '.join(ARM_MODELS)}"
-            )
-        if arm.driver not in ARM_DRIVERS:
-            raise UsageError(
-                f"{path}: key 'arms.{side}.driver': unknown driver {arm.driver!r}; valid: {', '.join(ARM_DRIVERS)}"
-            )
+        require(f"arms.{side}.model", "arm model", arm.model, ARM_MODELS)
+        require(f"arms.{side}.driver", "driver", arm.driver, ARM_DRIVERS)
+    if len({arm.model for arm in rig.arms.values()}) > 1 and rig.simulated:
+        raise refuse("arms", "the simulated rig has one arm model for both sides")
     for name, camera in rig.cameras.items():
-        if camera.driver not in CAMERA_DRIVERS:
-            raise UsageError(
-                f"{path}: key 'cameras.{name}.driver': unknown driver {camera.driver!r}; "
-                f"valid: {', '.join(CAMERA_DRIVERS)}"
-            )
-
-
-ARM_DRIVERS: Final = ("sim",)
-CAMERA_DRIVERS: Final = ("sim",)
+        require(f"cameras.{name}.driver", "driver", camera.driver, CAMERA_DRIVERS)

@@ -100,7 +100,7 @@ def _record(fields: list[tuple[Any, ...]]) -> np.dtype[Any]:
     return np.dtype(fields, align=True)
 
 
-LIFECYCLE: Final = _record([("t0_ns", "<i8"), ("stop", "u1")])
+LIFECYCLE: Final = _record([("t0_ns", "<i8"), ("stage", "u1"), ("stop", "u1")])
 HEARTBEAT: Final = _record([("t_ns", "<i8"), ("count", "<u8"), ("pid", "<i4"), ("life", "u1")])
 
 OPERATOR: Final = _record(
@@ -258,6 +258,7 @@ TICK: Final = _record(
 DEVICE_COMMAND: Final = _record(
     [
         ("seq", "<u8"),
+        ("servo_tick", "<i8"),  # of the command it carries out, or of the guardian's own braking step
         ("t_ns", "<i8"),
         ("position", "<f8", (ARM_DOF,)),
         ("enabled", "u1"),
@@ -276,6 +277,11 @@ TASK_STATUS: Final = _record(
         ("late_steps", "<u8"),
         ("real_time_factor", "<f8"),
     ]
+)
+
+OBJECT_STATE_MAX: Final = 32
+OBJECT_STATE: Final = _record(
+    [("t_ns", "<i8"), ("length", "<i4"), ("state", "<f4", (OBJECT_STATE_MAX,))]  # the simulator's own truth
 )
 
 TASK_REQUEST: Final = _record([("episode", "<u4"), ("seed", "<u8"), ("t_ns", "<i8")])

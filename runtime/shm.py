@@ -8,8 +8,10 @@ that was overwritten while it was being copied, on processors with weak store or
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import platform
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,16 @@ from numpy.typing import DTypeLike, NDArray
 
 ALIGNMENT = 64
 READ_ATTEMPTS = 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
+_FUTEX_WAIT = 0
+_FUTEX_WAKE = 1
+_EVERYONE = 2**31 - 1
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
 
 
 class TornReadError(Exception):
@@ -62,6 +74,9 @@ class Ring:
         self._payload = self._entries["payload"]
         self._crc = self._entries["crc"]
         self._end = self._entries["end"]
+        # The low word of the head counter (little-endian) doubles as the futex that readers wait on.
+        self._futex = ctypes.c_uint32.from_buffer(buffer)
+        self._futex_address = ctypes.byref(self._futex)
 
     @property
     def head(self) -> int:
@@ -79,6 +94,16 @@ class Ring:
             self._crc[i] = zlib.crc32(self._payload[i].tobytes())
         self._end[i] = index + 1
         self._head[0] = index + 1
+
+    def wake(self) -> None:
+        """Wake the readers that wait on this ring; a writer calls it after `push` where readers may wait."""
+        _libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAKE, _EVERYONE, None, None, 0)
+
+    def wait(self, head: int, timeout_ns: int) -> None:
+        """Sleep until the ring's head differs from `head` or the timeout has passed."""
+        timeout = _Timespec(*divmod(max(timeout_ns, 0), 1_000_000_000))
+        value = ctypes.c_uint32(head & 0xFFFFFFFF)
+        _libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAIT, value, ctypes.byref(timeout), None, 0)
 
     def read(self, index: int) -> NDArray[Any] | None:
         """Copy record `index` as a 0-d array; None when it is overwritten, unfinished or not yet written."""

@@ -2,8 +2,7 @@
 
 Graph (no batch axis): `images` uint8 (3, 240, 320, 3) or `object_state` float32 (K,), `state` and `velocity`
 float32 (14,), `prefix` float32 (50, 14), `prefix_len` int64 (), `noise` float32 (50, 14) -> `actions` float32
-(50, 14) absolute joint targets (rad, gripper fraction), `object_state` float32 (K,) (`object_estimate` in the
-state variant, where the first name is taken).
+(50, 14) absolute joint targets (rad, gripper fraction) and, from images, `object_state` float32 (K,), the estimate.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from bench.training.model import CAMERA_COUNT, HORIZON, LATENT, Encoder, FlowPolicy, pool
+from bench.training.model import CAMERA_COUNT, HORIZON, Encoder, FlowPolicy, pool
 from runtime.layout import RIG_DOF
 
 IMAGE_SHAPE = (CAMERA_COUNT, 240, 320, 3)
@@ -45,10 +44,10 @@ class VisionGraph(nn.Module):  # type: ignore[misc]
         """Add the batch axis, estimate the objects, denoise."""
         policy = self.policy
         state_normal = (state[None] - policy.state_mean) / policy.state_std
-        normal, latent = self.encoder(pool(images[None]), state_normal)
+        normal = self.encoder(pool(images[None]), state_normal)
         objects = normal * policy.objects_std + policy.objects_mean
         actions = policy.sample(
-            state[None], velocity[None], objects, latent, prefix[None], prefix_len[None], noise[None], self.steps
+            state[None], velocity[None], objects, prefix[None], prefix_len[None], noise[None], self.steps
         )
         return actions[0], objects[0]
 
@@ -68,30 +67,29 @@ class StateGraph(nn.Module):  # type: ignore[misc]
         prefix: Tensor,
         prefix_len: Tensor,
         noise: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Add the batch axis and denoise; the objects are handed through."""
-        latent = torch.zeros(1, LATENT)
+    ) -> Tensor:
+        """Add the batch axis and denoise."""
         actions = self.policy.sample(
             state[None],
             velocity[None],
             object_state[None],
-            latent,
             prefix[None],
             prefix_len[None],
             noise[None],
             self.steps,
         )
-        return actions[0], object_state * 1.0
+        return actions[0]
 
 
 def export(policy: FlowPolicy, encoder: Encoder | None, path: Path, *, steps: int) -> None:
     """Write the policy to `path` (vision graph with an `encoder`, else the state graph)."""
     if encoder is None:
         graph, first, name = StateGraph(policy, steps), torch.zeros(policy.object_dim), "object_state"
-        estimate = "object_estimate"
+        outputs = ["actions"]
     else:
         graph = VisionGraph(policy, encoder, steps)
-        first, name, estimate = torch.zeros(IMAGE_SHAPE, dtype=torch.uint8), "images", "object_state"
+        first, name = torch.zeros(IMAGE_SHAPE, dtype=torch.uint8), "images"
+        outputs = ["actions", "object_state"]
     example = (
         first,
         torch.zeros(RIG_DOF),
@@ -108,12 +106,15 @@ def export(policy: FlowPolicy, encoder: Encoder | None, path: Path, *, steps: in
             graph.eval(),
             example,
             input_names=[name, "state", "velocity", "prefix", "prefix_len", "noise"],
-            output_names=["actions", estimate],
+            output_names=outputs,
             opset_version=18,
             dynamo=True,
             verbose=False,
         )
     model = program.model_proto
+    if encoder is None:
+        # Both variants answer with the objects; here they are the input, handed through.
+        model.graph.output.append(model.graph.input[0])
     store_fp16(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
 HORIZON = 50
-LATENT = 16
 CAMERA_COUNT = 3
 POOL = 2
 """Images are averaged over POOL x POOL pixels before the first convolution."""
@@ -95,7 +94,7 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         self.register_buffer("action_scale", torch.as_tensor(scales.action_rad) * arm + 0.5 * (1.0 - arm))
         self.register_buffer("row_weight", torch.as_tensor(scales.row_weight))
         self.object_dim = len(scales.objects_mean)
-        self.head = Head(3 * RIG_DOF + self.object_dim + LATENT)
+        self.head = Head(3 * RIG_DOF + self.object_dim)
 
     def anchor(self, state: Tensor, prefix: Tensor, prefix_len: Tensor) -> Tensor:
         """What actions are relative to, (B, 14): the last committed action or the measured joints."""
@@ -108,9 +107,7 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         """The zero of the tokens, (B, 1, 14): the anchor for the arms, half open for the grippers."""
         return (anchor * self.arm + 0.5 * (1.0 - self.arm))[:, None]
 
-    def condition(
-        self, state: Tensor, velocity: Tensor, anchor: Tensor, objects: Tensor, latent: Tensor
-    ) -> Tensor:
+    def condition(self, state: Tensor, velocity: Tensor, anchor: Tensor, objects: Tensor) -> Tensor:
         """The head's condition vector, (B, C)."""
         return torch.cat(
             [
@@ -118,7 +115,6 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
                 velocity / self.velocity_std,
                 (anchor - state) / (0.2 * self.action_scale),
                 (objects - self.objects_mean) / self.objects_std,
-                latent,
             ],
             dim=1,
         )
@@ -128,7 +124,6 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         state: Tensor,
         velocity: Tensor,
         objects: Tensor,
-        latent: Tensor,
         prefix: Tensor,
         prefix_len: Tensor,
         noise: Tensor,
@@ -141,7 +136,7 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         anchor = self.anchor(state, prefix, prefix_len)
         origin = self.origin(anchor)
         known = (prefix - origin) / self.action_scale
-        condition = self.condition(state, velocity, anchor, objects, latent)
+        condition = self.condition(state, velocity, anchor, objects)
         tokens = noise
         for step in range(steps):
             tau = torch.full_like(state[:, 0], step / steps)
@@ -158,49 +153,49 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         state: Tensor,
         velocity: Tensor,
         objects: Tensor,
-        latent: Tensor,
         chunk: Tensor,
-        executed: Tensor,
         prefix_len: Tensor,
+        until: Tensor,
     ) -> Tensor:
-        """Weighted x-prediction error over the rows after the prefix; scalar.
+        """Weighted x-prediction error over the rows from `prefix_len` to before `until`, both (B,); scalar.
 
-        `chunk` (B, 50, 14) are the expert's actions (the labels), `executed` (B, 50, 14) what was commanded.
+        `chunk` (B, 50, 14): what was commanded from the observation on.
         """
         rows = torch.arange(HORIZON)
         committed = rows[None] < prefix_len[:, None]
-        anchor = self.anchor(state, executed, prefix_len)
+        anchor = self.anchor(state, chunk, prefix_len)
         origin = self.origin(anchor)
         clean = (chunk - origin) / self.action_scale
-        known = (executed - origin) / self.action_scale
         tau = torch.rand(len(state)).square()
         noisy = tau[:, None, None] * clean + (1.0 - tau[:, None, None]) * torch.randn_like(clean)
-        tokens = torch.where(committed[:, :, None], known, noisy)
-        condition = self.condition(state, velocity, anchor, objects, latent)
+        tokens = torch.where(committed[:, :, None], clean, noisy)
+        condition = self.condition(state, velocity, anchor, objects)
         predicted = self.head(tokens, committed.to(tokens.dtype), tau, condition)
         after = (rows[None] - prefix_len[:, None]).clamp(min=0)
-        weight = self.row_weight[after] * (~committed)[:, :, None]
+        labelled = ~committed & (rows[None] < until[:, None])
+        weight = self.row_weight[after] * labelled[:, :, None]
         error = nn.functional.smooth_l1_loss(predicted, clean, reduction="none", beta=0.5)
-        return (weight * error).sum() / weight.sum()
+        return (weight * error).sum() / weight.sum().clamp(min=1.0)
 
 
 class Encoder(nn.Module):  # type: ignore[misc]
-    """Three pooled views and the joints -> object estimate (K,) and latent (16,): CNN with spatial softmax."""
+    """Three pooled views and the joints -> the objects (K,), normalised: CNN per view with spatial softmax."""
 
     def __init__(self, object_dim: int, keypoints: int = 32) -> None:
         super().__init__()
         self.views = nn.ModuleList(View(keypoints) for _ in range(CAMERA_COUNT))
         self.mix = nn.Sequential(
-            nn.Linear(CAMERA_COUNT * 3 * keypoints + RIG_DOF, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU()
+            nn.Linear(CAMERA_COUNT * 3 * keypoints + RIG_DOF, 256),
+            nn.SiLU(),
+            nn.Linear(256, 256),
+            nn.SiLU(),
+            nn.Linear(256, object_dim),
         )
-        self.objects = nn.Linear(256, object_dim)
-        self.latent = nn.Linear(256, LATENT)
 
-    def forward(self, pooled: Tensor, state_normal: Tensor) -> tuple[Tensor, Tensor]:
-        """`pooled` (B, 3 cameras, 3, h, w) in 0..1, `state_normal` (B, 14) -> (B, K) normalised, (B, 16)."""
+    def forward(self, pooled: Tensor, state_normal: Tensor) -> Tensor:
+        """`pooled` (B, 3 cameras, 3, h, w) in 0..1, `state_normal` (B, 14) -> (B, K)."""
         features = [view(pooled[:, i]) for i, view in enumerate(self.views)]
-        mixed = self.mix(torch.cat([*features, state_normal], dim=1))
-        return self.objects(mixed), self.latent(mixed)
+        return self.mix(torch.cat([*features, state_normal], dim=1))
 
 
 class View(nn.Module):  # type: ignore[misc]
@@ -209,18 +204,18 @@ class View(nn.Module):  # type: ignore[misc]
     def __init__(self, keypoints: int) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv2d(3, 16, 5, stride=2, padding=2),
+            nn.Conv2d(3, 24, 8, stride=4, padding=2),
             nn.ReLU(),
-            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.Conv2d(24, 32, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(32, 48, 3, stride=1, padding=1),
+            nn.Conv2d(32, 32, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(48, keypoints, 3, stride=1, padding=1),
+            nn.Conv2d(32, keypoints, 1),
         )
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, h, w) in 0..1 -> (B, 3 * keypoints)."""
-        maps = self.convolutions(image - 0.5)
+        maps = self.convolutions(image - 0.5).to(torch.float32)
         h, w = maps.shape[-2], maps.shape[-1]
         flat = maps.flatten(2)
         heat = torch.softmax(flat, dim=2)

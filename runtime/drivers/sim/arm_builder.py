@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.arms import ArmModel
+from runtime.drivers.sim.arm_piper import PIPER_BODY
+from runtime.drivers.sim.arm_vx300s import VX300S_BODY
 from runtime.drivers.sim.arm_x5 import X5_BODY
 from runtime.drivers.sim.body import ArmBody, Inertial, Shape, Vector3
-from runtime.layout import ARM_GRIPPER, ARM_JOINTS, Side
+from runtime.layout import ARM_GRIPPER, Side
 
-ARM_BODIES: Final[dict[str, ArmBody]] = {body.name: body for body in (X5_BODY,)}
+ARM_BODIES: Final[dict[str, ArmBody]] = {body.name: body for body in (X5_BODY, PIPER_BODY, VX300S_BODY)}
 
 DETAIL_GROUP: Final = 2
 """Geom group of the shapes that only the rich look draws."""
@@ -143,7 +145,7 @@ def _add_gripper(
         pad.friction = PAD_FRICTION
         pad.condim = 4
         pad.priority = 1
-        pad.solref = (0.006, 1.0)
+        pad.solref = (0.004, 1.0)
         pad.solimp = (0.95, 0.99, 0.001, 0.5, 2.0)
         tendon.wrap_joint(name, 0.5)
     link6.add_site(
@@ -180,11 +182,12 @@ def _add_gripper(
 def _add_camera(link6: Any, body: ArmBody, side: Side) -> None:
     # A MuJoCo camera looks along -z with y up: columns are its right, up and backward axes in the gripper's frame.
     c, s = np.cos(body.camera.pitch_rad), np.sin(body.camera.pitch_rad)
+    turn = rotation(body.gripper.rpy)
     axes = np.array([[0.0, s, -c], [-1.0, 0.0, 0.0], [0.0, c, s]])
     link6.add_camera(
         name=f"cam_{side}_wrist",
-        pos=body.camera.xyz,
-        quat=quaternion(rotation(body.gripper.rpy) @ axes),
+        pos=turn @ np.array(body.camera.xyz),
+        quat=quaternion(turn @ axes),
         fovy=body.camera.fovy_deg,
     )
 
@@ -236,5 +239,3 @@ def _add_shape(body: Any, shape: Shape, side: Side) -> Any:
     geom.group = DETAIL_GROUP if shape.detail else 0
     return geom
 
-
-JOINTS_PER_SIDE: Final = tuple(f"joint{i + 1}" for i in range(ARM_JOINTS))

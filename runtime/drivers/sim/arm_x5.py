@@ -106,8 +106,8 @@ _LINKS: Final = (
             cylinder("accent", (0.030, 0.0, 0.0), (0.036, 0.0, 0.0), 0.0305, detail=True),
             box("shell", (0.062, 0.0, 0.0), (0.020, 0.058, 0.021), collides=True),
             box("metal", (0.0835, 0.0, 0.0), (0.0025, 0.055, 0.008), detail=True),
-            box("shell", (0.050, 0.012, 0.045), (0.006, 0.012, 0.026), detail=True),
-            box("metal", (0.052, 0.012, 0.070), (0.011, 0.045, 0.0125), rpy=(0.0, 0.4, 0.0), detail=True),
+            box("shell", (0.050, 0.0, 0.045), (0.006, 0.012, 0.026), detail=True),
+            box("metal", (0.055, 0.0, 0.070), (0.011, 0.045, 0.0125), rpy=(0.0, 0.45, 0.0), detail=True),
         ),
     ),
 )
@@ -136,9 +136,11 @@ X5_BODY: Final = ArmBody(
         stiffness_n_m=3000.0,
         damping_n_s_m=60.0,
     ),
-    camera=WristCamera(xyz=(0.07, 0.032, 0.065), pitch_rad=0.4, fovy_deg=58.0),
+    camera=WristCamera(xyz=(0.07, 0.0, 0.065), pitch_rad=0.45, fovy_deg=58.0),
     stiffness=(1000.0, 1500.0, 1000.0, 300.0, 150.0, 80.0),
     damping=(30.0, 45.0, 30.0, 8.0, 4.0, 2.0),
     armature=(0.03, 0.03, 0.03, 0.015, 0.01, 0.01),
     joint_damping=(0.5, 0.5, 0.5, 0.2, 0.1, 0.1),
+    body_rgba=(0.80, 0.81, 0.83, 1.0),
+    accent_rgba=(1.0, 0.46, 0.06, 1.0),
 )

@@ -73,6 +73,11 @@ class Plant:
         self.data.qpos[self._arm_qpos] = home[self._arm_index]
         self.data.qpos[self._finger_qpos] = home[self._gripper_index][:, None] * self._travel_m
         self.command(home)
+        self.lay_out(episode_seed)
+
+    def lay_out(self, episode_seed: int) -> None:
+        """Place the task's objects as the two seeds decide and restart time; the arms stay where they are."""
+        self.data.time = 0.0
         self.task.reset(self.model, self.data, np.random.default_rng((self._seed, episode_seed)))
         mujoco.mj_forward(self.model, self.data)
 

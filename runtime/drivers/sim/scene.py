@@ -66,7 +66,7 @@ def _set_options(spec: mujoco.MjSpec) -> None:
     spec.visual.map.znear = 0.01
     spec.visual.map.zfar = 12.0
     spec.visual.map.shadowclip = 1.2
-    spec.visual.map.shadowscale = 0.8
+    spec.visual.map.shadowscale = 0.9
     spec.visual.quality.shadowsize = 4096
     spec.visual.headlight.ambient = (0.30, 0.30, 0.32)
     spec.visual.headlight.diffuse = (0.22, 0.22, 0.22)
@@ -107,7 +107,7 @@ def _add_materials(spec: mujoco.MjSpec, body: ArmBody) -> None:
 def _add_arm_materials(spec: mujoco.MjSpec, body: ArmBody, side: Side) -> None:
     for name, rgba, specular, shininess in (
         ("shell", (0.13, 0.14, 0.155, 1.0), 0.5, 0.5),
-        ("body", (0.80, 0.81, 0.83, 1.0), 0.5, 0.6),
+        ("body", body.body_rgba, 0.5, 0.6),
         ("accent", body.accent_rgba, 0.4, 0.5),
         ("metal", (0.48, 0.50, 0.53, 1.0), 0.8, 0.7),
         ("rubber", (0.07, 0.07, 0.075, 1.0), 0.1, 0.1),
@@ -120,10 +120,12 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
     world.add_light(
         name="key",
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        pos=(-0.9, -0.6, 2.6),
-        dir=(0.36, 0.28, -0.89),
-        diffuse=(0.62, 0.59, 0.55),
+        type=mujoco.mjtLightType.mjLIGHT_SPOT,
+        pos=(-0.95, -0.75, 3.1),
+        dir=(0.36, 0.26, -0.90),
+        cutoff=38.0,
+        exponent=6.0,
+        diffuse=(0.74, 0.70, 0.64),
         specular=(0.35, 0.35, 0.35),
         castshadow=True,
     )
@@ -136,8 +138,14 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         specular=(0.05, 0.05, 0.05),
         castshadow=False,
     )
+    # A slab and not a plane: a plane is its own shadow caster and speckles.
     world.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(4.0, 4.0, 0.1), material="floor", friction=(0.8, 0.01, 0.001)
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=(0.0, 0.0, -0.1),
+        size=(4.0, 4.0, 0.1),
+        material="floor",
+        friction=(0.8, 0.01, 0.001),
     )
     half_x, half_y = TABLE_HALF_M
     centre_z = TABLE_TOP_Z_M - TABLE_THICKNESS_M / 2

@@ -1,0 +1,161 @@
+"""Make the demo policy from nothing: demonstrations, training, ONNX, success rate.
+
+`python -m bench.training.train --task transfer --out runtime/policies/demo` (extras: `torch`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+from bench.training import demos as demonstrations
+from bench.training.closed_loop import Pace
+from bench.training.demos import Demos
+from bench.training.evaluate import EVALUATION_SEED, evaluate
+from bench.training.export import export
+from bench.training.learn import Batches, Budget, estimate, fit_encoder, fit_head, scales_of
+from bench.training.model import Encoder, FlowPolicy
+
+DENOISE_STEPS = 5
+PACES = (Pace(3, 10), Pace(20, 28))
+HELD_OUT_FRAMES = 500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is spent on a policy.
+
+    Args:
+        task: transfer or conveyor.
+        out: directory that gets TASK.onnx and TASK.card.json.
+        reads: what the policy sees beside the joints: images, or objects (the simulator's truth).
+        arm: arm model of the rig.
+        cache: directory for demonstrations and pictures, reused when they are there.
+        demos: episodes of the expert.
+        frames: ticks that are rendered for the encoder.
+        head_steps: optimiser steps of the flow head.
+        encoder_steps: optimiser steps of the encoder.
+        finetune_steps: optimiser steps of the head on the encoder's estimates.
+        episodes: evaluation episodes per pace.
+        workers: processes that record and render.
+        threads: threads that train.
+        seed: seed of the training.
+    """
+
+    task: str
+    out: Path
+    reads: Literal["images", "objects"] = "images"
+    arm: str = "x5"
+    cache: Path = Path("/tmp/leadtime-demos")  # noqa: S108
+    demos: int = 1200
+    frames: int = 20_000
+    head_steps: int = 12_000
+    encoder_steps: int = 4_000
+    finetune_steps: int = 4_000
+    episodes: int = 100
+    workers: int = 2
+    threads: int = 2
+    seed: int = 0
+
+
+def train(recipe: Recipe) -> Path:
+    """Run every stage that the cache does not hold yet; the path of the exported policy."""
+    begun = time.monotonic()
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(recipe.threads)
+    rng = np.random.default_rng(recipe.seed)
+    demos = _demos(recipe)
+    policy, batches = _head(recipe, demos, rng)
+    encoder, rmse = None, None
+    if recipe.reads == "images":
+        encoder, rmse = _see(recipe, demos, policy, batches, rng)
+    path = recipe.out / f"{recipe.task}.onnx"
+    export(policy, encoder, path, steps=DENOISE_STEPS)
+    trained_s = time.monotonic() - begun
+    scores = [
+        evaluate(path, recipe.task, arm=recipe.arm, episodes=recipe.episodes, pace=pace, seed=EVALUATION_SEED)
+        for pace in PACES
+    ]
+    card = {
+        "command": "python -m bench.training.train " + " ".join(sys.argv[1:]),
+        "demonstrations": len(demos.start) - 1,
+        "demonstration_seed": demonstrations.DEMO_SEED,
+        "seed": recipe.seed,
+        "training_s": round(trained_s),
+        "threads": recipe.threads,
+        "denoise_steps": DENOISE_STEPS,
+        "estimate_rmse": None if rmse is None else [round(float(value), 5) for value in rmse],
+        "scores": [asdict(score) for score in scores],
+    }
+    path.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n")
+    for score in scores:
+        print(
+            f"{recipe.task}, delay {score.delay_ticks}: {score.successes}/{score.episodes},"
+            f" 95 % interval {score.ci95[0]:.3f}..{score.ci95[1]:.3f}"
+        )
+    return path
+
+
+def _demos(recipe: Recipe) -> Demos:
+    path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}.npz"
+    if not path.exists():
+        demonstrations.record(recipe.arm, recipe.task, recipe.demos, workers=recipe.workers).save(path)
+    return Demos.load(path)
+
+
+def _head(recipe: Recipe, demos: Demos, rng: np.random.Generator) -> tuple[FlowPolicy, Batches]:
+    policy = FlowPolicy(scales_of(demos, rng))
+    batches = Batches(demos, rng)
+    batches.objects_noise = (0.02 * policy.objects_std).numpy()
+    path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-head-{recipe.head_steps}-{recipe.seed}.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as stored:
+            policy.load_state_dict({name: torch.as_tensor(stored[name]) for name in stored.files})
+    else:
+        fit_head(policy, batches, Budget(recipe.head_steps, 256, 1e-3))
+        np.savez(path, **{name: value.numpy() for name, value in policy.state_dict().items()})
+    return policy, batches
+
+
+def _see(
+    recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches, rng: np.random.Generator
+) -> tuple[Encoder, NDArray[np.float32]]:
+    """Train the encoder, then the head on its estimates; the encoder and its error on held-out pictures."""
+    ticks = np.sort(np.random.default_rng(recipe.seed).choice(demos.ticks, recipe.frames, replace=False))
+    path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-frames-{recipe.frames}-{recipe.seed}.npy"
+    if not path.exists():
+        np.save(
+            path, demonstrations.render(recipe.arm, recipe.task, demos.scene[ticks], workers=recipe.workers)
+        )
+    frames = np.load(path, mmap_mode="r")
+    mean, std = policy.objects_mean.numpy(), policy.objects_std.numpy()
+    state = (demos.position[ticks] - policy.state_mean.numpy()) / policy.state_std.numpy()
+    target = (demos.objects[ticks] - mean) / std
+    held_out = np.sort(rng.choice(recipe.frames, HELD_OUT_FRAMES, replace=False))
+    kept = np.setdiff1d(np.arange(recipe.frames), held_out)
+    encoder = Encoder(policy.object_dim)
+    fit_encoder(encoder, frames, state, target, kept, Budget(recipe.encoder_steps, 64, 1e-3), rng)
+    seen = estimate(encoder, frames, state)
+    rmse = np.sqrt(((seen - target)[held_out] ** 2).mean(0)) * std
+    print("estimate error (rms, held out):", rmse.round(4).tolist(), flush=True)
+    batches.objects = demos.objects.copy()
+    batches.objects[ticks] = seen * std + mean
+    batches.noise_free[ticks] = True
+    batches.objects_noise = rmse.astype(np.float32)
+    fit_head(policy, batches, Budget(recipe.finetune_steps, 256, 3e-4), "finetune")
+    return encoder, rmse
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    train(tyro.cli(Recipe))

@@ -1,0 +1,134 @@
+"""The `leadtime` command: parse, dispatch, and turn errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import tyro
+from tyro.conf import Positional, subcommand
+
+from runtime.errors import LeadtimeError
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a policy on a rig."""
+
+    rig: str = "sim-x5"
+    """Built-in rig (sim-x5, sim-piper, sim-vx300s) or a rig file."""
+    policy: str = "demo"
+    """Built-in policy, a policy folder or .onnx file, or the endpoint of a policy server (tcp://..., ipc://...)."""
+    task: str = "transfer"
+    """Built-in task of a simulated rig, or the instruction given to the policy on a real one."""
+    duration_s: float = 60.0
+    """How long to run; a simulated task is repeated with a new layout until then."""
+    latency: str = "none"
+    """Latency profile of a server that the run starts: pi0, fast-wam, gigaworld, lingbot-va, cosmos-policy, motus,
+    constant:MS, lognormal:MEDIAN_MS,SIGMA, trace:FILE, or none."""
+    merge: str = "prefix"
+    """How a new chunk joins the timeline."""
+    seed: int = 0
+    """Seed of the task's layouts, the policy's noise and the latency profile."""
+    headless: bool = False
+    """No live view; one line for each event."""
+    summary: Path | None = None
+    """Also write the summary to this file."""
+    out: Path = Path("runs")
+    """Folder that receives the run's folder."""
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a policy to runs on this host."""
+
+    policy: str = "demo"
+    """Built-in policy, or a policy folder or .onnx file."""
+    backend: Literal["onnx"] = "onnx"
+    """What runs the model."""
+    bind: str = "tcp://127.0.0.1:8790"
+    """Endpoint to listen on: tcp://127.0.0.1:PORT or ipc://PATH."""
+    protocol: Literal["leadtime"] = "leadtime"
+    """Wire protocol to speak."""
+    latency: str = "none"
+    """Latency profile that answers are held back to."""
+    seed: int = 0
+    """Seed of the latency profile."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this host permits and what is missing, with the remedy for each."""
+
+    rig: str = "sim-x5"
+    """Rig to check."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Run the control decisions of a recorded run again and compare every command bit for bit."""
+
+    run: Positional[Path]
+    """Folder of the run."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Write a recorded run's page anew and say where it is."""
+
+    run: Positional[Path]
+    """Folder of the run."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Run a benchmark: jitter measures wake-up lateness beside cyclictest and a plain sleep loop."""
+
+    what: Positional[Literal["jitter"]]
+    """Which benchmark."""
+    out: Path = Path("out")
+    """Folder that receives results.json and report.html."""
+    quick: bool = False
+    """Seconds instead of minutes; a smoke test, not a measurement."""
+
+
+HANDLERS: Final[dict[type[Any], str]] = {
+    Run: "runtime.commands.run:run",
+    Serve: "runtime.commands.serve:serve",
+    Doctor: "runtime.commands.doctor:doctor",
+    Replay: "runtime.commands.replay:replay",
+    View: "runtime.commands.view:view",
+    Bench: "bench.run:run",
+}
+"""What carries a command out; imported only for the command that is given."""
+
+Command = (
+    Annotated[Run, subcommand("run")]
+    | Annotated[Serve, subcommand("serve")]
+    | Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Replay, subcommand("replay")]
+    | Annotated[View, subcommand("view")]
+    | Annotated[Bench, subcommand("bench")]
+)
+
+
+def main() -> None:
+    """Entry of the `leadtime` script."""
+    command: Any = tyro.cli(Command, prog="leadtime")
+    module, function = HANDLERS[type(command)].split(":")
+    try:
+        status = getattr(importlib.import_module(module), function)(command)
+    except LeadtimeError as error:
+        sys.stderr.write(f"leadtime: {error}\n")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): not an error of the job.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status)

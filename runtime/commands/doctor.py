@@ -1,0 +1,114 @@
+"""`leadtime doctor`: what this host permits, what is missing, and the remedy for each."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from runtime import realtime
+from runtime.cli import Doctor
+from runtime.config import RigConfig, load_rig
+from runtime.errors import LeadtimeError
+from runtime.inference.policy import load_policy
+from runtime.lock import RigLock
+
+PACKAGES: Final = ("numpy", "pyzmq", "msgpack", "msgspec", "ruckig", "mujoco", "onnxruntime", "mcap", "simplejpeg")
+EXTRAS: Final = {
+    "torch": "torch",
+    "gpu": "tensorrt",
+    "interbotix": "dynamixel-sdk",
+    "realsense": "pyrealsense2",
+}
+DISK_FREE_MIN_BYTES: Final = 1 << 30
+RENDER_PROBE: Final = (
+    "import mujoco\n"
+    "from runtime.drivers.sim.scene import build_model\n"
+    "from runtime.drivers.sim.render import SceneRenderer\n"
+    "model = build_model('x5')\n"
+    "data = mujoco.MjData(model)\n"
+    "mujoco.mj_forward(model, data)\n"
+    "SceneRenderer(model, width=64, height=48).render(data, 'cam_high')\n"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `needed` findings that are not `fine` make the command fail."""
+
+    what: str
+    fine: bool
+    says: str
+    needed: bool = True
+
+
+def doctor(command: Doctor) -> int:
+    """Print the findings; status 0 when nothing needed is missing."""
+    rig = load_rig(command.rig)
+    findings = [*_host(), *_packages(), *_rig(rig)]
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "what", "finding"):
+        table.add_column(column)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.fine else ("[red]missing[/]" if finding.needed else "[yellow]absent[/]")
+        table.add_row(mark, finding.what, finding.says)
+    Console(file=sys.stdout, soft_wrap=True).print(table)
+    missing = [finding.what for finding in findings if finding.needed and not finding.fine]
+    if missing:
+        raise LeadtimeError(f"doctor: missing on this host: {', '.join(missing)}")
+    return 0
+
+
+def _host() -> Iterator[Finding]:
+    yield Finding("python", sys.version_info >= (3, 11), sys.version.split()[0])
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("processors", cores >= 2, f"{cores} (two or more keep the policy away from the control loop)")
+    for grant in realtime.survey():
+        yield Finding(grant.name, grant.granted, "granted" if grant.granted else grant.remedy, needed=False)
+    cyclictest = shutil.which("cyclictest")
+    yield Finding("cyclictest", cyclictest is not None, cyclictest or "apt-get install rt-tests", needed=False)
+    free = shutil.disk_usage(".").free
+    yield Finding("disk", free >= DISK_FREE_MIN_BYTES, f"{free / 2**30:.1f} GiB free for recordings")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        version = _version(name)
+        yield Finding(name, version is not None, version or "make run installs it")
+    for extra, name in EXTRAS.items():
+        version = _version(name)
+        yield Finding(name, version is not None, version or f"pip install 'leadtime[{extra}]'", needed=False)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _rig(rig: RigConfig) -> Iterator[Finding]:
+    yield Finding(f"rig {rig.name}", True, f"{rig.servo_hz} Hz servo, {rig.policy_hz} Hz policy")
+    try:
+        RigLock(rig.name).release()
+        yield Finding("rig lock", True, "free")
+    except LeadtimeError as error:
+        yield Finding("rig lock", False, str(error), needed=False)
+    if rig.simulated:
+        # In a process of its own: OpenGL start-up that goes wrong can end the process it runs in.
+        probe = subprocess.run([sys.executable, "-c", RENDER_PROBE], capture_output=True, text=True, check=False)
+        lines = probe.stderr.strip().splitlines() or ["no reason given"]
+        yield Finding("rendering", probe.returncode == 0, "works" if probe.returncode == 0 else lines[-1])
+    try:
+        policy = load_policy("demo")
+        yield Finding("policy demo", True, f"chunk of {policy.manifest.horizon} at {policy.manifest.rate_hz} Hz")
+    except LeadtimeError as error:
+        yield Finding("policy demo", False, str(error))

@@ -1,0 +1,113 @@
+"""`leadtime run`: resolve what was asked for, run it, leave its summary and page."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from runtime.board import Board
+from runtime.cli import Run
+from runtime.config import RigConfig, load_rig
+from runtime.console.live import LiveView
+from runtime.console.report import write_report
+from runtime.control.merge import MERGES
+from runtime.drivers.sim.plant import Plant, state_size
+from runtime.drivers.sim.tasks import TASKS
+from runtime.errors import UsageError, unknown_name
+from runtime.inference.latency import parse_latency
+from runtime.inference.policy import load_policy
+from runtime.spec import RunSpec
+from runtime.summary import summarise
+from runtime.supervisor import Supervisor, run_folder
+
+ENDPOINT_SCHEMES = ("tcp://", "ipc://")
+
+
+def run(command: Run) -> int:
+    """Carry the command out; returns the exit status."""
+    rig = load_rig(command.rig)
+    _check(command, rig)
+    spec = _resolve(command, rig)
+    view = LiveView() if _watched(command) else None
+    notes: list[str] = []
+
+    def on_view(board: Board) -> None:
+        if view is not None:
+            view.update(board)
+
+    def on_note(line: str) -> None:
+        notes.append(line)
+        if view is None:
+            _say(line)
+
+    _say(f"{spec.policy} on {rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
+    with view if view is not None else nullcontext():
+        Supervisor(spec, on_view, on_note).run()
+    summary = summarise(Path(spec.run_dir))
+    text = json.dumps(summary, indent=2) + "\n"
+    (Path(spec.run_dir) / "summary.json").write_text(text, encoding="utf-8")
+    if command.summary is not None:
+        command.summary.write_text(text, encoding="utf-8")
+    page = write_report(Path(spec.run_dir))
+    _say(_closing(summary, page))
+    return 0
+
+
+def _check(command: Run, rig: RigConfig) -> None:
+    if command.merge not in MERGES:
+        raise unknown_name("merge", command.merge, MERGES)
+    if rig.simulated and command.task not in TASKS:
+        raise unknown_name("task", command.task, TASKS)
+    if command.duration_s <= 0:
+        raise UsageError(f"--duration-s {command.duration_s}: give a number of seconds above 0")
+    if command.summary is not None and not command.summary.parent.is_dir():
+        raise UsageError(f"--summary {command.summary}: folder {command.summary.parent} does not exist")
+    parse_latency(command.latency)
+    if command.policy.startswith(ENDPOINT_SCHEMES):
+        if command.latency != "none":
+            raise UsageError(
+                f"--latency {command.latency} is held by the server that a run starts; give it to `leadtime serve`"
+            )
+    else:
+        load_policy(command.policy)
+
+
+def _resolve(command: Run, rig: RigConfig) -> RunSpec:
+    remote = command.policy.startswith(ENDPOINT_SCHEMES)
+    prompt, episode_s, scene_length = command.task, float("inf"), 0
+    if rig.simulated:
+        task = TASKS[command.task]()
+        prompt, episode_s = task.prompt, task.time_limit_s
+        scene_length = state_size(Plant(rig.arms["left"].model, task).model)
+    return RunSpec(
+        rig=rig,
+        run_dir=str(run_folder(command.out, f"{rig.name}-{command.task if rig.simulated else 'task'}").resolve()),
+        policy=command.policy,
+        # An abstract socket: nothing in the file system to collide with or to leave behind.
+        endpoint=command.policy if remote else f"ipc://@leadtime-{os.getpid()}",
+        serve=not remote,
+        task=command.task,
+        prompt=prompt,
+        latency=command.latency,
+        merge=command.merge,
+        seed=command.seed,
+        duration_s=command.duration_s,
+        episode_s=episode_s,
+        scene_length=scene_length,
+    )
+
+
+def _watched(command: Run) -> bool:
+    return not command.headless and sys.stdout.isatty()
+
+
+def _closing(summary: dict[str, object], page: Path) -> str:
+    return f"starved {summary['ticks_starved']} ticks; page: {page}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,130 @@
+"""One arm's way to a goal: inverse kinematics, then a smooth joint motion that is planned anew at every tick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from ruckig import InputParameter, OutputParameter, Result, Ruckig, Synchronization
+
+from runtime.arms import ArmModel
+from runtime.drivers.sim.ik import ArmIk
+from runtime.drivers.sim.plant import Plant
+from runtime.drivers.sim.pose import Pose
+from runtime.errors import LeadtimeError
+from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS, ARM_SLICE, Side
+
+TICK_S: Final = 0.02
+SAME_POSE_M: Final = 2e-4
+SAME_POSE_RAD: Final = 2e-3
+LOST_RAD: Final = 0.3
+"""A measured joint this far from the commanded one means somebody else moved the arm: plan from there."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How briskly an expert moves: joints in rad/s, rad/s^2, rad/s^3; the gripper in 1/s, 1/s^2, 1/s^3."""
+
+    velocity: float = 1.7
+    acceleration: float = 7.0
+    jerk: float = 70.0
+    gripper_velocity: float = 2.2
+    gripper_acceleration: float = 20.0
+    gripper_jerk: float = 400.0
+
+    def limits(self, arm: ArmModel) -> tuple[list[float], list[float], list[float]]:
+        """Velocity, acceleration and jerk limits of the seven axes, at most half of the arm's own."""
+        joints = (self.velocity, self.acceleration, self.jerk)
+        gripper = (self.gripper_velocity, self.gripper_acceleration, self.gripper_jerk)
+        velocity, acceleration, jerk = (
+            [min(joint, 0.5 * limit) for limit in bounds[:ARM_JOINTS]] + [min(grip, 0.5 * bounds[ARM_GRIPPER])]
+            for joint, grip, bounds in zip(
+                joints, gripper, (arm.velocity_max, arm.acceleration_max, arm.jerk_max), strict=True
+            )
+        )
+        return velocity, acceleration, jerk
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where an arm should be: a tool pose (None: the arm's home) and the gripper's opening, 0..1.
+
+    `velocity_m_s` (3,): the goal moves; the arm meets it at `pose` one tick ahead, at that speed.
+    """
+
+    pose: Pose | None
+    gripper: float
+    velocity_m_s: NDArray[np.float64] | None = None
+
+
+class ArmGuide:
+    """Follows goals with one arm: position, velocity, acceleration and jerk of the command stay inside the pace."""
+
+    def __init__(self, plant: Plant, side: Side, pace: Pace) -> None:
+        self.side: Side = side
+        self.ik = ArmIk(plant.model, side)
+        self._home = plant.arm.home_array
+        self._otg = Ruckig(ARM_DOF, TICK_S)
+        self._input = InputParameter(ARM_DOF)
+        self._output = OutputParameter(ARM_DOF)
+        velocity, acceleration, jerk = pace.limits(plant.arm)
+        self._velocity_max = np.array(velocity)
+        self._input.max_velocity, self._input.max_acceleration, self._input.max_jerk = velocity, acceleration, jerk
+        self._input.per_dof_synchronization = [Synchronization.Phase] * ARM_JOINTS + [Synchronization.No]
+        self._solved: tuple[Pose, NDArray[np.float64]] | None = None
+        self.remaining_s = 0.0
+        self.start(plant)
+
+    @property
+    def commanded(self) -> NDArray[np.float64]:
+        """The last command, shape (7,)."""
+        return np.array(self._input.current_position)
+
+    def start(self, plant: Plant) -> None:
+        """Take the measured pose as the command, at rest."""
+        self._restart(plant.position()[ARM_SLICE[self.side]])
+
+    def follow(self, goal: Goal, measured: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The command for this tick, shape (7,), one tick nearer to the goal; `measured` (7,) is where the arm is.
+
+        Raises LeadtimeError when no motion exists, which means the pace or the goal is wrong.
+        """
+        if np.abs(measured - self.commanded)[:ARM_JOINTS].max() > LOST_RAD:
+            self._restart(measured)
+        joints = self.joints_at(goal.pose)
+        self._input.target_position = [*joints, goal.gripper]
+        self._input.target_velocity = self._target_velocity(joints, goal.velocity_m_s)
+        result = self._otg.update(self._input, self._output)
+        if result not in (Result.Working, Result.Finished):
+            raise LeadtimeError(f"no motion of the {self.side} arm to {joints.round(3).tolist()}: {result.name}")
+        self._output.pass_to_input(self._input)
+        self.remaining_s = max(self._output.trajectory.independent_min_durations[:ARM_JOINTS])
+        return self.commanded
+
+    def joints_at(self, pose: Pose | None) -> NDArray[np.float64]:
+        """Joint angles at the pose, shape (6,); solved only when it has changed."""
+        if pose is None:
+            return self._home[:ARM_JOINTS]
+        if self._solved is not None:
+            if self._solved[0].close_to(pose, position_m=SAME_POSE_M, rotation_rad=SAME_POSE_RAD):
+                return self._solved[1]
+            start = self._solved[1]
+        else:
+            start = self._home[:ARM_JOINTS]
+        self._solved = (pose, self.ik.solve(pose, start).joints)
+        return self._solved[1]
+
+    def _target_velocity(
+        self, joints: NDArray[np.float64], velocity_m_s: NDArray[np.float64] | None
+    ) -> list[float]:
+        if velocity_m_s is None:
+            return [0.0] * ARM_DOF
+        limit = 0.95 * self._velocity_max[:ARM_JOINTS]
+        return [*np.clip(self.ik.joint_velocity(joints, velocity_m_s), -limit, limit), 0.0]
+
+    def _restart(self, position: NDArray[np.float64]) -> None:
+        self._input.current_position = list(position)
+        self._input.current_velocity = [0.0] * ARM_DOF
+        self._input.current_acceleration = [0.0] * ARM_DOF

@@ -1,0 +1,11 @@
+"""The tasks of the simulated rig, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from runtime.drivers.sim.task import Task
+from runtime.drivers.sim.tasks.transfer import Transfer
+
+TASKS: Final[dict[str, Callable[[], Task]]] = {"transfer": Transfer}

@@ -1,0 +1,118 @@
+"""The operator's part in a simulated run: park, lay the task out, engage the policy, judge, repeat.
+
+A pure state machine over what the board shows; the supervisor writes down what it asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from runtime.clock import NS_PER_S
+from runtime.records import Mode
+
+SETTLE_NS: Final = NS_PER_S // 2
+"""How long an outcome is shown before the arms go back: also lets a placed object come to rest."""
+
+
+class Phase(Enum):
+    """Where an episode stands."""
+
+    PARK = "parking"
+    LAY_OUT = "laying out"
+    ENGAGE = "engaging"
+    RUN = "running"
+    SETTLE = "settling"
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the supervisor sees at one moment. `outcome` is None while undecided or where nothing judges."""
+
+    now_ns: int
+    mode: Mode
+    at_rest: bool
+    episode: int
+    outcome: bool | None
+    link_ready: bool
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """State of the sequence. `want` and `clear` are what the operator's record shall say."""
+
+    end_ns: int
+    limit_ns: int
+    judged: bool
+    phase: Phase = Phase.PARK
+    want: Mode = Mode.PARK
+    clear: int = 0
+    episode: int = 0
+    since_ns: int = 0
+    successes: int = 0
+    failures: int = 0
+
+    def step(self, sight: Sight) -> Episodes:
+        """Return the next state; unchanged when there is nothing to do."""
+        if self.phase is Phase.OVER:
+            return self
+        if sight.now_ns >= self.end_ns:
+            return self._finish(sight)
+        match self.phase:
+            case Phase.PARK:
+                return self._park(sight)
+            case Phase.LAY_OUT:
+                laid_out = not self.judged or sight.episode == self.episode
+                return replace(self, phase=Phase.ENGAGE) if laid_out and sight.link_ready else self
+            case Phase.ENGAGE:
+                if sight.mode is Mode.POLICY:
+                    return replace(self, phase=Phase.RUN, since_ns=sight.now_ns)
+                return replace(self, want=Mode.POLICY)
+            case Phase.RUN:
+                return self._run(sight)
+            case Phase.SETTLE:
+                if sight.now_ns - self.since_ns >= SETTLE_NS:
+                    return replace(self, phase=Phase.PARK, want=Mode.PARK)
+                return self
+
+    @property
+    def over(self) -> bool:
+        """Whether the sequence has ended."""
+        return self.phase is Phase.OVER
+
+    def _park(self, sight: Sight) -> Episodes:
+        if sight.mode is Mode.FAULT:
+            return replace(self, clear=self.clear + 1)
+        if sight.mode is Mode.PARK and sight.at_rest:
+            return replace(self, phase=Phase.LAY_OUT, episode=self.episode + 1)
+        return self
+
+    def _run(self, sight: Sight) -> Episodes:
+        if not self.judged:
+            # On a real rig only a person may move the arms again after the policy was left.
+            return self if sight.mode is Mode.POLICY else replace(self, phase=Phase.OVER, want=Mode.HOLD)
+        timed_out = sight.now_ns - self.since_ns > self.limit_ns
+        if sight.mode is not Mode.POLICY or sight.outcome is not None or timed_out:
+            won = bool(sight.outcome)
+            return replace(
+                self,
+                phase=Phase.SETTLE,
+                want=Mode.HOLD,
+                since_ns=sight.now_ns,
+                successes=self.successes + won,
+                failures=self.failures + (not won),
+            )
+        return self
+
+    def _finish(self, sight: Sight) -> Episodes:
+        # An episode cut short by the end of the run counts neither way, unless physics has decided it.
+        decided = self.phase is Phase.RUN and sight.outcome is not None
+        return replace(
+            self,
+            phase=Phase.OVER,
+            want=Mode.HOLD,
+            successes=self.successes + (decided and bool(sight.outcome)),
+            failures=self.failures + (decided and not sight.outcome),
+        )

@@ -1,0 +1,44 @@
+"""What a backend is: something that turns one observation into one chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """One observation as the model reads it.
+
+    `images` uint8 (cameras, height, width, 3) or None; `object_state` float32 (K,) or None; `state` and
+    `velocity` float32 (14,); `prefix` float32 (horizon, 14), its first `prefix_len` rows committed;
+    `noise` float32 (horizon, 14).
+    """
+
+    images: NDArray[Any] | None
+    object_state: NDArray[Any] | None
+    state: NDArray[Any]
+    velocity: NDArray[Any]
+    prefix: NDArray[Any]
+    prefix_len: int
+    noise: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """One chunk: `actions` float32 (horizon, 14); `object_state` float32 (K,) where the model estimates it."""
+
+    actions: NDArray[Any]
+    object_state: NDArray[Any] | None
+
+
+class Backend(Protocol):
+    """A loaded model, used by one thread."""
+
+    def warm_up(self) -> int:
+        """Run the model a few times on blank inputs; return the time of one run in nanoseconds."""
+
+    def infer(self, inputs: ModelInputs) -> ModelOutputs:
+        """Return the chunk for one observation."""

@@ -1,0 +1,24 @@
+"""Checking a policy against a rig before anything is started."""
+
+from __future__ import annotations
+
+from runtime.config import RigConfig
+from runtime.errors import UsageError
+from runtime.inference.backends.onnx import check_signature, read_signature
+from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
+from runtime.inference.policy import Policy
+
+
+def check_policy(policy: Policy, rig: RigConfig, task: str) -> None:
+    """Refuse a policy that the rig could not run for a task, as its server would at connection.
+
+    Raises:
+        UsageError: the task is not the policy's, the schema does not fit the rig, or the task's graph is not
+            what the manifest says; one line.
+    """
+    graph = policy.graph(task)
+    try:
+        check_fit(policy_schema(policy, task, latency_ms=0.0), rig_schema(rig))
+    except RefusalError as refusal:
+        raise UsageError(str(refusal)) from None
+    check_signature(graph, read_signature(graph), policy.shape(task))

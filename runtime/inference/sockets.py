@@ -1,0 +1,121 @@
+"""Endpoints and sockets: where a policy server may listen, and reading a message without trusting its size."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from runtime.errors import LeadtimeError, UsageError
+from runtime.inference.wire import FRAME_BYTES_MAX, FRAMES_MAX, Buffer
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+IPC_PATH_BYTES_MAX: Final = 107
+HEARTBEAT_INTERVAL_MS: Final = 500
+HEARTBEAT_TIMEOUT_MS: Final = 1500
+QUEUE_MESSAGES_MAX: Final = 16
+_TCP: Final = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+):(?P<port>\d{1,5}|\*)")
+
+
+def check_endpoint(endpoint: str, *, bind: bool) -> str:
+    """Return the endpoint if it is well formed and, to `bind`, reachable from this host only.
+
+    Raises:
+        UsageError: the text is no endpoint, or a server would listen beyond this host.
+    """
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        if not path or len(path.encode()) > IPC_PATH_BYTES_MAX:
+            raise UsageError(f"endpoint {endpoint!r}: give a path of 1 to {IPC_PATH_BYTES_MAX} bytes")
+        if not Path(path).parent.is_dir():
+            raise UsageError(f"endpoint {endpoint!r}: folder {Path(path).parent} does not exist")
+        return endpoint
+    match = _TCP.fullmatch(endpoint)
+    port = match["port"] if match else ""
+    if match is None or (port == "*" and not bind) or (port != "*" and not 0 < int(port) <= 65_535):
+        raise UsageError(f"{endpoint!r} is no endpoint; write tcp://127.0.0.1:PORT or ipc://PATH")
+    if bind and match["host"] not in LOOPBACK:
+        raise UsageError(
+            f"endpoint {endpoint!r} would serve other hosts, and connections are not encrypted; "
+            f"bind tcp://127.0.0.1:{port} or ipc://PATH"
+        )
+    return endpoint
+
+
+def open_router(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """Return a bound server socket.
+
+    Raises:
+        UsageError: the endpoint may not be bound.
+        LeadtimeError: another process has it.
+    """
+    check_endpoint(endpoint, bind=True)
+    if endpoint.startswith("ipc://") and _ipc_in_use(Path(endpoint.removeprefix("ipc://"))):
+        raise LeadtimeError(f"{endpoint} is in use by another server; stop it or bind another path")
+    router = _socket(context, zmq.ROUTER)
+    try:
+        router.bind(endpoint)
+    except zmq.ZMQError as error:
+        router.close()
+        if error.errno == zmq.EADDRINUSE:
+            raise LeadtimeError(
+                f"{endpoint} is in use by another process; stop it or bind another port"
+            ) from None
+        raise LeadtimeError(f"cannot bind {endpoint}: {error.strerror}") from None
+    return router
+
+
+def open_dealer(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """Return a client socket that connects once: whoever owns it decides when to try again."""
+    dealer = _socket(context, zmq.DEALER)
+    dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+    dealer.connect(endpoint)
+    return dealer
+
+
+def receive(link: zmq.Socket[bytes], identified: bool) -> tuple[bytes, list[Buffer]] | None:
+    """Return (sender, frames) of the next message without waiting; None when there is none.
+
+    `identified` says whether the first frame is the sender's identity. Frames beyond the protocol's count are
+    read off the socket but not kept, so a message costs no more than its bound.
+    """
+    keep = FRAMES_MAX + 1 + identified
+    frames: list[Buffer] = []
+    try:
+        part = link.recv(zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return None
+    frames.append(part.buffer)
+    while part.more:
+        part = link.recv(copy=False)
+        if len(frames) < keep:
+            frames.append(part.buffer)
+    sender = bytes(frames.pop(0)) if identified else b""
+    return sender, frames
+
+
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    link = context.socket(kind)
+    link.setsockopt(zmq.LINGER, 0)
+    link.setsockopt(zmq.IPV6, 1)
+    link.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+    link.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES_MAX)
+    link.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES_MAX)
+    link.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+    link.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    return link
+
+
+def _ipc_in_use(path: Path) -> bool:
+    # The library unlinks whatever it finds at the path before it binds: it would take a live server's place.
+    if not path.is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

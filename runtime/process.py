@@ -1,0 +1,69 @@
+"""The entry of every child process of a run: `python -m runtime.process ROLE SPEC_FILE SHARED_MEMORY_FD`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from runtime import realtime
+from runtime.board import ROLES, Board, Heart
+from runtime.clock import NS_PER_MS, MonotonicClock
+from runtime.errors import LeadtimeError
+from runtime.records import Life
+from runtime.spec import RunSpec
+
+MAINS: Final[dict[str, str]] = {
+    "sim": "runtime.drivers.sim.physics:run_physics",
+    "camera": "runtime.drivers.capture:run_capture",
+    "guardian-left": "runtime.drivers.guard:run_guard_left",
+    "guardian-right": "runtime.drivers.guard:run_guard_right",
+    "server": "runtime.inference.serve:run_server",
+    "client": "runtime.inference.client:run_client",
+    "recorder": "runtime.recorder:run_recorder",
+    "control": "runtime.control.loop:run_control",
+}
+"""Each role's main, called with (board, clock, heart); imported while the process waits for its turn."""
+
+STAGE_POLL_NS: Final = 2 * NS_PER_MS
+
+
+def run(role: str, spec_file: Path, fd: int) -> int:
+    """Run one role until the run stops; returns the exit status, and its one-line reason goes to stderr."""
+    module, function = MAINS[role].split(":")
+    main = getattr(importlib.import_module(module), function)
+    board = Board.attach(RunSpec.load(spec_file), fd)
+    # Ctrl-C reaches the whole foreground group: the supervisor alone decides the order of stopping.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        board.stop_here()
+
+    signal.signal(signal.SIGTERM, stop)
+    clock = MonotonicClock(realtime.SPIN_NS if role == "control" else 0)
+    heart = Heart(board[f"heartbeat/{role}"], os.getpid())
+    heart.beat(clock.now_ns(), Life.STARTING)
+    turn = ROLES.index(role) + 1
+    while board.stage < turn and not board.stopping:
+        clock.sleep_until_ns(clock.now_ns() + STAGE_POLL_NS)
+    if board.stopping:
+        return 0
+    try:
+        main(board, clock, heart)
+    except LeadtimeError as error:
+        heart.beat(clock.now_ns(), Life.FAILED)
+        sys.stderr.write(f"{role}: {error}\n")
+        return error.exit_status
+    heart.beat(clock.now_ns(), Life.STOPPING)
+    return 0
+
+
+if __name__ == "__main__":
+    # Guardians get to hold their arm before they go; whatever else is orphaned just ends.
+    orphaned = signal.SIGTERM if sys.argv[1].startswith("guardian") else signal.SIGKILL
+    realtime.die_with_parent(orphaned)
+    sys.exit(run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

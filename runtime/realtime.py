@@ -1,0 +1,113 @@
+"""Real-time set-up of a process: what the host permits is used, what it does not is reported, never fatal."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_MCL_CURRENT_AND_FUTURE: Final = 3
+_MCL_ONFAULT: Final = 4
+_PR_SET_PDEATHSIG: Final = 1
+
+PRIORITIES: Final[dict[str, int]] = {"guardian-left": 84, "guardian-right": 84, "control": 80, "sim": 70}
+"""SCHED_FIFO priority by role; a role that is not here stays with the host's ordinary scheduler."""
+SPIN_NS: Final = 150_000
+"""How long the control process spins before a tick once it holds SCHED_FIFO; a sleep alone wakes that late."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One real-time facility: whether this process has it, and what would give it."""
+
+    name: str
+    granted: bool
+    remedy: str
+
+
+def set_fifo(priority: int) -> bool:
+    """Put the calling thread under SCHED_FIFO, new threads excepted; False where not permitted."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+    except OSError:
+        return False
+    return True
+
+
+def lock_memory() -> bool:
+    """Lock pages in memory as they are touched (mlockall); False where not permitted."""
+    return bool(_libc.mlockall(_MCL_CURRENT_AND_FUTURE | _MCL_ONFAULT) == 0)
+
+
+def pin(cpu: int) -> bool:
+    """Bind this process to one processor; False where not permitted or absent."""
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError:
+        return False
+    return True
+
+
+def freeze_garbage() -> None:
+    """Collect once, exempt what lives from later collections, and switch automatic collection off."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def enter(role: str) -> tuple[Grant, ...]:
+    """Set a process up for its role: memory, garbage, and the scheduler for the roles that keep time.
+
+    Call it after imports and warm-up: what is allocated before is what gets frozen.
+    """
+    freeze_garbage()
+    priority = PRIORITIES.get(role)
+    if priority is None:
+        gc.enable()
+        return ()
+    return (
+        Grant(
+            "mlockall", lock_memory(), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"
+        ),
+        Grant(
+            "SCHED_FIFO", set_fifo(priority), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"
+        ),
+    )
+
+
+def survey() -> tuple[Grant, ...]:
+    """Try each facility in a child and report it, leaving this process as it is."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        flags = (lock_memory(), set_fifo(1), pin(min(os.sched_getaffinity(0))))
+        os.write(writer, bytes(flags))
+        os._exit(0)
+    os.waitpid(child, 0)
+    locked, fifo, pinned = os.read(reader, 3)
+    os.close(reader)
+    os.close(writer)
+    throttle = Path("/proc/sys/kernel/sched_rt_runtime_us")
+    throttled = throttle.is_file() and throttle.read_text().strip() != "-1"
+    return (
+        Grant(
+            "mlockall", bool(locked), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"
+        ),
+        Grant("SCHED_FIFO", bool(fifo), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"),
+        Grant("affinity", bool(pinned), "allow sched_setaffinity in the container's profile"),
+        Grant(
+            "no RT throttling",
+            not throttled,
+            "sysctl kernel.sched_rt_runtime_us=-1 (ticks use far below the cap)",
+        ),
+    )
+
+
+def die_with_parent(signal_number: signal.Signals) -> None:
+    """Ask the kernel to send this process a signal when its parent ends (PR_SET_PDEATHSIG)."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)

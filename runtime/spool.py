@@ -1,0 +1,93 @@
+"""A file that is appended to by a thread of its own, so that a slow or full disk delays no one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+RETRY_S: Final = 0.5
+"""Pause after a write that failed."""
+
+
+class Spool:
+    """Appends bytes to a file from memory; what the disk does not take yet waits there.
+
+    It has no bound of its own: the appender looks at `backlog_bytes` and appends less.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        self._queue: deque[memoryview] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._appended = 0
+        self._written = 0
+        self._error = ""
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes, /) -> int:
+        """Append bytes."""
+        if data:
+            with self._wake:
+                self._queue.append(memoryview(bytes(data)))
+                self._appended += len(data)
+                self._wake.notify()
+        return len(data)
+
+    def tell(self) -> int:
+        """Return the bytes appended so far."""
+        return self._appended
+
+    def flush(self) -> None:
+        """Do nothing: the thread writes as fast as the disk takes it."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait for the disk."""
+        return self._appended - self._written
+
+    @property
+    def error(self) -> str:
+        """What the disk last refused with; empty while it takes what it is given."""
+        return self._error
+
+    def close(self, timeout_s: float) -> int:
+        """Wait for the disk to take the rest, at most `timeout_s`; return the bytes that it did not take."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            os.close(self._fd)
+        return self.backlog_bytes
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._closing:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                data = self._queue.popleft()
+            if not self._write_all(data):
+                return
+
+    def _write_all(self, data: memoryview) -> bool:
+        while len(data):
+            try:
+                count = os.write(self._fd, data)
+            except OSError as error:
+                self._error = error.strerror or str(error)
+                with self._wake:
+                    if self._closing:
+                        return False
+                    self._wake.wait(RETRY_S)
+                continue
+            self._error = ""
+            self._written += count
+            data = data[count:]
+        return True
