@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +54,7 @@ class Children:
     clock: Clock
     t0_ns: int
     roles: tuple[str, ...] = ROLES
+    entries: Mapping[str, str] = field(default_factory=dict)
     _children: dict[str, Child] = field(default_factory=dict)
     _lifecycle: Any = field(default_factory=lambda: blank(records.LIFECYCLE))
 
@@ -119,7 +121,14 @@ class Children:
         fd = self.board.segment.fd
         with log.open("ab") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "runtime.process", role, str(self.spec_file), str(fd)],
+                [
+                    sys.executable,
+                    "-m",
+                    self.entries.get(role, "runtime.process"),
+                    role,
+                    str(self.spec_file),
+                    str(fd),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -139,9 +148,7 @@ class Children:
             if status is not None:
                 raise self._obituary(child, status)
             if self.clock.now_ns() > deadline_ns:
-                raise LeadtimeError(
-                    f"{role} was not ready in {START_TIMEOUT_NS // NS_PER_S} s; see {child.log}"
-                )
+                raise LeadtimeError(f"{role} was not ready in {START_TIMEOUT_NS // NS_PER_S} s; see {child.log}")
             self.clock.sleep_until_ns(self.clock.now_ns() + POLL_NS)
 
     @staticmethod

@@ -11,8 +11,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from runtime.blackbox import RECORD_CHANNELS, BlackBoxWriter, RecordChannel, new_part
+from runtime.blackbox import new_part
 from runtime.board import Board, Heart
+from runtime.channels import RECORD_CHANNELS, BlackBoxWriter, RecordChannel
 from runtime.clock import NS_PER_MS, Clock
 from runtime.records import Mode
 from runtime.shm import Ring

@@ -111,7 +111,7 @@ class Ring:
         stamp = index + 1
         if index < 0 or int(self._end[i]) != stamp or int(self._begin[i]) != stamp:
             return None
-        record: NDArray[Any] = np.array(self._payload[i])
+        record: NDArray[Any] = self._payload[i : i + 1].copy().reshape(())
         crc = int(self._crc[i])
         if int(self._begin[i]) != stamp:
             return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -33,15 +33,20 @@ class Supervisor:
     """Runs one session from start to clean stop.
 
     `on_view` is called about eight times a second with the board; `on_note` with one line for each event worth
-    a line.
+    a line. `entries` names another module than `runtime.process` to start a role with (fault injection).
     """
 
     def __init__(
-        self, spec: RunSpec, on_view: Callable[[Board], None], on_note: Callable[[str], None]
+        self,
+        spec: RunSpec,
+        on_view: Callable[[Board], None],
+        on_note: Callable[[str], None],
+        entries: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._spec = spec
         self._on_view = on_view
         self._on_note = on_note
+        self._entries = entries
         self._clock = MonotonicClock()
         self._interrupted = False
         self._operator: Any = blank(records.OPERATOR)
@@ -56,7 +61,7 @@ class Supervisor:
         lock = RigLock(self._spec.rig.name)
         spec_file = self._spec.save()
         board = self._board = Board.create(self._spec)
-        children = Children(board, spec_file, self._clock, self._clock.now_ns(), self._roles())
+        children = Children(board, spec_file, self._clock, self._clock.now_ns(), self._roles(), self._entries)
         realtime.die_with_parent(signal.SIGTERM)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupt)

@@ -66,7 +66,9 @@ class ChunkPolicy:
         else:
             feed["object_state"] = plant.task.object_state(plant.model, plant.data)
         outputs = self._session.run(None, feed)
-        return np.asarray(outputs[0], np.float32), np.asarray(outputs[-1] if self.reads_images else feed["object_state"])
+        return np.asarray(outputs[0], np.float32), np.asarray(
+            outputs[-1] if self.reads_images else feed["object_state"]
+        )
 
 
 def hold_for_one_tick(plant: Plant, position: NDArray[np.float64]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from ruckig import RuckigError
 from numpy.typing import NDArray
+from ruckig import RuckigError
 
 from bench.training.closed_loop import HORIZON, IMAGE_HEIGHT, IMAGE_WIDTH, POLICY_HZ, hold_for_one_tick
 from bench.training.disturbance import Disturbance
@@ -127,9 +127,7 @@ def _record(job: tuple[str, str, int, int]) -> list[dict[str, NDArray[np.float64
 def record(arm: str, task: str, episodes: int, *, workers: int, first_seed: int = DEMO_SEED) -> Demos:
     """Record `episodes` episodes and keep the successful ones; the result does not depend on `workers`."""
     batch = 20
-    jobs = [
-        (arm, task, first_seed + i, min(batch, episodes - i)) for i in range(0, episodes, batch)
-    ]
+    jobs = [(arm, task, first_seed + i, min(batch, episodes - i)) for i in range(0, episodes, batch)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         done = [episode for part in pool.imap(_record, jobs) for episode in part]
     kept = [episode for episode in done if episode is not None]

@@ -77,6 +77,7 @@ def evaluate(
 
 
 def main(
+    *,
     policy: Path,
     task: str = "transfer",
     arm: str = "x5",

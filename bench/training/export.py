@@ -2,7 +2,8 @@
 
 Graph (no batch axis): `images` uint8 (3, 240, 320, 3) or `object_state` float32 (K,), `state` and `velocity`
 float32 (14,), `prefix` float32 (50, 14), `prefix_len` int64 (), `noise` float32 (50, 14) -> `actions` float32
-(50, 14) absolute joint targets (rad, gripper fraction) and, from images, `object_state` float32 (K,), the estimate.
+(50, 14) absolute joint targets (rad, gripper fraction), `object_state` float32 (K,): estimated from the images,
+or the input again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from bench.training.model import CAMERA_COUNT, HORIZON, Encoder, FlowPolicy, pool
+from bench.training.model import CAMERA_COUNT, HORIZON, Encoder, FlowPolicy, Observed, pool
 from runtime.layout import RIG_DOF
 
 IMAGE_SHAPE = (CAMERA_COUNT, 240, 320, 3)
@@ -32,7 +33,7 @@ class VisionGraph(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.policy, self.encoder, self.steps = policy, encoder, steps
 
-    def forward(
+    def forward(  # noqa: PLR0917
         self,
         images: Tensor,
         state: Tensor,
@@ -46,9 +47,8 @@ class VisionGraph(nn.Module):  # type: ignore[misc]
         state_normal = (state[None] - policy.state_mean) / policy.state_std
         normal = self.encoder(pool(images[None]), state_normal)
         objects = normal * policy.objects_std + policy.objects_mean
-        actions = policy.sample(
-            state[None], velocity[None], objects, prefix[None], prefix_len[None], noise[None], self.steps
-        )
+        seen = Observed(state[None], velocity[None], objects)
+        actions = policy.sample(seen, prefix[None], prefix_len[None], noise[None], steps=self.steps)
         return actions[0], objects[0]
 
 
@@ -59,7 +59,7 @@ class StateGraph(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.policy, self.steps = policy, steps
 
-    def forward(
+    def forward(  # noqa: PLR0917
         self,
         object_state: Tensor,
         state: Tensor,
@@ -69,16 +69,8 @@ class StateGraph(nn.Module):  # type: ignore[misc]
         noise: Tensor,
     ) -> Tensor:
         """Add the batch axis and denoise."""
-        actions = self.policy.sample(
-            state[None],
-            velocity[None],
-            object_state[None],
-            prefix[None],
-            prefix_len[None],
-            noise[None],
-            self.steps,
-        )
-        return actions[0]
+        seen = Observed(state[None], velocity[None], object_state[None])
+        return self.policy.sample(seen, prefix[None], prefix_len[None], noise[None], steps=self.steps)[0]
 
 
 def export(policy: FlowPolicy, encoder: Encoder | None, path: Path, *, steps: int) -> None:

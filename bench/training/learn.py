@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.training.closed_loop import HORIZON, MAX_DELAY_TICKS
 from bench.training.demos import Demos
-from bench.training.model import Encoder, FlowPolicy, Scales
+from bench.training.model import Encoder, FlowPolicy, Observed, Scales
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
 STATE_NOISE_RAD = 0.002
@@ -72,8 +72,8 @@ class Batches:
         self.noise_free = np.zeros(demos.ticks, np.bool_)
         """Ticks whose `objects` are an encoder's estimates already and get no noise on top."""
 
-    def draw(self, count: int) -> tuple[Tensor, ...]:
-        """state, velocity, objects, chunk, prefix_len, until: the arguments of `FlowPolicy.loss`."""
+    def draw(self, count: int) -> tuple[Observed, Tensor, Tensor, Tensor]:
+        """The arguments of `FlowPolicy.loss`: what is seen, chunk, prefix_len, until."""
         demos, rng = self._demos, self._rng
         ticks = rng.integers(0, demos.ticks, count)
         prefix = rng.integers(0, MAX_DELAY_TICKS + 1, count)
@@ -90,9 +90,7 @@ class Batches:
         noise = rng.normal(0.0, 1.0, (count, self.objects.shape[1])) * self.objects_noise
         objects = self.objects[ticks] + noise * ~self.noise_free[ticks][:, None]
         return (
-            torch.as_tensor(state.astype(np.float32)),
-            torch.as_tensor(velocity.astype(np.float32)),
-            torch.as_tensor(objects.astype(np.float32)),
+            Observed(*(torch.as_tensor(part.astype(np.float32)) for part in (state, velocity, objects))),
             torch.as_tensor(chunk),
             torch.as_tensor(prefix),
             torch.as_tensor(until),
@@ -123,7 +121,10 @@ def fit(module: nn.Module, loss: Callable[[], Tensor], budget: Budget, name: str
                 slow.lerp_(fast, 1.0 - decay)
         total += float(value.detach())
         if step % REPORT_EVERY == 0:
-            print(f"{name} {step}/{budget.steps}: loss {total / REPORT_EVERY:.5f}, {time.monotonic() - begun:.0f} s", flush=True)
+            print(
+                f"{name} {step}/{budget.steps}: loss {total / REPORT_EVERY:.5f}, {time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
             total = 0.0
     module.load_state_dict(average.state_dict())
 
@@ -138,6 +139,7 @@ def fit_encoder(
     frames: NDArray[np.uint8],
     state_normal: NDArray[np.float32],
     objects_normal: NDArray[np.float32],
+    *,
     kept: NDArray[np.int64],
     budget: Budget,
     rng: np.random.Generator,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,14 @@ class Scales:
     objects_std: NDArray[np.float32]
     action_rad: NDArray[np.float32]
     row_weight: NDArray[np.float32]
+
+
+class Observed(NamedTuple):
+    """What a chunk starts from: `state`, `velocity` (B, 14), `objects` (B, K), in the units of the plant."""
+
+    state: Tensor
+    velocity: Tensor
+    objects: Tensor
 
 
 class Head(nn.Module):  # type: ignore[misc]
@@ -107,39 +116,30 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         """The zero of the tokens, (B, 1, 14): the anchor for the arms, half open for the grippers."""
         return (anchor * self.arm + 0.5 * (1.0 - self.arm))[:, None]
 
-    def condition(self, state: Tensor, velocity: Tensor, anchor: Tensor, objects: Tensor) -> Tensor:
+    def condition(self, seen: Observed, anchor: Tensor) -> Tensor:
         """The head's condition vector, (B, C)."""
         return torch.cat(
             [
-                (state - self.state_mean) / self.state_std,
-                velocity / self.velocity_std,
-                (anchor - state) / (0.2 * self.action_scale),
-                (objects - self.objects_mean) / self.objects_std,
+                (seen.state - self.state_mean) / self.state_std,
+                seen.velocity / self.velocity_std,
+                (anchor - seen.state) / (0.2 * self.action_scale),
+                (seen.objects - self.objects_mean) / self.objects_std,
             ],
             dim=1,
         )
 
-    def sample(
-        self,
-        state: Tensor,
-        velocity: Tensor,
-        objects: Tensor,
-        prefix: Tensor,
-        prefix_len: Tensor,
-        noise: Tensor,
-        steps: int,
-    ) -> Tensor:
+    def sample(self, seen: Observed, prefix: Tensor, prefix_len: Tensor, noise: Tensor, *, steps: int) -> Tensor:
         """Denoise a chunk in `steps` Euler steps; absolute joint targets (B, 50, 14)."""
         rows = torch.arange(HORIZON, device=prefix.device)
         committed = rows[None] < prefix_len[:, None]
         prefix = torch.where(committed[:, :, None], prefix, torch.zeros_like(prefix))
-        anchor = self.anchor(state, prefix, prefix_len)
+        anchor = self.anchor(seen.state, prefix, prefix_len)
         origin = self.origin(anchor)
         known = (prefix - origin) / self.action_scale
-        condition = self.condition(state, velocity, anchor, objects)
+        condition = self.condition(seen, anchor)
         tokens = noise
         for step in range(steps):
-            tau = torch.full_like(state[:, 0], step / steps)
+            tau = torch.full_like(seen.state[:, 0], step / steps)
             tokens = torch.where(committed[:, :, None], known, tokens)
             clean = self.head(tokens, committed.to(tokens.dtype), tau, condition)
             # The last step's factor is 1: the result is the network's own prediction, free of noise.
@@ -148,28 +148,20 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         actions = torch.where(self.arm > 0, actions, actions.clamp(0.0, 1.0))
         return torch.where(committed[:, :, None], prefix, actions)
 
-    def loss(
-        self,
-        state: Tensor,
-        velocity: Tensor,
-        objects: Tensor,
-        chunk: Tensor,
-        prefix_len: Tensor,
-        until: Tensor,
-    ) -> Tensor:
+    def loss(self, seen: Observed, chunk: Tensor, prefix_len: Tensor, until: Tensor) -> Tensor:
         """Weighted x-prediction error over the rows from `prefix_len` to before `until`, both (B,); scalar.
 
         `chunk` (B, 50, 14): what was commanded from the observation on.
         """
         rows = torch.arange(HORIZON)
         committed = rows[None] < prefix_len[:, None]
-        anchor = self.anchor(state, chunk, prefix_len)
+        anchor = self.anchor(seen.state, chunk, prefix_len)
         origin = self.origin(anchor)
         clean = (chunk - origin) / self.action_scale
-        tau = torch.rand(len(state)).square()
+        tau = torch.rand(len(chunk)).square()
         noisy = tau[:, None, None] * clean + (1.0 - tau[:, None, None]) * torch.randn_like(clean)
         tokens = torch.where(committed[:, :, None], clean, noisy)
-        condition = self.condition(state, velocity, anchor, objects)
+        condition = self.condition(seen, anchor)
         predicted = self.head(tokens, committed.to(tokens.dtype), tau, condition)
         after = (rows[None] - prefix_len[:, None]).clamp(min=0)
         labelled = ~committed & (rows[None] < until[:, None])
@@ -228,9 +220,7 @@ class View(nn.Module):  # type: ignore[misc]
 def pool(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W, 3) -> float (B, 3, 3, H / POOL, W / POOL) in 0..1 by block averages."""
     batch, cameras, height, width, _ = images.shape
-    blocks = images.to(torch.float32).reshape(
-        batch * cameras, height // POOL, POOL, width // POOL, POOL * 3
-    )
+    blocks = images.to(torch.float32).reshape(batch * cameras, height // POOL, POOL, width // POOL, POOL * 3)
     rows = blocks.sum(2).reshape(batch * cameras, height // POOL, width // POOL, POOL, 3).sum(3)
     mean = rows.permute(0, 3, 1, 2) / (255.0 * POOL * POOL)
     return mean.reshape(batch, cameras, 3, height // POOL, width // POOL)

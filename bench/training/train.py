@@ -134,9 +134,7 @@ def _see(
     ticks = np.sort(np.random.default_rng(recipe.seed).choice(demos.ticks, recipe.frames, replace=False))
     path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-frames-{recipe.frames}-{recipe.seed}.npy"
     if not path.exists():
-        np.save(
-            path, demonstrations.render(recipe.arm, recipe.task, demos.scene[ticks], workers=recipe.workers)
-        )
+        np.save(path, demonstrations.render(recipe.arm, recipe.task, demos.scene[ticks], workers=recipe.workers))
     frames = np.load(path, mmap_mode="r")
     mean, std = policy.objects_mean.numpy(), policy.objects_std.numpy()
     state = (demos.position[ticks] - policy.state_mean.numpy()) / policy.state_std.numpy()
@@ -144,7 +142,8 @@ def _see(
     held_out = np.sort(rng.choice(recipe.frames, HELD_OUT_FRAMES, replace=False))
     kept = np.setdiff1d(np.arange(recipe.frames), held_out)
     encoder = Encoder(policy.object_dim)
-    fit_encoder(encoder, frames, state, target, kept, Budget(recipe.encoder_steps, 64, 1e-3), rng)
+    budget = Budget(recipe.encoder_steps, 64, 1e-3)
+    fit_encoder(encoder, frames, state, target, kept=kept, budget=budget, rng=rng)
     seen = estimate(encoder, frames, state)
     rmse = np.sqrt(((seen - target)[held_out] ** 2).mean(0)) * std
     print("estimate error (rms, held out):", rmse.round(4).tolist(), flush=True)

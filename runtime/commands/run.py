@@ -28,9 +28,7 @@ ENDPOINT_SCHEMES = ("tcp://", "ipc://")
 
 def run(command: Run) -> int:
     """Carry the command out; returns the exit status."""
-    rig = load_rig(command.rig)
-    _check(command, rig)
-    spec = _resolve(command, rig)
+    spec = resolve(command)
     view = LiveView() if _watched(command) else None
     notes: list[str] = []
 
@@ -43,7 +41,7 @@ def run(command: Run) -> int:
         if view is None:
             _say(line)
 
-    _say(f"{spec.policy} on {rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
+    _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
     with view if view is not None else nullcontext():
         Supervisor(spec, on_view, on_note).run()
     summary = summarise(Path(spec.run_dir))
@@ -75,7 +73,10 @@ def _check(command: Run, rig: RigConfig) -> None:
         load_policy(command.policy)
 
 
-def _resolve(command: Run, rig: RigConfig) -> RunSpec:
+def resolve(command: Run) -> RunSpec:
+    """Check what was asked for and make the run's folder; raises UsageError before anything starts."""
+    rig = load_rig(command.rig)
+    _check(command, rig)
     remote = command.policy.startswith(ENDPOINT_SCHEMES)
     prompt, episode_s, scene_length = command.task, float("inf"), 0
     if rig.simulated:

@@ -93,9 +93,7 @@ def parse_latency(text: str) -> LatencyModel:
         return ConstantLatency(LATENCY_PROFILES[text])
     kind, colon, rest = text.partition(":")
     if not colon or kind not in _FORMS:
-        raise UsageError(
-            f"unknown latency profile {text!r}; valid: {', '.join(LATENCY_PROFILES)}, or {FORMS}"
-        )
+        raise UsageError(f"unknown latency profile {text!r}; valid: {', '.join(LATENCY_PROFILES)}, or {FORMS}")
     return _FORMS[kind](text, rest)
 
 
@@ -130,9 +128,7 @@ def _trace(text: str, rest: str) -> LatencyModel:
         lines.pop()
     if not lines:
         raise UsageError(f"latency {text!r}: {rest} is empty; give one latency in ms a line")
-    return TraceLatency(
-        [_milliseconds(line, f"{rest}, line {i}", "360") for i, line in enumerate(lines, start=1)]
-    )
+    return TraceLatency([_milliseconds(line, f"{rest}, line {i}", "360") for i, line in enumerate(lines, start=1)])
 
 
 def _milliseconds(text: str, where: str, example: str) -> float:

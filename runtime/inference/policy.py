@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from runtime.config import convert
 from runtime.errors import UsageError, unknown_name
-from runtime.inference.backends.onnx import GraphShape, check_signature, read_signature
+from runtime.inference.backends.onnx import GraphShape, read_signature
 from runtime.layout import CAMERAS, JOINT_NAMES, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX, OBJECT_STATE_MAX
 
@@ -149,9 +149,7 @@ def load_policy(name_or_path: str) -> Policy:
     if path.is_file():
         return _load_bare(path)
     if path.suffix or path.parent != Path():
-        raise UsageError(
-            f"policy {name_or_path} does not exist; built-in policies: {', '.join(policy_names())}"
-        )
+        raise UsageError(f"policy {name_or_path} does not exist; built-in policies: {', '.join(policy_names())}")
     raise unknown_name("policy", name_or_path, policy_names())
 
 
@@ -193,7 +191,8 @@ def _load_bare(path: Path) -> Policy:
     horizon = actions.shape[0] if actions and actions.shape else 0
     if not 1 <= horizon <= CHUNK_STEPS_MAX:
         raise UsageError(
-            f"{path}: answers with {horizon} actions; needs an output 'actions' (1 to {CHUNK_STEPS_MAX}, {RIG_DOF})"
+            f"{path}: answers with {horizon} actions; "
+            f"needs an output 'actions' (1 to {CHUNK_STEPS_MAX}, {RIG_DOF})"
         )
     takes_prefix = "prefix" in signature.inputs and "prefix_len" in signature.inputs
     manifest = PolicyManifest(

@@ -55,22 +55,20 @@ def open_router(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.S
     check_endpoint(endpoint, bind=True)
     if endpoint.startswith("ipc://") and _ipc_in_use(Path(endpoint.removeprefix("ipc://"))):
         raise LeadtimeError(f"{endpoint} is in use by another server; stop it or bind another path")
-    router = _socket(context, zmq.ROUTER)
+    router = _socket(context, zmq.ROUTER, endpoint)
     try:
         router.bind(endpoint)
     except zmq.ZMQError as error:
         router.close()
         if error.errno == zmq.EADDRINUSE:
-            raise LeadtimeError(
-                f"{endpoint} is in use by another process; stop it or bind another port"
-            ) from None
+            raise LeadtimeError(f"{endpoint} is in use by another process; stop it or bind another port") from None
         raise LeadtimeError(f"cannot bind {endpoint}: {error.strerror}") from None
     return router
 
 
 def open_dealer(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
     """Return a client socket that connects once: whoever owns it decides when to try again."""
-    dealer = _socket(context, zmq.DEALER)
+    dealer = _socket(context, zmq.DEALER, endpoint)
     dealer.setsockopt(zmq.RECONNECT_IVL, -1)
     dealer.connect(endpoint)
     return dealer
@@ -97,10 +95,10 @@ def receive(link: zmq.Socket[bytes], identified: bool) -> tuple[bytes, list[Buff
     return sender, frames
 
 
-def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str) -> zmq.Socket[bytes]:
     link = context.socket(kind)
     link.setsockopt(zmq.LINGER, 0)
-    link.setsockopt(zmq.IPV6, 1)
+    link.setsockopt(zmq.IPV6, "[" in endpoint)
     link.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
     link.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES_MAX)
     link.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES_MAX)

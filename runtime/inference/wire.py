@@ -27,6 +27,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=1024)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Size = Annotated[int, Meta(ge=0, le=8192)]
+Code = Literal["u1", "i8", "f4", "f8"]
 Buffer = bytes | bytearray | memoryview
 ArrayMap = dict[str, NDArray[Any]]
 
@@ -39,7 +40,7 @@ class ArraySpec(msgspec.Struct, frozen=True, array_like=True):
     """One array of a message: `dtype` is numpy's code without byte order, all are little endian."""
 
     name: Name
-    dtype: Literal["u1", "i8", "f4", "f8"]
+    dtype: Code
     shape: Annotated[tuple[Size, ...], Meta(max_length=DIMENSIONS_MAX)]
 
     @property
@@ -186,6 +187,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
 )
 _DECODERS: Final = {str(kind.__struct_config__.tag): msgspec.msgpack.Decoder(kind) for kind in _KINDS}
 _ENVELOPE: Final = msgspec.msgpack.Decoder(_Envelope)
+_CODES: Final[dict[str, Code]] = {"u1": "u1", "i8": "i8", "f4": "f4", "f8": "f8"}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -198,12 +200,12 @@ def encode(message: Message, arrays: Mapping[str, NDArray[Any]] | None = None) -
     specs: list[ArraySpec] = []
     buffers: list[Buffer] = []
     for name, array in (arrays or {}).items():
-        code = array.dtype.str[1:]
-        if code not in {"u1", "i8", "f4", "f8"}:
+        code = _CODES.get(array.dtype.str[1:])
+        if code is None:
             raise WireError(f"array {name!r} of dtype {array.dtype} does not travel; use u1, i8, f4 or f8")
         whole = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
         specs.append(ArraySpec(name, code, whole.shape))
-        buffers.append(memoryview(whole.reshape(-1).view(np.uint8)))
+        buffers.append(whole.reshape(-1).view(np.uint8).data)
     header = _ENCODER.encode(msgspec.structs.replace(message, arrays=tuple(specs)) if specs else message)
     if len(header) > HEADER_BYTES_MAX or len(buffers) >= FRAMES_MAX:
         raise WireError(f"a header of {len(header)} bytes with {len(buffers)} arrays exceeds the protocol")

@@ -75,7 +75,7 @@ def add_arm(spec: mujoco.MjSpec, body: ArmBody, model: ArmModel, side: Side) -> 
         chain.append(parent.name)
         _set_inertial(parent, link.inertial)
         _add_shapes(parent, link.shapes, side)
-        _add_hinge(spec, parent, body, model, i, side)
+        _add_hinge(spec, parent, body, model, index=i, side=side)
     fingers = _add_gripper(spec, parent, body, model, side)
     _add_camera(parent, body, side)
     for (i, first), (j, second) in combinations(enumerate(chain), 2):
@@ -87,9 +87,7 @@ def add_arm(spec: mujoco.MjSpec, body: ArmBody, model: ArmModel, side: Side) -> 
     spec.add_exclude(bodyname1=fingers[0], bodyname2=fingers[1])
 
 
-def _add_hinge(
-    spec: mujoco.MjSpec, link: Any, body: ArmBody, model: ArmModel, index: int, side: Side
-) -> None:
+def _add_hinge(spec: mujoco.MjSpec, link: Any, body: ArmBody, model: ArmModel, *, index: int, side: Side) -> None:
     name = f"{side}_joint{index + 1}"
     limits = (model.position_min[index], model.position_max[index])
     torque = model.torque_max[index]
@@ -116,9 +114,7 @@ def _add_hinge(
     actuator.set_to_position(kp=body.stiffness[index], kv=body.damping[index])
 
 
-def _add_gripper(
-    spec: mujoco.MjSpec, link6: Any, body: ArmBody, model: ArmModel, side: Side
-) -> tuple[str, ...]:
+def _add_gripper(spec: mujoco.MjSpec, link6: Any, body: ArmBody, model: ArmModel, side: Side) -> tuple[str, ...]:
     gripper = body.gripper
     travel = model.gripper_stroke_m / 2
     turn = rotation(gripper.rpy)
@@ -238,4 +234,3 @@ def _add_shape(body: Any, shape: Shape, side: Side) -> Any:
         geom.conaffinity = 0
     geom.group = DETAIL_GROUP if shape.detail else 0
     return geom
-

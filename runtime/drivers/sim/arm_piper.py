@@ -1,5 +1,6 @@
-"""The AgileX Piper: kinematics and inertias of its published URDF (firmware S-V1.6-3 or newer, the "new DH" with its
-2 degree offsets), shapes of our own.
+"""The AgileX Piper: kinematics and inertias of its published URDF, shapes of our own.
+
+The URDF is that of firmware S-V1.6-3 and newer (the "new DH" with its 2 degree offsets).
 """
 
 from __future__ import annotations

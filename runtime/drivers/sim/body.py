@@ -20,10 +20,10 @@ ZERO3: Vector3 = (0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Shape:
-    """One primitive on a link. Capsule and cylinder run from `start` to `end` with `radius_m`; a box has its centre
-    at `start` and `half_m` extents.
+    """One primitive on a link.
 
-    `collides`: takes part in contacts. `detail`: drawn in the rich look only.
+    Capsule and cylinder run from `start` to `end` with `radius_m`; a box has its centre at `start` and extends
+    `half_m` to either side. `collides`: takes part in contacts. `detail`: drawn in the rich look only.
     """
 
     kind: ShapeKind
@@ -38,14 +38,26 @@ class Shape:
 
 
 def capsule(
-    material: Material, start: Vector3, end: Vector3, radius_m: float, *, collides: bool = False, detail: bool = False
+    material: Material,
+    start: Vector3,
+    end: Vector3,
+    radius_m: float,
+    *,
+    collides: bool = False,
+    detail: bool = False,
 ) -> Shape:
     """A capsule whose axis runs from `start` to `end`."""
     return Shape("capsule", material, start, end, radius_m, collides=collides, detail=detail)
 
 
 def cylinder(
-    material: Material, start: Vector3, end: Vector3, radius_m: float, *, collides: bool = False, detail: bool = False
+    material: Material,
+    start: Vector3,
+    end: Vector3,
+    radius_m: float,
+    *,
+    collides: bool = False,
+    detail: bool = False,
 ) -> Shape:
     """A cylinder whose axis runs from `start` to `end`."""
     return Shape("cylinder", material, start, end, radius_m, collides=collides, detail=detail)
@@ -108,11 +120,10 @@ class Gripper:
 
 @dataclass(frozen=True)
 class WristCamera:
-    """The wrist camera on link 6, in the gripper's axes: `xyz` from link 6's origin, looking along x and pitched down
-    to the fingers.
+    """The wrist camera: `xyz` from link 6's origin in the gripper's axes, looking along x, pitched to the fingers.
 
-    The published mount is x = 0.07, z = 0.065 and 0.4 rad with 37 degrees of view, 32 mm off the centre line; ours is
-    centred and wider, so that both finger tips and what is between them stay in view.
+    The published mount is x = 0.07, z = 0.065 and 0.4 rad with 37 degrees of view, 32 mm off the centre line;
+    ours is centred and wider, so that both finger tips and what is between them stay in view.
     """
 
     xyz: Vector3
@@ -122,9 +133,12 @@ class WristCamera:
 
 @dataclass(frozen=True)
 class ArmBody:
-    """One arm's body, joint 1 first. `stiffness` N.m/rad and `damping` N.m.s/rad of the position servos; `armature`
-    kg m^2, the rotor inertia seen at the joint; `joint_damping` N.m.s/rad; `base_x_m`, `base_y_m`, `base_z_m`: where
-    the right arm's base stands in the world (the left one mirrored in x), yaw +90 degrees.
+    """One arm's body, joint 1 first.
+
+    `base_x_m`, `base_y_m`, `base_z_m`: where the right arm's base stands in the world (the left one mirrored in
+    x), yaw +90 degrees. `stiffness` N.m/rad and `damping` N.m.s/rad of the position servos, several times those of
+    the vendors' controllers, which add feed-forward terms; their ratio is the lag behind a moving target, about
+    30 ms. `armature` kg m^2: the rotor's inertia seen at the joint. `joint_damping` N.m.s/rad.
     """
 
     name: str

@@ -12,9 +12,7 @@ from typing import Final, Protocol, cast
 from runtime.errors import LeadtimeError
 
 _BACKENDS: Final[dict[str, str]] = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa"}
-_REMEDY: Final = (
-    "install a headless OpenGL: apt-get install libegl1 libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa)"
-)
+_REMEDY: Final = "install a headless OpenGL: apt-get install libegl1 libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa)"
 _PLATFORM_KEY: Final = "PYOPENGL_PLATFORM"
 
 
@@ -46,7 +44,7 @@ def open_gl_context(width: int, height: int) -> GlContext:
                 module = import_module(_BACKENDS[name])
                 context = cast(GlContext, module.GLContext(width, height))
                 context.make_current()
-        except Exception as error:  # noqa: BLE001 - the loaders raise anything from ImportError to a GLError
+        except Exception as error:
             reasons.append(f"{name}: {_first_line(error)}")
         else:
             return context
@@ -69,4 +67,4 @@ def _fresh_opengl_on_failure() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0].split(". ")[0] if lines else type(error).__name__

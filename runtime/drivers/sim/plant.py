@@ -29,8 +29,10 @@ class PlantState:
 
 
 class Plant:
-    """One rig in MuJoCo. Vectors are float64 in the order of `runtime.layout`, shape (14,): rad and N.m, the grippers
-    as fraction of their opening and N. Not thread-safe; `step` advances `timestep_s`.
+    """One rig in MuJoCo; `step` advances it by `timestep_s`. Not thread-safe.
+
+    Vectors are float64 in the order of `runtime.layout`, shape (14,): rad and N.m, the grippers as fraction of
+    their opening and N.
 
     Raises UsageError for an unknown arm.
     """
@@ -130,11 +132,9 @@ class Plant:
         mujoco.mj_forward(self.model, self.data)
 
     def state_vector(self) -> Vector:
-        """What a picture needs, flat: time, qpos, mocap positions, mocap quaternions; shape `state_size(model)`."""
+        """What a picture needs: time, qpos, mocap positions and quaternions, flat, shape (state_size,)."""
         data = self.data
-        return np.concatenate(
-            ((data.time,), data.qpos, data.mocap_pos.reshape(-1), data.mocap_quat.reshape(-1))
-        )
+        return np.concatenate(((data.time,), data.qpos, data.mocap_pos.reshape(-1), data.mocap_quat.reshape(-1)))
 
 
 def state_size(model: mujoco.MjModel) -> int:

@@ -27,13 +27,14 @@ class _Quality:
     samples: int
     slices: int
     stacks: int
+    quads: int
     lights: int
     effects: bool
 
 
 _QUALITY: Final[dict[Look, _Quality]] = {
-    "fast": _Quality(samples=0, slices=12, stacks=6, lights=2, effects=False),
-    "rich": _Quality(samples=4, slices=32, stacks=16, lights=8, effects=True),
+    "fast": _Quality(samples=0, slices=12, stacks=6, quads=1, lights=2, effects=False),
+    "rich": _Quality(samples=4, slices=32, stacks=16, quads=8, lights=8, effects=True),
 }
 
 
@@ -103,13 +104,20 @@ class SceneRenderer:
 @contextmanager
 def _visual_quality(model: mujoco.MjModel, quality: _Quality, width: int, height: int) -> Iterator[None]:
     # MuJoCo reads these once, when the context is made; the model belongs to the caller, so put them back.
-    settings = model.vis.quality
-    buffer = model.vis.global_
-    before = (settings.offsamples, settings.numslices, settings.numstacks, buffer.offwidth, buffer.offheight)
-    settings.offsamples, settings.numslices, settings.numstacks = quality.samples, quality.slices, quality.stacks
-    buffer.offwidth, buffer.offheight = width, height
+    visual, buffer = model.vis.quality, model.vis.global_
+    wanted = (
+        (visual, "offsamples", quality.samples),
+        (visual, "numslices", quality.slices),
+        (visual, "numstacks", quality.stacks),
+        (visual, "numquads", quality.quads),
+        (buffer, "offwidth", width),
+        (buffer, "offheight", height),
+    )
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    for owner, name, value in wanted:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        settings.offsamples, settings.numslices, settings.numstacks = before[:3]
-        buffer.offwidth, buffer.offheight = before[3:]
+        for owner, name, value in before:
+            setattr(owner, name, value)

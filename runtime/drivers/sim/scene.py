@@ -1,7 +1,7 @@
 """The simulated rig: table, light, cameras, two arms and a task, assembled into one MuJoCo model.
 
-World frame (m): the robot faces +y, left arm at x < 0, table top at z = 0.74. Placement of bases and cameras follows
-RoboTwin's aloha-agilex embodiment; a D435's vertical field of view is 37 degrees.
+World frame (m): the robot faces +y, left arm at x < 0, table top at z = 0.74. Placement of bases and cameras
+follows RoboTwin's aloha-agilex embodiment; a D435's vertical field of view is 37 degrees.
 """
 
 from __future__ import annotations
@@ -161,7 +161,11 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         for y in (-1.0, 1.0):
             _add_decor(
                 spec,
-                (x * (half_x - 0.06), TABLE_CENTRE_Y_M + y * (half_y - 0.06), (TABLE_TOP_Z_M - TABLE_THICKNESS_M) / 2),
+                (
+                    x * (half_x - 0.06),
+                    TABLE_CENTRE_Y_M + y * (half_y - 0.06),
+                    (TABLE_TOP_Z_M - TABLE_THICKNESS_M) / 2,
+                ),
                 (0.03, 0.03, (TABLE_TOP_Z_M - TABLE_THICKNESS_M) / 2),
             )
     # The head camera's mast and crossbar.

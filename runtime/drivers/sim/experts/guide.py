@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from ruckig import InputParameter, OutputParameter, Result, Ruckig, Synchronization
+from ruckig import InputParameter, OutputParameter, Ruckig, RuckigError, Synchronization
 
 from runtime.arms import ArmModel
 from runtime.drivers.sim.ik import ArmIk
@@ -72,7 +72,6 @@ class ArmGuide:
         velocity, acceleration, jerk = pace.limits(plant.arm)
         self._velocity_max = np.array(velocity)
         self._input.max_velocity, self._input.max_acceleration, self._input.max_jerk = velocity, acceleration, jerk
-        self._input.per_dof_synchronization = [Synchronization.Phase] * ARM_JOINTS + [Synchronization.No]
         self._solved: tuple[Pose, NDArray[np.float64]] | None = None
         self.remaining_s = 0.0
         self.start(plant)
@@ -96,10 +95,7 @@ class ArmGuide:
         joints = self.joints_at(goal.pose)
         self._input.target_position = [*joints, goal.gripper]
         self._input.target_velocity = self._target_velocity(joints, goal.velocity_m_s)
-        result = self._otg.update(self._input, self._output)
-        if result not in (Result.Working, Result.Finished):
-            raise LeadtimeError(f"no motion of the {self.side} arm to {joints.round(3).tolist()}: {result.name}")
-        self._output.pass_to_input(self._input)
+        self._advance()
         self.remaining_s = max(self._output.trajectory.independent_min_durations[:ARM_JOINTS])
         return self.commanded
 
@@ -115,6 +111,19 @@ class ArmGuide:
             start = self._home[:ARM_JOINTS]
         self._solved = (pose, self.ik.solve(pose, start).joints)
         return self._solved[1]
+
+    def _advance(self) -> None:
+        # Synchronising the joints now and then has no numerical solution towards a moving goal; alone they have one.
+        for joints in (Synchronization.Phase, Synchronization.No):
+            self._input.per_dof_synchronization = [joints] * ARM_JOINTS + [Synchronization.No]
+            try:
+                self._otg.update(self._input, self._output)
+            except RuckigError:
+                continue
+            self._output.pass_to_input(self._input)
+            return
+        target = np.round(self._input.target_position, 3).tolist()
+        raise LeadtimeError(f"no motion of the {self.side} arm inside its pace leads to {target}")
 
     def _target_velocity(
         self, joints: NDArray[np.float64], velocity_m_s: NDArray[np.float64] | None

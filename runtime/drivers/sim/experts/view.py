@@ -35,9 +35,10 @@ class Hand:
 
 @dataclass(frozen=True)
 class View:
-    """The object's centre (3,) in m, its smallest yaw in rad, and both hands."""
+    """The object's centre (3,) in m, the height of its lowest corner, its smallest yaw in rad, and both hands."""
 
     position_m: NDArray[np.float64]
+    bottom_m: float
     yaw_rad: float
     hands: dict[Side, Hand]
 
@@ -64,7 +65,8 @@ class Watcher:
                 position[part],
                 self._grips(side, touching=bool(fingers[index].all()), still=still),
             )
-        return View(self._cube.position_m(plant.data), self._cube.yaw_rad(plant.data), hands)
+        cube, data = self._cube, plant.data
+        return View(cube.position_m(data), cube.bottom_m(data), cube.yaw_rad(data), hands)
 
     def _grips(self, side: Side, *, touching: bool, still: bool) -> bool:
         gripped = self._apart_ticks[side] < APART_TICKS

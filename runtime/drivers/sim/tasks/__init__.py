@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.drivers.sim.task import Task
+from runtime.drivers.sim.tasks.conveyor import Conveyor
 from runtime.drivers.sim.tasks.transfer import Transfer
 
-TASKS: Final[dict[str, Callable[[], Task]]] = {"transfer": Transfer}
+TASKS: Final[dict[str, Callable[[], Task]]] = {"transfer": Transfer, "conveyor": Conveyor}

@@ -51,9 +51,16 @@ class Cube:
 
     def yaw_rad(self, data: mujoco.MjData) -> float:
         """Smallest yaw in [-pi/4, pi/4) that shows the same cube."""
+        return quarter_yaw_rad(self._rotation(data))
+
+    def bottom_m(self, data: mujoco.MjData) -> float:
+        """Height of the lowest corner in the world."""
+        return float(data.joint(self.name).qpos[2] - self.half_m * np.abs(self._rotation(data)[2]).sum())
+
+    def _rotation(self, data: mujoco.MjData) -> NDArray[np.float64]:
         rotation = np.zeros(9)
         mujoco.mju_quat2Mat(rotation, data.joint(self.name).qpos[3:7])
-        return quarter_yaw_rad(rotation.reshape(3, 3))
+        return rotation.reshape(3, 3)
 
     def is_at_rest(self, data: mujoco.MjData) -> bool:
         """Whether it neither moves nor turns."""

@@ -14,8 +14,10 @@ from runtime.layout import SIDES
 
 TABLE_TOP_M: Final = 0.74
 CUBE: Final = Cube(name="cube", half_m=0.02, mass_kg=0.06, rgba=(0.91, 0.26, 0.18, 1.0))
-START_X_M: Final = (0.15, 0.27)
+START_X_M: Final = (0.13, 0.25)
 START_Y_M: Final = (-0.13, -0.03)
+START_YAW_RAD: Final = 0.65
+"""Either way of the table's edges: nearer to 45 degrees the two ways to grasp a cube would be equally good."""
 ZONE_XY_M: Final = (-0.22, -0.08)
 ZONE_RADIUS_M: Final = 0.065
 LIFTED_M: Final = 0.02
@@ -52,11 +54,11 @@ class Transfer:
             )
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        """Put the cube on the right of the table: a random place of 12 x 10 cm, any yaw."""
+        """Put the cube on the right of the table: a random place of 12 x 10 cm, a random yaw."""
         self._touch = Touch(model, CUBE.name)
         self._handed_over = False
         x_m, y_m = rng.uniform(*START_X_M), rng.uniform(*START_Y_M)
-        CUBE.place(data, (x_m, y_m, TABLE_TOP_M + CUBE.half_m), rng.uniform(-np.pi, np.pi))
+        CUBE.place(data, (x_m, y_m, TABLE_TOP_M + CUBE.half_m), rng.uniform(-START_YAW_RAD, START_YAW_RAD))
 
     def advance(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Remember that the left gripper has held the cube in the air."""

@@ -1,0 +1,68 @@
+"""The guardian process of one arm: alone talks to the device, follows fresh commands, else brakes and holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtime import realtime
+from runtime.board import Board, Heart
+from runtime.clock import NS_PER_MS, Clock
+from runtime.control.guardian import GuardianCore
+from runtime.drivers.factory import open_arm
+from runtime.layout import SIDES, Side
+from runtime.shm import Ring, TornReadError
+
+FIRST_STATE_TIMEOUT_NS = 2000 * NS_PER_MS
+BEAT_EVERY_STEPS = 20
+
+
+def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
+    """Guard one arm until the run stops, then leave it holding.
+
+    It wakes on each new command, and one servo period after the last when none comes.
+    """
+    spec = board.spec
+    arm = open_arm(board, side)
+    commands, states, statuses = board["joint_command"], board[f"arm/{side}"], board[f"guardian/{side}"]
+    base = spec.tick_base(board.t0_ns)
+    core = GuardianCore(spec.rig.arm_model(side), SIDES.index(side), base.servo_period_ns)
+    realtime.enter(f"guardian-{side}")
+    wake_ns = clock.now_ns()
+    steps = 0
+    try:
+        while not board.stopping:
+            head = commands.head
+            state = arm.read()
+            now_ns = clock.now_ns()
+            if state is not None:
+                states.push(state)
+                output = core.step(now_ns, _newest(commands), state)
+                if output.enabled:
+                    arm.command(output.servo_tick, output.position, now_ns)
+                statuses.push(output.status)
+            if steps % BEAT_EVERY_STEPS == 0:
+                heart.beat(now_ns)
+            steps += 1
+            wake_ns = now_ns + base.servo_period_ns
+            commands.wait(head, wake_ns - clock.now_ns())
+    finally:
+        arm.close()
+
+
+def _newest(commands: Ring) -> NDArray[Any] | None:
+    try:
+        return commands.latest()
+    except TornReadError:
+        return None
+
+
+def run_guard_left(board: Board, clock: Clock, heart: Heart) -> None:
+    """Main of the left arm's guardian."""
+    run_guard(board, clock, heart, "left")
+
+
+def run_guard_right(board: Board, clock: Clock, heart: Heart) -> None:
+    """Main of the right arm's guardian."""
+    run_guard(board, clock, heart, "right")

@@ -1,0 +1,197 @@
+"""The client's connection to its policy server: handshake, loss within milliseconds, and reconnection.
+
+Nothing here waits but `wait`. A lost connection is opened anew after 50 ms, then twice as long each time up to
+1 s; a refusal is final, and so is a server that comes back with another schema.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import zmq
+from numpy.typing import NDArray
+from zmq.utils.monitor import parse_monitor_message
+
+from runtime.clock import NS_PER_MS, NS_PER_S
+from runtime.inference import wire
+from runtime.inference.handshake import RefusalError, check_fit
+from runtime.inference.sockets import open_dealer, receive
+from runtime.records import Link
+
+BACKOFF_MIN_NS: Final = 50 * NS_PER_MS
+BACKOFF_MAX_NS: Final = 1 * NS_PER_S
+HANDSHAKE_NS: Final = 2 * NS_PER_S
+PING_NS: Final = 1 * NS_PER_S
+SILENCE_NS: Final = 3 * NS_PER_S
+CORRUPT_MAX: Final = 3
+MESSAGES_PER_STEP: Final = 16
+_LOST_EVENTS: Final = zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+Inbound = tuple[wire.Message | None, wire.ArrayMap]
+"""A message of the session, or None for one that could not be understood."""
+
+
+class Connection:
+    """One session with the server at `endpoint`, kept open.
+
+    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the first handshake.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        rig: wire.RigSchema,
+        task: str,
+        prompt: str = "",
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._hello = wire.Hello(client=uuid.uuid4().hex, rig=rig, task=task, prompt=prompt)
+        self.link = Link.CONNECTING
+        self.text = f"connecting to {endpoint}"
+        self.schema: wire.Schema | None = None
+        self.session = ""
+        self.reconnects = 0
+        self._dealer: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._backoff_ns = BACKOFF_MIN_NS
+        self._retry_ns = 0
+        self._opened_ns = 0
+        self._heard_ns = 0
+        self._pinged_ns = 0
+        self._corrupt = 0
+
+    def step(self, now_ns: int) -> list[Inbound]:
+        """Advance the handshake, keep the session alive and return what came for it since the last call."""
+        if self.link is Link.REFUSED:
+            return []
+        if self._dealer is None:
+            if now_ns >= self._retry_ns:
+                self._open(now_ns)
+            return []
+        inbound = self._read(now_ns)
+        if self._dealer is not None and self._torn():
+            self.drop(now_ns, f"lost the connection to {self._endpoint}")
+        if self._dealer is None:
+            return inbound
+        if self.link is Link.READY:
+            if now_ns - self._heard_ns > SILENCE_NS:
+                self.drop(now_ns, f"{self._endpoint} is silent")
+            elif now_ns - self._pinged_ns > PING_NS:
+                self._pinged_ns = now_ns
+                self.send(wire.Ping(session=self.session), {}, now_ns)
+        elif now_ns - self._opened_ns > HANDSHAKE_NS:
+            self.drop(now_ns, f"{self._endpoint} does not answer the handshake")
+        return inbound
+
+    def send(self, message: wire.Message, arrays: Mapping[str, NDArray[Any]], now_ns: int) -> bool:
+        """Send to the server without waiting; False, and the connection dropped, when it takes no more."""
+        if self._dealer is None:
+            return False
+        try:
+            self._dealer.send_multipart(wire.encode(message, arrays), zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            self.drop(now_ns, f"{self._endpoint} takes no more messages")
+            return False
+        return True
+
+    def drop(self, now_ns: int, reason: str) -> None:
+        """Close the session and open another after the backoff."""
+        self._close_sockets()
+        self.link = Link.LOST if self.schema is not None else Link.CONNECTING
+        self.text = reason
+        self.session = ""
+        self._retry_ns = now_ns + self._backoff_ns
+        self._backoff_ns = min(2 * self._backoff_ns, BACKOFF_MAX_NS)
+
+    def wait(self, timeout_ms: int) -> None:
+        """Return when something came or after the time, whichever is first."""
+        poller = zmq.Poller()
+        for link in (self._dealer, self._monitor):
+            if link is not None:
+                poller.register(link, zmq.POLLIN)
+        poller.poll(timeout_ms)
+
+    def close(self) -> None:
+        """Close the sockets for good."""
+        self._close_sockets()
+
+    def _open(self, now_ns: int) -> None:
+        self._dealer = open_dealer(self._context, self._endpoint)
+        self._monitor = self._dealer.get_monitor_socket(_LOST_EVENTS)
+        self._opened_ns = self._heard_ns = self._pinged_ns = now_ns
+        self._corrupt = 0
+        self.reconnects += self.schema is not None
+        self.send(self._hello, {}, now_ns)
+
+    def _read(self, now_ns: int) -> list[Inbound]:
+        inbound: list[Inbound] = []
+        for _ in range(MESSAGES_PER_STEP):
+            received = None if self._dealer is None else receive(self._dealer, identified=False)
+            if received is None:
+                break
+            self._heard_ns = now_ns
+            try:
+                message, arrays = wire.decode(received[1])
+            except wire.WireError as error:
+                self._corrupt += 1
+                inbound.append((None, {}))
+                if self._corrupt >= CORRUPT_MAX:
+                    self.drop(now_ns, f"{CORRUPT_MAX} messages in a row were not understood: {error}")
+                continue
+            self._corrupt = 0
+            if isinstance(message, wire.Welcome):
+                self._agree(message)
+            elif isinstance(message, wire.Refused):
+                self._refuse(message.reason)
+            elif isinstance(message, wire.Error) and message.code == "no_session":
+                self.drop(now_ns, f"{self._endpoint} does not know this session any more")
+            elif isinstance(message, wire.Error) and self.link is not Link.READY:
+                self.drop(now_ns, f"{self._endpoint}: {message.reason}")
+            elif self.link is Link.READY and not isinstance(message, wire.Pong):
+                inbound.append((message, arrays))
+        return inbound
+
+    def _agree(self, welcome: wire.Welcome) -> None:
+        try:
+            check_fit(welcome.schema, self._hello.rig)
+            if self.schema is not None and _lasting(welcome.schema) != _lasting(self.schema):
+                raise RefusalError(f"{self._endpoint} came back with another policy or schema; start a new run")
+        except RefusalError as refusal:
+            self._refuse(str(refusal))
+            return
+        self.schema = welcome.schema
+        self.session = welcome.session
+        self.link = Link.READY
+        self.text = ""
+        self._backoff_ns = BACKOFF_MIN_NS
+
+    def _refuse(self, reason: str) -> None:
+        self._close_sockets()
+        self.link = Link.REFUSED
+        self.text = reason
+
+    def _torn(self) -> bool:
+        if self._monitor is None:
+            return False
+        torn = False
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            torn |= bool(event["event"] & _LOST_EVENTS)
+        return torn
+
+    def _close_sockets(self) -> None:
+        if self._dealer is not None:
+            self._dealer.disable_monitor()
+            self._dealer.close()
+        if self._monitor is not None:
+            self._monitor.close()
+        self._dealer = self._monitor = None
+
+
+def _lasting(schema: wire.Schema) -> wire.Schema:
+    return msgspec.structs.replace(schema, latency_ms=0.0)

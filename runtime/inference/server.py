@@ -1,0 +1,213 @@
+"""A policy server: one ROUTER socket, sessions under an agreed schema, one thread that runs the model."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from runtime.clock import NS_PER_MS, Clock, MonotonicClock
+from runtime.errors import unknown_name
+from runtime.inference import wire
+from runtime.inference.backends.base import Backend
+from runtime.inference.backends.onnx import GraphShape, OnnxBackend
+from runtime.inference.handshake import RefusalError, check_fit, policy_schema
+from runtime.inference.latency import LatencyModel
+from runtime.inference.policy import Policy
+from runtime.inference.session import Job, SessionTable
+from runtime.inference.sockets import check_endpoint, open_router, receive
+from runtime.inference.worker import Reply, Worker
+
+LOG = logging.getLogger(__name__)
+BACKENDS: Final[dict[str, Callable[[Path, GraphShape, int], Backend]]] = {"onnx": OnnxBackend}
+POLL_MS: Final = 20
+MESSAGES_PER_TURN: Final = 64
+
+
+class PolicyServer:
+    """Serves warmed-up models on a bound socket until told to stop.
+
+    `latency_ms` is what clients are told to expect. All times are this host's monotonic clock and leave it only
+    as durations.
+    """
+
+    def __init__(
+        self,
+        router: zmq.Socket[bytes],
+        policy: Policy,
+        backends: Mapping[str, Backend],
+        latency: LatencyModel,
+        *,
+        latency_ms: float,
+        seed: int = 0,
+        clock: Clock,
+    ) -> None:
+        self._router = router
+        self._policy = policy
+        self._tasks = backends
+        self._latency_ms = latency_ms
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions = SessionTable()
+        self._replies: deque[Reply] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._worker = Worker(
+            backends, latency, seed=seed, clock=clock, take=self._take, reply=self._post
+        )
+
+    def run(self, stop: Callable[[], bool], on_turn: Callable[[], None] | None = None) -> None:
+        """Serve until `stop` says so; `on_turn` is called at least every `POLL_MS`."""
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        poller.register(self._wake_fd, zmq.POLLIN)
+        self._worker.start()
+        try:
+            while not stop():
+                if on_turn is not None:
+                    on_turn()
+                ready = dict(poller.poll(POLL_MS))
+                if self._wake_fd in ready:
+                    os.eventfd_read(self._wake_fd)
+                while self._replies:
+                    self._send(*self._replies.popleft())
+                if self._router in ready:
+                    self._read()
+        finally:
+            self._worker.stop()
+            os.close(self._wake_fd)
+
+    def _read(self) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            received = receive(self._router, identified=True)
+            if received is None:
+                return
+            sender, frames = received
+            now_ns = self._clock.now_ns()
+            try:
+                message, arrays = wire.decode(frames)
+            except wire.WireError as error:
+                self._say(sender, wire.Error(code="bad_request", reason=str(error)))
+                continue
+            self._say(sender, self._handle(sender, message, arrays, now_ns))
+
+    def _handle(
+        self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap, now_ns: int
+    ) -> wire.Message | None:
+        if isinstance(message, wire.Hello):
+            return self._open(sender, message, now_ns)
+        if isinstance(message, wire.Infer):
+            return self._queue(sender, message, arrays, now_ns)
+        if isinstance(message, wire.Ping):
+            with self._lock:
+                session = self._sessions.find(sender, message.session, now_ns)
+            return _no_session(0) if session is None else wire.Pong(session=message.session)
+        return wire.Error(code="bad_request", reason="a server takes hello, infer and ping")
+
+    def _open(self, sender: bytes, hello: wire.Hello, now_ns: int) -> wire.Message:
+        try:
+            schema = policy_schema(self._policy, hello.task, self._latency_ms)
+            check_fit(schema, hello.rig)
+        except RefusalError as refusal:
+            return wire.Refused(reason=str(refusal))
+        task = hello.task if hello.task in self._tasks else next(iter(self._tasks))
+        if hello.task in self._policy.manifest.graphs and hello.task not in self._tasks:
+            served = ", ".join(self._tasks)
+            return wire.Refused(reason=f"task {hello.task!r} is not served here; served: {served}")
+        with self._lock:
+            session = self._sessions.open(sender, hello.client, task, schema, now_ns)
+        if session is None:
+            return wire.Error(code="busy", reason="every place of this server is taken")
+        return wire.Welcome(session=session.name, schema=schema)
+
+    def _queue(
+        self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int
+    ) -> wire.Message | None:
+        with self._lock:
+            session = self._sessions.find(sender, request.session, now_ns)
+            if session is None:
+                return _no_session(request.request_seq)
+            job = Job(sender, request, arrays, session.task, session.schema, now_ns)
+            superseded = self._sessions.put(job)
+        self._worker.wake()
+        if superseded is None:
+            return None
+        return wire.Superseded(session=superseded.request.session, request_seq=superseded.request.request_seq)
+
+    def _take(self, now_ns: int) -> Job | None:
+        with self._lock:
+            job, expired = self._sessions.take(now_ns)
+        for late in expired:
+            error = wire.Error(
+                code="expired",
+                reason="the deadline passed before the request was begun",
+                request_seq=late.request.request_seq,
+            )
+            self._post((late.sender, wire.encode(error)))
+        return job
+
+    def _post(self, reply: Reply) -> None:
+        self._replies.append(reply)
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _say(self, sender: bytes, message: wire.Message | None) -> None:
+        if message is not None:
+            self._send(sender, wire.encode(message))
+
+    def _send(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
+        # A client that left or does not read is not waited for: the router drops what it cannot deliver.
+        self._router.send_multipart([sender, *frames], zmq.NOBLOCK, copy=False)
+
+
+def _no_session(request_seq: int) -> wire.Error:
+    return wire.Error(code="no_session", reason="no such session; say hello first", request_seq=request_seq)
+
+
+def serve(
+    policy: Policy,
+    *,
+    bind: str,
+    latency: LatencyModel,
+    task_names: Sequence[str] | None = None,
+    backend: str = "onnx",
+    threads: int = 1,
+    seed: int = 0,
+    clock: Clock | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    on_ready: Callable[[str, float], None] | None = None,
+    on_turn: Callable[[], None] | None = None,
+) -> None:
+    """Load and warm up a policy's models for `task_names` (all by default) and serve them until `stop`.
+
+    The address is taken before the models load, so that one in use is said at once, and clients are answered
+    from `on_ready(endpoint, latency_ms)` on: the address in use (a port given as `*` is chosen by the system)
+    and the latency expected, the larger of the warm-up's and the profile's median. `on_turn` is called at least
+    every 20 ms from then on. Interrupt with KeyboardInterrupt or `stop`.
+
+    Raises:
+        UsageError: the backend is unknown, the endpoint may not be bound, a task is not the policy's, or a
+            graph is not what the manifest says.
+        LeadtimeError: the endpoint is in use.
+    """
+    clock = clock or MonotonicClock()
+    load = BACKENDS.get(backend)
+    if load is None:
+        raise unknown_name("backend", backend, BACKENDS)
+    check_endpoint(bind, bind=True)
+    with zmq.Context() as context, open_router(context, bind) as router:
+        names = list(task_names or policy.tasks)
+        models = {task: load(policy.graph(task), policy.shape(task), threads) for task in names}
+        model_ms = max(model.warm_up() for model in models.values()) / NS_PER_MS
+        latency_ms = max(model_ms, latency.median_ms)
+        gc.collect()
+        gc.freeze()
+        server = PolicyServer(router, policy, models, latency, latency_ms=latency_ms, seed=seed, clock=clock)
+        if on_ready is not None:
+            on_ready(str(router.getsockopt_string(zmq.LAST_ENDPOINT)), latency_ms)
+        server.run(stop, on_turn)

@@ -1,0 +1,100 @@
+"""Sessions of a policy server and what waits in them: the newest request of each client, taken in fair turns."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from runtime.clock import NS_PER_S
+from runtime.inference.wire import ArrayMap, Infer, Schema
+
+CLIENTS_MAX: Final = 32
+IDLE_NS: Final = 10 * NS_PER_S
+"""A session that says nothing for this long may lose its place to a new client."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request for a chunk: `sender` is the connection it came by, times are the server's own clock."""
+
+    sender: bytes
+    request: Infer
+    arrays: ArrayMap
+    task: str
+    schema: Schema
+    t_receipt_ns: int
+
+    @property
+    def t_deadline_ns(self) -> int:
+        """When the answer stops being of use."""
+        return self.t_receipt_ns + round(self.request.deadline_ms * 1e6)
+
+
+@dataclass
+class Session:
+    """One client's agreed schema and the request that waits, if any."""
+
+    name: str
+    client: str
+    task: str
+    schema: Schema
+    t_seen_ns: int
+    waiting: Job | None = field(default=None)
+
+
+class SessionTable:
+    """All sessions, at most `CLIENTS_MAX`, in the order in which they are served next."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._opened = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self, sender: bytes, client: str, task: str, schema: Schema, now_ns: int) -> Session | None:
+        """Open a session and end any older one of the same client; None when every place is taken."""
+        for other, session in list(self._sessions.items()):
+            if session.client == client or other == sender:
+                del self._sessions[other]
+        if len(self._sessions) >= CLIENTS_MAX:
+            quiet = min(self._sessions, key=lambda key: self._sessions[key].t_seen_ns)
+            if now_ns - self._sessions[quiet].t_seen_ns < IDLE_NS:
+                return None
+            del self._sessions[quiet]
+        self._opened += 1
+        session = Session(f"s{self._opened}", client, task, schema, now_ns)
+        self._sessions[sender] = session
+        return session
+
+    def find(self, sender: bytes, name: str, now_ns: int) -> Session | None:
+        """Return the open session of a connection and note that it was heard of; None if it has no such one."""
+        session = self._sessions.get(sender)
+        if session is None or session.name != name:
+            return None
+        session.t_seen_ns = now_ns
+        return session
+
+    def put(self, job: Job) -> Job | None:
+        """Let a request wait in its session; return the older one whose place it took."""
+        session = self._sessions[job.sender]
+        superseded, session.waiting = session.waiting, job
+        return superseded
+
+    def take(self, now_ns: int) -> tuple[Job | None, list[Job]]:
+        """Return the next request to work on and those whose deadline has passed while they waited.
+
+        The session served goes to the end of the turn, so no client can keep another from its answer.
+        """
+        expired: list[Job] = []
+        for sender, session in list(self._sessions.items()):
+            job, session.waiting = session.waiting, None
+            if job is None:
+                continue
+            if job.t_deadline_ns <= now_ns:
+                expired.append(job)
+                continue
+            self._sessions.move_to_end(sender)
+            return job, expired
+        return None, expired

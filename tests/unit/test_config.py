@@ -1,0 +1,86 @@
+"""Promises of the configuration: every built-in rig loads; a mistake names file, key and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runtime.config import RIG_FOLDER, load_rig, rig_names
+from runtime.errors import UsageError
+from runtime.layout import RIG_DOF
+
+GOOD = (RIG_FOLDER / "sim-x5.yaml").read_text()
+
+
+def test_the_built_in_rigs_load_under_their_own_names() -> None:
+    assert {"sim-x5", "sim-piper", "sim-vx300s"} <= set(rig_names())
+    for name in rig_names():
+        rig = load_rig(name)
+        assert rig.name == name
+        assert rig.stack("position_min").shape == (RIG_DOF,)
+
+
+def test_a_rig_file_loads_by_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD.replace("sim-x5", "mine"))
+    assert load_rig(str(file)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"servo_hz": 210}, "'servo_hz': 210 is not a multiple of policy_hz 50"),
+        ({"servo_hz": "fast"}, "key 'servo_hz': Expected `int`, got `str`"),
+        ({"servo_hz": 0}, "key 'servo_hz': Expected `int` >= 1"),
+        ({"command_ttl_s": 0.02}, "unknown key 'command_ttl_s'; did you mean 'command_ttl_ms'?"),
+        ({"command_ttl_ms": -1}, "key 'command_ttl_ms'"),
+        ({"arms": {"left": {"driver": "sim", "model": "x5"}}}, "key 'arms': has ['left']; give exactly"),
+        ({"arms": None}, "key 'arms'"),
+        ({"name": None}, "key 'name'"),
+    ],
+)
+def test_a_wrong_value_names_file_and_key(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(GOOD) | change))
+    with pytest.raises(UsageError) as caught:
+        load_rig(str(file))
+    assert str(file) in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("model: x5", "model: x7", "'arms.left.model': unknown arm model 'x7'; valid: x5, piper, vx300s"),
+        ("driver: sim, model", "driver: can, model", "'arms.left.driver': unknown driver 'can'; valid: sim"),
+        ("width_px", "width", "unknown key 'cameras[...].width'; did you mean 'width_px'?"),
+        ("servo_hz: 200", "servo_hz: [", "not valid YAML"),
+        ("name: sim-x5", "", "missing required field `name`"),
+    ],
+)
+def test_a_broken_file_says_what_would_be_right(tmp_path: Path, old: str, new: str, says: str) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        load_rig(str(file))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_mixed_simulated_arms_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text(GOOD.replace("right: {driver: sim, model: x5}", "right: {driver: sim, model: piper}"))
+    with pytest.raises(UsageError, match="one arm model for both sides"):
+        load_rig(str(file))
+
+
+def test_an_unknown_rig_lists_the_built_in_ones() -> None:
+    with pytest.raises(UsageError, match=r"unknown rig .sim-x6.; valid: .*sim-x5"):
+        load_rig("sim-x6")
+
+
+def test_a_missing_rig_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_rig(str(tmp_path / "none.yaml"))

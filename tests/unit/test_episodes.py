@@ -1,0 +1,89 @@
+"""Promises of the operator's sequence: engage only a laid-out task, count each episode once, end in HOLD."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from runtime.clock import NS_PER_S
+from runtime.episodes import SETTLE_NS, Episodes, Phase, Sight
+from runtime.records import Mode
+
+START = Episodes(end_ns=60 * NS_PER_S, limit_ns=10 * NS_PER_S, judged=True)
+PARKED = Sight(now_ns=0, mode=Mode.PARK, at_rest=True, episode=0, outcome=None, link_ready=True)
+
+
+def running(now_ns: int = 0) -> Episodes:
+    episodes = START.step(PARKED).step(replace(PARKED, episode=1))
+    assert episodes.phase is Phase.ENGAGE
+    episodes = episodes.step(replace(PARKED, episode=1, now_ns=now_ns))
+    return episodes.step(replace(PARKED, episode=1, now_ns=now_ns, mode=Mode.POLICY))
+
+
+def test_a_run_begins_by_parking() -> None:
+    assert START.want is Mode.PARK
+    moving = replace(PARKED, at_rest=False)
+    assert START.step(moving) is START
+
+
+def test_the_policy_is_not_asked_for_before_the_task_is_laid_out() -> None:
+    laying = START.step(PARKED)
+    assert laying.phase is Phase.LAY_OUT
+    assert laying.episode == 1
+    assert laying.step(PARKED) is laying
+    assert laying.want is Mode.PARK
+
+
+def test_the_policy_is_not_asked_for_before_the_server_is_ready() -> None:
+    laying = START.step(PARKED)
+    assert laying.step(replace(PARKED, episode=1, link_ready=False)) is laying
+
+
+def test_engaging_waits_for_the_control_process_to_be_in_policy() -> None:
+    engaging = START.step(PARKED).step(replace(PARKED, episode=1)).step(replace(PARKED, episode=1))
+    assert engaging.want is Mode.POLICY
+    assert engaging.phase is Phase.ENGAGE
+
+
+def test_a_success_is_counted_once_and_leads_back_to_park() -> None:
+    won = running().step(replace(PARKED, mode=Mode.POLICY, outcome=True, now_ns=5))
+    assert (won.successes, won.failures, won.want) == (1, 0, Mode.HOLD)
+    later = won.step(replace(PARKED, mode=Mode.HOLD, outcome=True, now_ns=5 + SETTLE_NS))
+    assert (later.phase, later.want, later.successes) == (Phase.PARK, Mode.PARK, 1)
+
+
+def test_an_episode_that_takes_too_long_has_failed() -> None:
+    late = running().step(replace(PARKED, mode=Mode.POLICY, now_ns=10 * NS_PER_S + 1))
+    assert (late.successes, late.failures) == (0, 1)
+
+
+def test_leaving_the_policy_ends_a_simulated_episode_as_failed() -> None:
+    assert running().step(replace(PARKED, mode=Mode.HOLD)).failures == 1
+
+
+def test_a_fault_is_acknowledged_only_while_parking_a_simulated_rig() -> None:
+    faulted = replace(PARKED, mode=Mode.FAULT)
+    settling = running().step(faulted)
+    assert settling.clear == 0
+    parking = settling.step(replace(faulted, now_ns=SETTLE_NS))
+    assert parking.step(replace(faulted, now_ns=SETTLE_NS)).clear == 1
+
+
+def test_on_a_real_rig_nothing_moves_again_by_itself_after_the_policy_was_left() -> None:
+    start = replace(START, judged=False)
+    episodes = start.step(PARKED).step(PARKED).step(PARKED).step(replace(PARKED, mode=Mode.POLICY))
+    assert episodes.phase is Phase.RUN
+    over = episodes.step(replace(PARKED, mode=Mode.FAULT))
+    assert over.over
+    assert over.want is Mode.HOLD
+
+
+def test_an_undecided_episode_at_the_end_counts_neither_way() -> None:
+    over = running().step(replace(PARKED, mode=Mode.POLICY, now_ns=60 * NS_PER_S))
+    assert over.over
+    assert (over.want, over.successes, over.failures) == (Mode.HOLD, 0, 0)
+    assert over.step(PARKED) is over
+
+
+def test_an_episode_decided_in_the_last_moment_counts() -> None:
+    over = running().step(replace(PARKED, mode=Mode.POLICY, outcome=True, now_ns=60 * NS_PER_S))
+    assert over.successes == 1

@@ -1,0 +1,65 @@
+"""The ONNX backend gives the graph what was observed, in the right places, and refuses a graph that differs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import UsageError
+from runtime.inference.backends.base import ModelInputs
+from runtime.inference.backends.onnx import GraphShape, OnnxBackend
+
+DATA = Path(__file__).parent.parent / "data"
+SHAPE = GraphShape(
+    cameras=3, height_px=240, width_px=320, object_state=0, velocity=True, horizon=50, prefix=True
+)
+
+
+def inputs() -> ModelInputs:
+    return ModelInputs(
+        images=np.full((3, 240, 320, 3), 8, dtype=np.uint8),
+        object_state=None,
+        state=np.arange(14, dtype=np.float32),
+        velocity=np.ones(14, dtype=np.float32),
+        prefix=np.full((50, 14), 9.0, dtype=np.float32),
+        prefix_len=4,
+        noise=np.zeros((50, 14), dtype=np.float32),
+    )
+
+
+def test_committed_rows_come_back_and_the_rest_is_the_policys() -> None:
+    backend = OnnxBackend(DATA / "tiny_policy.onnx", SHAPE)
+    assert backend.warm_up() > 0
+    assert backend.provider == "CPUExecutionProvider"
+    chunk = backend.infer(inputs())
+    assert np.all(chunk.actions[:4] == 9.0)
+    assert np.allclose(chunk.actions[4:], np.arange(14) + 0.02)
+    assert chunk.object_state is not None
+    assert np.allclose(chunk.object_state, 8.0)
+
+
+def test_a_policy_of_object_states_runs_without_images() -> None:
+    backend = OnnxBackend(DATA / "tiny_objects.onnx", replace(SHAPE, cameras=0, object_state=7))
+    objects = np.arange(7, dtype=np.float32)
+    chunk = backend.infer(replace(inputs(), images=None, object_state=objects))
+    assert chunk.object_state is not None
+    assert np.array_equal(chunk.object_state, objects)
+
+
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [
+        (replace(SHAPE, cameras=2), "input 'images' is uint8 (3, 240, 320, 3)"),
+        (replace(SHAPE, horizon=32), "float32 (50, 14); this rig and policy need float32 (32, 14)"),
+        (replace(SHAPE, object_state=3), "no input 'object_state'"),
+        (replace(SHAPE, prefix=False), "input 'prefix' is not of a policy graph"),
+    ],
+)
+def test_a_graph_that_is_not_what_the_policy_says_is_refused(shape: GraphShape, part: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        OnnxBackend(DATA / "tiny_policy.onnx", shape)
+    assert part in str(caught.value)
+    assert "tiny_policy.onnx" in str(caught.value)

@@ -1,0 +1,166 @@
+"""Policies: a manifest or a bare graph is read whole, and whatever does not fit is refused in one line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from runtime.config import RigConfig, load_rig
+from runtime.errors import UsageError
+from runtime.inference import policy as policy_module
+from runtime.inference.check import check_policy
+from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
+from runtime.inference.policy import load_policy
+from runtime.layout import CAMERAS, JOINT_NAMES
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+def manifest() -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "policy_class": "VLA",
+        "rate_hz": 50,
+        "horizon": 50,
+        "execute_steps": 8,
+        "action": {
+            "representation": "absolute_joint",
+            "dof": 14,
+            "joint_names": list(JOINT_NAMES),
+            "units": {"joint": "rad", "gripper": "fraction"},
+        },
+        "observation": {"cameras": list(CAMERAS), "width_px": 320, "height_px": 240},
+        "capabilities": {"prefix": True, "prefix_max": 25},
+        "graphs": {"transfer": "tiny_policy.onnx"},
+    }
+
+
+def folder(tmp_path: Path, raw: dict[str, Any]) -> Path:
+    shutil.copy(DATA / "tiny_policy.onnx", tmp_path)
+    (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def rig() -> RigConfig:
+    return load_rig("sim-x5")
+
+
+def test_a_folder_with_a_manifest_loads_and_fits_the_rig(tmp_path: Path, rig: RigConfig) -> None:
+    policy = load_policy(str(folder(tmp_path, manifest())))
+    assert policy.tasks == ["transfer"]
+    assert policy.manifest.prefix_max == 25
+    check_policy(policy, rig, "transfer")
+
+
+def test_a_bare_graph_loads_with_what_it_says_of_itself(rig: RigConfig) -> None:
+    policy = load_policy(str(DATA / "tiny_policy.onnx"))
+    assert policy.manifest.horizon == 50
+    assert policy.manifest.observation.cameras == CAMERAS
+    assert policy.manifest.observation.velocity
+    check_policy(policy, rig, "any task at all")
+
+
+def test_a_bare_graph_that_reads_the_object_state_fits_a_simulated_rig_only(rig: RigConfig) -> None:
+    policy = load_policy(str(DATA / "tiny_objects.onnx"))
+    assert policy.shape("transfer").object_state == 7
+    check_policy(policy, rig, "transfer")
+    real = msgspec.structs.replace(rig_schema(rig), object_state=False)
+    with pytest.raises(RefusalError, match="only a simulated rig knows"):
+        check_fit(policy_schema(policy, "transfer", 0.0), real)
+
+
+def test_the_object_state_may_differ_by_task(tmp_path: Path) -> None:
+    raw = manifest()
+    raw["observation"]["object_state"] = {"transfer": 7}
+    policy = load_policy(str(folder(tmp_path, raw)))
+    assert policy.shape("transfer").object_state == 7
+
+
+def test_built_in_names_are_found_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").mkdir()
+    folder(tmp_path / "demo", manifest())
+    monkeypatch.setattr(policy_module, "POLICY_FOLDER", tmp_path)
+    assert load_policy("demo").folder == tmp_path / "demo"
+    with pytest.raises(UsageError, match=r"unknown policy 'dmo'; valid: demo"):
+        load_policy("dmo")
+
+
+def test_a_task_it_was_not_trained_for_is_refused_with_those_it_was(tmp_path: Path, rig: RigConfig) -> None:
+    policy = load_policy(str(folder(tmp_path, manifest())))
+    with pytest.raises(UsageError, match=r"'juggle'.*transfer"):
+        check_policy(policy, rig, "juggle")
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.onnx"
+    path.write_text("not a graph", encoding="utf-8")
+    with pytest.raises(UsageError, match="is not an ONNX graph"):
+        load_policy(str(path))
+
+
+def test_a_graph_for_one_arm_is_refused_with_both_shapes(rig: RigConfig) -> None:
+    policy = load_policy(str(DATA / "tiny_seven.onnx"))
+    with pytest.raises(UsageError, match=r"float32 \(7,\).*need float32 \(14,\)"):
+        check_policy(policy, rig, "transfer")
+
+
+@pytest.mark.parametrize("text", ["gone.onnx", "some/where"])
+def test_a_path_that_is_not_there_is_said_so(text: str) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"horizn": 3}, "unknown key 'horizn'; did you mean 'horizon'"),
+        ({"horizon": 65}, "key 'horizon'"),
+        ({"rate_hz": "fast"}, "key 'rate_hz'"),
+        ({"graphs": {}}, "key 'graphs'"),
+        ({"graphs": {"transfer": "gone.onnx"}}, "key 'graphs.transfer': no file 'gone.onnx'"),
+        ({"graphs": {"transfer": "../tiny_policy.onnx"}}, "key 'graphs.transfer'"),
+        ({"capabilities": {"prefix": True, "prefix_max": 50}}, "key 'capabilities.prefix_max'"),
+        ({"observation": {"cameras": []}}, "reads no camera"),
+    ],
+)
+def test_a_wrong_manifest_names_file_and_key(tmp_path: Path, change: dict[str, Any], part: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_policy(str(folder(tmp_path, manifest() | change)))
+    assert part in str(caught.value)
+    assert "manifest.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_degrees_are_refused(tmp_path: Path) -> None:
+    raw = manifest()
+    raw["action"]["units"]["joint"] = "deg"
+    with pytest.raises(UsageError, match=r"action.units.joint"):
+        load_policy(str(folder(tmp_path, raw)))
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"rate_hz": 25}, "acts at 25 Hz"),
+        ({"cameras": ("cam_low",)}, "camera 'cam_low'"),
+        ({"width_px": 640}, "at 640x240"),
+        ({"joint_names": JOINT_NAMES[7:] + JOINT_NAMES[:7]}, "joint 0 of its actions is 'right_joint1'"),
+        ({"joint_names": JOINT_NAMES[:7]}, "drives 7 joints"),
+        ({"horizon": 65}, "chunk of 65 steps"),
+        ({"prefix_max": 50}, "prefix of up to 50"),
+    ],
+)
+def test_a_schema_that_does_not_fit_is_refused_with_the_reason(
+    rig: RigConfig, change: dict[str, Any], part: str
+) -> None:
+    schema = policy_schema(load_policy(str(DATA / "tiny_policy.onnx")), "transfer", 0.0)
+    check_fit(schema, rig_schema(rig))
+    with pytest.raises(RefusalError) as caught:
+        check_fit(msgspec.structs.replace(schema, **change), rig_schema(rig))
+    assert part in str(caught.value)
