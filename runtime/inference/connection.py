@@ -74,18 +74,9 @@ class Connection:
                 self._open(now_ns)
             return []
         inbound = self._read(now_ns)
-        if self._dealer is not None and self._torn():
+        if self._torn():
             self.drop(now_ns, f"lost the connection to {self._endpoint}")
-        if self._dealer is None:
-            return inbound
-        if self.link is Link.READY:
-            if now_ns - self._heard_ns > SILENCE_NS:
-                self.drop(now_ns, f"{self._endpoint} is silent")
-            elif now_ns - self._pinged_ns > PING_NS:
-                self._pinged_ns = now_ns
-                self.send(wire.Ping(session=self.session), {}, now_ns)
-        elif now_ns - self._opened_ns > HANDSHAKE_NS:
-            self.drop(now_ns, f"{self._endpoint} does not answer the handshake")
+        self._keep_alive(now_ns)
         return inbound
 
     def send(self, message: wire.Message, arrays: Mapping[str, NDArray[Any]], now_ns: int) -> bool:
@@ -127,6 +118,18 @@ class Connection:
         self._corrupt = 0
         self.reconnects += self.schema is not None
         self.send(self._hello, {}, now_ns)
+
+    def _keep_alive(self, now_ns: int) -> None:
+        if self._dealer is None:
+            return
+        if self.link is Link.READY:
+            if now_ns - self._heard_ns > SILENCE_NS:
+                self.drop(now_ns, f"{self._endpoint} is silent")
+            elif now_ns - self._pinged_ns > PING_NS:
+                self._pinged_ns = now_ns
+                self.send(wire.Ping(session=self.session), {}, now_ns)
+        elif now_ns - self._opened_ns > HANDSHAKE_NS:
+            self.drop(now_ns, f"{self._endpoint} does not answer the handshake")
 
     def _read(self, now_ns: int) -> list[Inbound]:
         inbound: list[Inbound] = []

@@ -58,9 +58,7 @@ class PolicyServer:
         self._sessions = SessionTable()
         self._replies: deque[Reply] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._worker = Worker(
-            backends, latency, seed=seed, clock=clock, take=self._take, reply=self._post
-        )
+        self._worker = Worker(backends, latency, seed=seed, clock=clock, take=self._take, reply=self._post)
 
     def run(self, stop: Callable[[], bool], on_turn: Callable[[], None] | None = None) -> None:
         """Serve until `stop` says so; `on_turn` is called at least every `POLL_MS`."""

@@ -12,7 +12,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-import arx5_interface
+import arx5_interface  # type: ignore[import-not-found, unused-ignore]
 import numpy as np
 
 LIMITS_RAD = ((-3.14, 2.618), (-0.05, 3.5), (-0.1, 3.2), (-1.6, 1.55), (-1.57, 1.57), (-2.0, 2.0))

@@ -18,8 +18,16 @@ def rng() -> np.random.Generator:
 
 @pytest.mark.parametrize(
     ("name", "ms"),
-    [("none", 0), ("pi0", 73), ("fast-wam", 190), ("gigaworld", 360), ("lingbot-va", 480)]
-    + [("cosmos-policy", 390), ("motus", 1175), ("constant:12.5", 12.5)],
+    [
+        ("none", 0),
+        ("pi0", 73),
+        ("fast-wam", 190),
+        ("gigaworld", 360),
+        ("cosmos-policy", 390),
+        ("lingbot-va", 480),
+        ("motus", 1175),
+        ("constant:12.5", 12.5),
+    ],
 )
 def test_a_named_profile_is_its_published_latency_every_time(name: str, ms: float) -> None:
     model = parse_latency(name)
@@ -78,9 +86,7 @@ def test_a_wrong_number_is_named(text: str, part: str) -> None:
 
 
 @pytest.mark.parametrize(("body", "part"), [("", "is empty"), ("10\n-3\n", "line 2"), ("10\n\n20\n", "line 2")])
-def test_a_trace_with_a_missing_or_negative_number_names_the_line(
-    tmp_path: Path, body: str, part: str
-) -> None:
+def test_a_trace_with_a_missing_or_negative_number_names_the_line(tmp_path: Path, body: str, part: str) -> None:
     path = tmp_path / "trace.txt"
     path.write_text(body, encoding="utf-8")
     with pytest.raises(UsageError, match=part):

@@ -80,9 +80,7 @@ def test_a_moment_on_a_record_gives_that_record_exactly() -> None:
         ([arm(0, 0.0), arm(40, 0.0)], 5, "no joint state for 40 ms"),
     ],
 )
-def test_joints_that_do_not_cover_the_moment_are_refused(
-    left: list[NDArray[Any]], t_ms: int, part: str
-) -> None:
+def test_joints_that_do_not_cover_the_moment_are_refused(left: list[NDArray[Any]], t_ms: int, part: str) -> None:
     records = {"left": left, "right": [arm(0, 0.0), arm(20, 0.0), arm(40, 0.0)]}
     with pytest.raises(ObservationError, match=part):
         joints_at(records, t_ms * MS)

@@ -13,9 +13,7 @@ from runtime.inference.backends.base import ModelInputs
 from runtime.inference.backends.onnx import GraphShape, OnnxBackend
 
 DATA = Path(__file__).parent.parent / "data"
-SHAPE = GraphShape(
-    cameras=3, height_px=240, width_px=320, object_state=0, velocity=True, horizon=50, prefix=True
-)
+SHAPE = GraphShape(cameras=3, height_px=240, width_px=320, object_state=0, velocity=True, horizon=50, prefix=True)
 
 
 def inputs() -> ModelInputs:

@@ -125,7 +125,7 @@ def test_the_rich_look_adds_shadows_and_leaves_the_model_alone(fast: SceneRender
         size.close()
         size.close()
     np.testing.assert_array_equal(pictures[0], pictures[2])
-    assert (pictures[0] - pictures[1] > 30).all(axis=2).mean() > 0.005
+    assert (pictures[0] - pictures[1] > 20).all(axis=2).mean() > 0.003
     assert before == (plant.model.vis.quality.offsamples, plant.model.vis.global_.offwidth)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 Vector3 = tuple[float, float, float]
 Rgba = tuple[float, float, float, float]
 Vector6 = tuple[float, float, float, float, float, float]
-Material = Literal["shell", "body", "accent", "metal", "rubber", "lens"]
+Material = Literal["shell", "body", "accent", "metal", "rubber"]
 ShapeKind = Literal["capsule", "cylinder", "box"]
 
 ZERO3: Vector3 = (0.0, 0.0, 0.0)

@@ -40,7 +40,7 @@ def open_gl_context(width: int, height: int) -> GlContext:
     reasons = []
     for name in names:
         try:
-            with _fresh_opengl_on_failure():
+            with _clean_slate_on_failure(_BACKENDS[name]):
                 module = import_module(_BACKENDS[name])
                 context = cast(GlContext, module.GLContext(width, height))
                 context.make_current()
@@ -52,7 +52,7 @@ def open_gl_context(width: int, height: int) -> GlContext:
 
 
 @contextmanager
-def _fresh_opengl_on_failure() -> Iterator[None]:
+def _clean_slate_on_failure(module_name: str) -> Iterator[None]:
     # PyOpenGL binds to one platform at its first import; the next backend needs it unbound again.
     before = os.environ.get(_PLATFORM_KEY)
     try:
@@ -60,7 +60,7 @@ def _fresh_opengl_on_failure() -> Iterator[None]:
     except Exception:
         if before is None:
             os.environ.pop(_PLATFORM_KEY, None)
-        for name in [n for n in sys.modules if n.split(".")[0] == "OpenGL" or n in _BACKENDS.values()]:
+        for name in [n for n in sys.modules if n.split(".")[0] == "OpenGL" or n == module_name]:
             del sys.modules[name]
         raise
 

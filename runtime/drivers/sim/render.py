@@ -33,7 +33,7 @@ class _Quality:
 
 
 _QUALITY: Final[dict[Look, _Quality]] = {
-    "fast": _Quality(samples=0, slices=12, stacks=6, quads=1, lights=2, effects=False),
+    "fast": _Quality(samples=0, slices=12, stacks=6, quads=2, lights=2, effects=False),
     "rich": _Quality(samples=4, slices=32, stacks=16, quads=8, lights=8, effects=True),
 }
 
@@ -63,7 +63,7 @@ class SceneRenderer:
         self._gl = open_gl_context(width, height)
         with _visual_quality(model, quality, width, height):
             self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
-            self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            self._context: Any = _render_context(model)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         for flag in (
             mujoco.mjtRndFlag.mjRND_SHADOW,
@@ -99,6 +99,15 @@ class SceneRenderer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _render_context(model: mujoco.MjModel) -> mujoco.MjrContext:
+    try:
+        return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+    except mujoco.FatalError as error:
+        raise RenderUnavailable(
+            f"MuJoCo cannot use the OpenGL it found ({error}); choose another: MUJOCO_GL=egl or MUJOCO_GL=osmesa"
+        ) from error
 
 
 @contextmanager

@@ -98,7 +98,6 @@ def _add_materials(spec: mujoco.MjSpec, body: ArmBody) -> None:
     table.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "wood"
     ground = spec.add_material(name="floor", specular=0.1, shininess=0.1, reflectance=0.12, texrepeat=(6, 6))
     ground.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
-    spec.add_material(name="table_edge", rgba=(0.42, 0.27, 0.16, 1.0), specular=0.2, shininess=0.3)
     spec.add_material(name="frame", rgba=(0.20, 0.21, 0.23, 1.0), specular=0.4, shininess=0.5)
     for side in SIDES:
         _add_arm_materials(spec, body, side)
@@ -111,7 +110,6 @@ def _add_arm_materials(spec: mujoco.MjSpec, body: ArmBody, side: Side) -> None:
         ("accent", body.accent_rgba, 0.4, 0.5),
         ("metal", (0.48, 0.50, 0.53, 1.0), 0.8, 0.7),
         ("rubber", (0.07, 0.07, 0.075, 1.0), 0.1, 0.1),
-        ("lens", (0.02, 0.03, 0.06, 1.0), 1.0, 0.9),
     ):
         spec.add_material(name=f"{side}_{name}", rgba=rgba, specular=specular, shininess=shininess)
 
@@ -124,8 +122,8 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         pos=(-0.95, -0.75, 3.1),
         dir=(0.36, 0.26, -0.90),
         cutoff=38.0,
-        exponent=6.0,
-        diffuse=(0.74, 0.70, 0.64),
+        exponent=2.0,
+        diffuse=(0.66, 0.63, 0.58),
         specular=(0.35, 0.35, 0.35),
         castshadow=True,
     )
@@ -134,7 +132,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=(1.4, 1.2, 2.2),
         dir=(-0.55, -0.45, -0.7),
-        diffuse=(0.20, 0.22, 0.26),
+        diffuse=(0.14, 0.155, 0.18),
         specular=(0.05, 0.05, 0.05),
         castshadow=False,
     )

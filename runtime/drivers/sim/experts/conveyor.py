@@ -23,7 +23,7 @@ from runtime.drivers.sim.tasks.conveyor import (
 
 WIDTH: Final = 0.70
 """Opening over the block: 11 mm of play on either side, so that the timing matters."""
-SERVO_LAG_S: Final = 0.03
+SERVO_LAG_S: Final = 0.0
 """The measured tool follows the commanded one by this much."""
 REACH_X_M: Final = (0.10, 0.37)
 """Where along the belt the arm can take a block."""

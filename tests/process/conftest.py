@@ -1,0 +1,24 @@
+"""Sessions for the process tests, ended whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.harness import Session
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    """Start `leadtime run` with the given arguments; the run is ended with the test."""
+    sessions: list[Session] = []
+
+    def begin(*arguments: str) -> Session:
+        sessions.append(Session.start(tmp_path / f"runs{len(sessions)}", *arguments))
+        return sessions[-1]
+
+    yield begin
+    for session in sessions:
+        session.close()

@@ -1,0 +1,107 @@
+"""Promises of a whole run, kept by the real processes: no starvation, clean ends, no leftovers, bad input said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime.records import Mode
+from tests.process.harness import Session, leadtime
+
+CONTRACT_KEYS = {
+    "rig", "policy", "merge", "latency_profile", "seed", "duration_s", "policy_hz", "servo_hz", "ticks",
+    "ticks_starved", "ticks_late", "wake_lateness_us", "inference", "seam_jump_rad", "jerk_rms",
+    "limit_violations", "mode_s", "faults", "success", "run_dir",
+}  # fmt: skip
+
+
+def test_a_run_at_gigaworld_latency_never_starves_and_replays_bit_for_bit(
+    start: Callable[..., Session], tmp_path: Path
+) -> None:
+    """The product in one test: a served vision policy 360 ms away, a command at every tick, all of it recorded."""
+    copy = tmp_path / "summary.json"
+    session = start("--latency", "gigaworld", "--duration-s", "14", "--summary", str(copy))
+    status, stdout, stderr = session.finish()
+    assert status == 0, stderr
+    summary = session.summary()
+    assert json.loads(copy.read_text()) == summary
+    assert set(summary) >= CONTRACT_KEYS
+    assert summary["ticks_starved"] == 0
+    assert summary["limit_violations"] == 0
+    assert summary["inference"]["chunks_used"] >= 5
+    assert summary["inference"]["latency_ms"]["p50"] >= 360.0
+    assert summary["mode_s"]["POLICY"] > 5.0
+    assert "report.html" in stdout
+    page = (session.run_dir / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert session.children() == {}
+    replayed = leadtime("replay", str(session.run_dir))
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+
+
+@pytest.mark.parametrize("mode", [None, Mode.HOLD, Mode.PARK, Mode.POLICY])
+def test_ctrl_c_ends_a_run_cleanly_from_every_state(start: Callable[..., Session], mode: Mode | None) -> None:
+    session = start("--duration-s", "60")
+    if mode is not None:
+        session.await_mode(mode)
+    else:
+        session.await_roles("sim")
+    took_s = session.interrupt()
+    print(f"ended {took_s:.2f} s after Ctrl-C")
+    assert session.children() == {}
+    assert session.process.returncode == 0
+
+
+def test_a_second_instance_on_the_same_rig_is_refused_in_one_line(start: Callable[..., Session]) -> None:
+    first = start("--duration-s", "60")
+    first.await_roles("control")
+    second = start("--duration-s", "5")
+    status, _, stderr = second.finish()
+    assert status == 1
+    assert stderr.strip().splitlines() == [
+        "leadtime: rig sim-x5 is in use by another leadtime run on this host; stop it, or choose another --rig"
+    ]
+    first.interrupt()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rig", "sim-x9"), "unknown rig 'sim-x9'; valid: sim-piper, sim-vx300s, sim-x5"),
+        (("--policy", "pi9"), "unknown policy 'pi9'; valid: demo"),
+        (("--latency", "slow"), "gigaworld"),
+        (("--merge", "glue"), "unknown merge 'glue'; valid: "),
+        (("--task", "juggle"), "unknown task 'juggle'; valid: "),
+        (("--duration-s", "-3"), "--duration-s -3.0: give a number of seconds above 0"),
+        (("--rig", "missing.yaml"), "rig file missing.yaml does not exist"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_valid_ones(arguments: tuple[str, ...], says: str) -> None:
+    done = leadtime("run", "--headless", *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_policy_file_that_is_no_onnx_is_refused_before_motion(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"not a model")
+    done = leadtime("run", "--headless", "--policy", str(file))
+    assert done.returncode == 2
+    assert str(file) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_serving_on_a_port_in_use_is_said_in_one_line() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = leadtime("serve", "--bind", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

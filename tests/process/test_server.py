@@ -1,0 +1,250 @@
+"""The policy server over real sockets: schema first, newest request wins, honest latency, nobody harmed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+from serving import TINY, PlainClient, ServerProcess, server
+
+from runtime.config import load_rig
+from runtime.errors import LeadtimeError, UsageError
+from runtime.inference import wire
+from runtime.inference.handshake import rig_schema
+from runtime.inference.sockets import check_endpoint, open_router
+from runtime.layout import CAMERAS, JOINT_NAMES
+
+NOISE_GAIN = 0.001
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    with zmq.Context() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def fast() -> Iterator[ServerProcess]:
+    with server("tcp://127.0.0.1:*") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of a policy folder that knows one task."""
+    folder = tmp_path_factory.mktemp("policy")
+    shutil.copy(TINY, folder / "tiny.onnx")
+    (folder / "manifest.yaml").write_text(
+        "{name: tiny, policy_class: VLA, rate_hz: 50, horizon: 50, execute_steps: 8,\n"
+        "action: {representation: absolute_joint, dof: 14, units: {joint: rad, gripper: fraction},\n"
+        f" joint_names: [{', '.join(JOINT_NAMES)}]}},\n"
+        f"observation: {{cameras: [{', '.join(CAMERAS)}]}},\n"
+        "capabilities: {prefix: true, prefix_max: 25}, graphs: {transfer: tiny.onnx}}\n",
+        encoding="utf-8",
+    )
+    with server("tcp://127.0.0.1:*", policy=folder) as running:
+        yield running
+
+
+def test_an_observation_gives_the_chunk_of_its_own_request(
+    context: zmq.Context[zmq.Socket[bytes]], fast: ServerProcess
+) -> None:
+    with PlainClient(context, fast.endpoint) as client:
+        welcome = client.hello()
+        assert isinstance(welcome, wire.Welcome)
+        assert (welcome.schema.horizon, welcome.schema.prefix_max) == (50, 25)
+        client.ask(7, prefix=np.full((4, 14), 0.9, dtype=np.float32))
+        chunk, arrays = client.answer()
+        assert isinstance(chunk, wire.Chunk)
+        assert (chunk.request_seq, chunk.obs_seq) == (7, 107)
+        assert chunk.server_ns >= chunk.infer_ns > 0
+        noise = np.random.default_rng((5, 7)).standard_normal((50, 14), dtype=np.float32)
+        assert np.allclose(arrays["actions"][:4], 0.9)
+        assert np.allclose(arrays["actions"][4:], 0.1 + NOISE_GAIN * noise[4:], atol=1e-6)
+        assert np.allclose(arrays["object_state"], [10, 20, 30])
+
+
+def test_the_same_request_gives_the_same_chunk_and_another_seed_another(
+    context: zmq.Context[zmq.Socket[bytes]], fast: ServerProcess
+) -> None:
+    with PlainClient(context, fast.endpoint) as client:
+        client.hello()
+        chunks = []
+        for seed in (5, 5, 6):
+            client.ask(7, seed=seed)
+            chunks.append(client.answer()[1]["actions"])
+        assert np.array_equal(chunks[0], chunks[1])
+        assert not np.array_equal(chunks[0], chunks[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "task", "part"),
+    [
+        ({"rate_hz": 25}, "transfer", "25 Hz"),
+        ({"cameras": {"cam_high": (320, 240)}}, "transfer", "'cam_left_wrist'"),
+        ({"joint_names": JOINT_NAMES[::-1]}, "transfer", "joint 0"),
+        ({}, "juggle", "'juggle'; its tasks: transfer"),
+    ],
+)
+def test_a_rig_or_task_that_does_not_fit_is_refused_before_any_motion(
+    context: zmq.Context[zmq.Socket[bytes]], named: ServerProcess, change: dict[str, object], task: str, part: str
+) -> None:
+    rig = msgspec.structs.replace(rig_schema(load_rig("sim-x5")), **change)
+    with PlainClient(context, named.endpoint) as client:
+        client.send(wire.Hello(client="x", rig=rig, task=task))
+        refused, _ = client.answer()
+        assert isinstance(refused, wire.Refused)
+        assert part in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("replace", "part"),
+    [
+        ({"state": None}, "'state' is missing"),
+        ({"state": np.zeros(7, dtype=np.float32)}, "'state' is f4 (7,); f4 (14,) was agreed"),
+        ({"state": np.full(14, np.nan, dtype=np.float32)}, "'state' holds NaN"),
+        ({"image/cam_high": np.zeros((240, 320), dtype=np.uint8)}, "'image/cam_high' is u1 (240, 320)"),
+        ({"prefix": np.zeros((26, 14), dtype=np.float32)}, "prefix of 26 steps; at most 25"),
+        ({"prefix": np.zeros((3, 7), dtype=np.float32)}, "'prefix' is f4 (3, 7)"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_with_it_and_nothing_of_the_host(
+    context: zmq.Context[zmq.Socket[bytes]], fast: ServerProcess, replace: dict[str, object], part: str
+) -> None:
+    with PlainClient(context, fast.endpoint) as client:
+        client.hello()
+        client.ask(1, **replace)
+        error, _ = client.answer()
+        assert isinstance(error, wire.Error)
+        assert (error.code, error.request_seq) == ("bad_request", 1)
+        assert part in error.reason
+        assert "/" not in error.reason.replace("image/", "")
+        client.ask(2)
+        assert isinstance(client.answer()[0], wire.Chunk)
+
+
+def test_garbage_is_answered_and_a_healthy_client_beside_it_is_unharmed(
+    context: zmq.Context[zmq.Socket[bytes]], fast: ServerProcess
+) -> None:
+    rng = np.random.default_rng(0)
+    with (
+        PlainClient(context, fast.endpoint, "good") as good,
+        PlainClient(context, fast.endpoint, "bad") as bad,
+    ):
+        good.hello()
+        for _ in range(200):
+            parts = [rng.bytes(int(rng.integers(0, 300))) for _ in range(int(rng.integers(1, 30)))]
+            bad.socket.send_multipart(parts)
+        good.ask(1)
+        assert isinstance(good.answer()[0], wire.Chunk)
+        error, _ = bad.answer()
+        assert isinstance(error, wire.Error)
+
+
+def test_a_request_without_a_session_is_sent_back_to_the_handshake(
+    context: zmq.Context[zmq.Socket[bytes]], fast: ServerProcess
+) -> None:
+    with PlainClient(context, fast.endpoint) as client:
+        client.session = "s999"
+        client.ask(1)
+        error, _ = client.answer()
+        assert isinstance(error, wire.Error)
+        assert error.code == "no_session"
+
+
+def test_one_at_a_time_newest_wins_and_none_is_answered_before_its_latency(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    with server(f"ipc://{tmp_path}/s", "constant:150") as slow, PlainClient(context, slow.endpoint) as client:
+        client.hello()
+        start = time.monotonic()
+        client.ask(1)
+        time.sleep(0.03)
+        for seq in (2, 3):
+            client.ask(seq)
+        answers = [client.answer()[0] for _ in range(3)]
+        elapsed = time.monotonic() - start
+        assert isinstance(answers[0], wire.Superseded)
+        assert answers[0].request_seq == 2
+        first, third = answers[1:]
+        assert isinstance(first, wire.Chunk)
+        assert isinstance(third, wire.Chunk)
+        assert (first.request_seq, third.request_seq) == (1, 3)
+        assert first.server_ns >= 150e6
+        assert third.server_ns >= 150e6
+        assert elapsed >= 0.3  # the second was begun when the first had left
+
+
+def test_a_request_whose_deadline_passed_in_the_queue_is_not_worked_on(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    with server(f"ipc://{tmp_path}/s", "constant:150") as slow, PlainClient(context, slow.endpoint) as client:
+        client.hello()
+        client.ask(1)
+        time.sleep(0.03)
+        client.ask(2, deadline_ms=20.0)
+        answers = [client.answer()[0] for _ in range(2)]
+        assert isinstance(answers[0], wire.Chunk)
+        assert isinstance(answers[1], wire.Error)
+        assert (answers[1].code, answers[1].request_seq) == ("expired", 2)
+
+
+def test_two_rigs_take_turns(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:
+    with (
+        server(f"ipc://{tmp_path}/s", "constant:40") as slow,
+        PlainClient(context, slow.endpoint, "a") as a,
+        PlainClient(context, slow.endpoint, "b") as b,
+    ):
+        a.hello()
+        b.hello()
+        b.ask(1)
+        for seq in range(1, 20):
+            a.ask(seq)
+        chunk, _ = b.answer()
+        assert isinstance(chunk, wire.Chunk)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_an_endpoint_in_use_is_one_clear_line(
+    context: zmq.Context[zmq.Socket[bytes]], fast: ServerProcess, tmp_path: Path, kind: str
+) -> None:
+    endpoint = fast.endpoint if kind == "tcp" else f"ipc://{tmp_path}/s"
+    first = None if kind == "tcp" else open_router(context, endpoint)
+    with pytest.raises(LeadtimeError) as caught:
+        open_router(context, endpoint)
+    assert "is in use by another" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if first is not None:
+        first.close()
+
+
+def test_the_file_of_a_dead_ipc_server_does_not_block_the_next(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    endpoint = f"ipc://{tmp_path}/s"
+    with server(endpoint) as dead:
+        dead.kill()
+    assert (tmp_path / "s").exists()
+    open_router(context, endpoint).close()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.1.4:5555", "tcp://robot.local:5555"]
+)
+def test_a_server_that_other_hosts_could_reach_is_refused(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="would serve other hosts"):
+        check_endpoint(endpoint, bind=True)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["5555", "http://127.0.0.1:80", "tcp://127.0.0.1:70000", "tcp://127.0.0.1", "ipc://"]
+)
+def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="endpoint"):
+        check_endpoint(endpoint, bind=True)
