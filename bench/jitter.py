@@ -22,12 +22,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.page import figure_html, page_html, table_html
 from bench.probe import PERIOD_NS
 from runtime.blackbox import load_run
 from runtime.cli import Run
 from runtime.clock import NS_PER_US
 from runtime.commands.run import resolve
+from runtime.console import figures, page
 from runtime.realtime import PRIORITIES
 from runtime.records import Mode
 from runtime.supervisor import Supervisor
@@ -38,6 +38,7 @@ HOGGED: Final[dict[str, dict[str, str]]] = {
     "hog in client": {"client": "bench.hogged"},
     "hog in server": {"server": "bench.hogged"},
 }
+NOTE: Final = "Machines are noisy: read the ratios within this run, not the microseconds across runs."
 QUANTILES: Final = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
 
 
@@ -136,12 +137,15 @@ def _report(out: Path, rows: list[Lateness], samples: dict[tuple[str, str], Any]
     axes.set(xscale="log", yscale="log", xlabel="lateness (us)", ylabel="share of ticks later than this")
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
-    cells = [[r.case, r.load, r.ticks, r.p50, r.p99, r.p999, r.max] for r in rows]
-    head = ["case", "load", "ticks", "p50 us", "p99 us", "p99.9 us", "max us"]
-    page = out / "report.html"
-    text = f"<p>{(__doc__ or '').strip()}</p>" + table_html(head, cells) + figure_html(figure)
-    page.write_text(page_html("Wake-up lateness at 200 Hz", text), encoding="utf-8")
-    return page
+    cells = [(r.case, r.load, str(r.ticks), *map(str, (r.p50, r.p99, r.p999, r.max))) for r in rows]
+    head = ("case", "load", "ticks", "p50 us", "p99 us", "p99.9 us", "max us")
+    blocks = (
+        page.section("Wake-up lateness at 200 Hz", page.table(cells, head), NOTE),
+        page.section("Share of ticks later than", figures.svg(figure)),
+    )
+    path = out / "report.html"
+    path.write_text(page.page("leadtime: wake-up lateness", blocks), encoding="utf-8")
+    return path
 
 
 def _say(line: str) -> None:

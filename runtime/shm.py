@@ -72,6 +72,14 @@ class Ring:
         )
         self._begin = self._entries["begin"]
         self._payload = self._entries["payload"]
+        # Whole payloads byte by byte: copying a record field by field would leave its padding undefined.
+        self._bytes: NDArray[np.uint8] = np.ndarray(
+            (topic.capacity, topic.dtype.itemsize),
+            np.uint8,
+            buffer,
+            offset=ALIGNMENT + entry.fields["payload"][1],  # type: ignore[index]
+            strides=(entry.itemsize, 1),
+        )
         self._crc = self._entries["crc"]
         self._end = self._entries["end"]
         # The low word of the head counter (little-endian) doubles as the futex that readers wait on.
@@ -91,7 +99,7 @@ class Ring:
         self._begin[i] = index + 1
         self._payload[i] = record
         if self.topic.checksum:
-            self._crc[i] = zlib.crc32(self._payload[i].tobytes())
+            self._crc[i] = zlib.crc32(self._bytes[i])
         self._end[i] = index + 1
         self._head[0] = index + 1
 
@@ -111,12 +119,13 @@ class Ring:
         stamp = index + 1
         if index < 0 or int(self._end[i]) != stamp or int(self._begin[i]) != stamp:
             return None
-        record: NDArray[Any] = self._payload[i : i + 1].copy().reshape(())
+        copied = self._bytes[i].copy()
         crc = int(self._crc[i])
         if int(self._begin[i]) != stamp:
             return None
-        if self.topic.checksum and zlib.crc32(record.tobytes()) != crc:
+        if self.topic.checksum and zlib.crc32(copied) != crc:
             return None
+        record: NDArray[Any] = copied.view(self.topic.dtype).reshape(())
         return record
 
     def latest(self) -> NDArray[Any] | None:

@@ -91,14 +91,19 @@ def run_episode(
     plant.reset(seed)
     rng = np.random.default_rng((seed, 1))
     ticks = int(plant.task.time_limit_s * POLICY_HZ)
+    delay = pace.delay_ticks
     plan = np.zeros((ticks + 2 * HORIZON, RIG_DOF), dtype=np.float32)
     for tick in range(ticks):
         if tick % pace.execute_ticks == 0:
-            # Nothing is committed at a cold start: the arms stand still, the first action is the right one.
-            delay = pace.delay_ticks if tick else 0
             noise = rng.standard_normal((HORIZON, RIG_DOF), dtype=np.float32)
-            actions, _ = policy.chunk(plant, renderer, plan[tick : tick + delay], noise)
-            plan[tick + delay : tick + HORIZON] = actions[delay:]
+            prefix = plan[tick : tick + delay] if tick else plan[:0]
+            actions, _ = policy.chunk(plant, renderer, prefix, noise)
+            if tick:
+                plan[tick + delay : tick + HORIZON] = actions[delay:]
+            else:
+                # A cold start: the arms stand still until the answer is there; its first action is the right one.
+                plan[:delay] = plant.position()
+                plan[delay : delay + HORIZON] = actions
         command = plan[tick].astype(np.float64)
         if on_tick is not None:
             on_tick(tick, plant, command)

@@ -18,6 +18,8 @@ CALM_TICKS: Final = (35, 110)
 PUSH_TICKS: Final = (8, 25)
 FREEZE_TICKS: Final = (6, 30)
 FREEZE_SHARE: Final = 0.3
+WAIT_TICKS: Final = 30
+WAIT_SHARE: Final = 0.4
 DECAY: Final = 0.7
 """A freeze brakes: each tick keeps this share of the last tick's velocity."""
 
@@ -29,7 +31,8 @@ class Disturbance:
         self.enabled = enabled
         self._rng = rng
         self._calm = self._draw((2, CALM_TICKS[1]))
-        self._left = 0
+        # Some episodes begin with a wait: a policy's first answer takes its time while the scene goes on.
+        self._left = self._draw((1, WAIT_TICKS)) if enabled and rng.random() < WAIT_SHARE else 0
         self._length = 1
         self._push: NDArray[np.float64] | None = None
         self._last: NDArray[np.float64] | None = None
@@ -42,6 +45,7 @@ class Disturbance:
             self._left -= 1
             self._remember(command)
             if self._left == 0:
+                self._push = None
                 self._calm = self._draw(CALM_TICKS)
                 _adopt(expert, command, self._velocity)
             return command, True
@@ -82,7 +86,5 @@ class Disturbance:
 def _adopt(expert: Expert, command: NDArray[np.float64], velocity: NDArray[np.float64]) -> None:
     for side, guide in expert._guides.items():
         part = ARM_SLICE[side]
-        limit = 0.95 * guide._velocity_max
-        guide._input.current_position = list(command[part])
-        guide._input.current_velocity = list(np.clip(velocity[part], -limit, limit))
-        guide._input.current_acceleration = [0.0] * len(limit)
+        guide._restart(command[part])
+        guide._velocity = velocity[part].copy()

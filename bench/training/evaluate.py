@@ -44,7 +44,8 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
     centre = rate + z * z / (2 * trials)
     spread = z * float(np.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials)))
     scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return max(0.0, min(low, rate)), min(1.0, max(high, rate))
 
 
 def evaluate(

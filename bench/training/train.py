@@ -37,7 +37,7 @@ class Recipe:
 
     Args:
         task: transfer or conveyor.
-        out: directory that gets TASK.onnx and TASK.card.json.
+        out: directory that gets TASK.onnx and an entry in card.json.
         reads: what the policy sees beside the joints: images, or objects (the simulator's truth).
         arm: arm model of the rig.
         cache: directory for demonstrations and pictures, reused when they are there.
@@ -86,24 +86,33 @@ def train(recipe: Recipe) -> Path:
         evaluate(path, recipe.task, arm=recipe.arm, episodes=recipe.episodes, pace=pace, seed=EVALUATION_SEED)
         for pace in PACES
     ]
-    card = {
-        "command": "python -m bench.training.train " + " ".join(sys.argv[1:]),
-        "demonstrations": len(demos.start) - 1,
-        "demonstration_seed": demonstrations.DEMO_SEED,
-        "seed": recipe.seed,
-        "training_s": round(trained_s),
-        "threads": recipe.threads,
-        "denoise_steps": DENOISE_STEPS,
-        "estimate_rmse": None if rmse is None else [round(float(value), 5) for value in rmse],
-        "scores": [asdict(score) for score in scores],
-    }
-    path.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n")
+    _note(
+        recipe.out / "card.json",
+        recipe.task,
+        {
+            "command": "python -m bench.training.train " + " ".join(sys.argv[1:]),
+            "demonstrations": len(demos.start) - 1,
+            "demonstration_seed": demonstrations.DEMO_SEED,
+            "seed": recipe.seed,
+            "training_s": round(trained_s),
+            "threads": recipe.threads,
+            "denoise_steps": DENOISE_STEPS,
+            "estimate_rmse": None if rmse is None else [round(float(value), 5) for value in rmse],
+            "scores": [asdict(score) for score in scores],
+        },
+    )
     for score in scores:
         print(
             f"{recipe.task}, delay {score.delay_ticks}: {score.successes}/{score.episodes},"
             f" 95 % interval {score.ci95[0]:.3f}..{score.ci95[1]:.3f}"
         )
     return path
+
+
+def _note(path: Path, task: str, entry: dict[str, object]) -> None:
+    card = json.loads(path.read_text()) if path.exists() else {}
+    card[task] = entry
+    path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
 def _demos(recipe: Recipe) -> Demos:

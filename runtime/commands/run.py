@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -30,16 +31,16 @@ def run(command: Run) -> int:
     """Carry the command out; returns the exit status."""
     spec = resolve(command)
     view = LiveView() if _watched(command) else None
-    notes: list[str] = []
 
     def on_view(board: Board) -> None:
         if view is not None:
-            view.update(board)
+            view.update(board, time.monotonic_ns())
 
     def on_note(line: str) -> None:
-        notes.append(line)
         if view is None:
             _say(line)
+        else:
+            view.note(line)
 
     _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
     with view if view is not None else nullcontext():

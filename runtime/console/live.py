@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.board import Board
-from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
+from runtime.clock import NS_PER_S, NS_PER_US, Clock, MonotonicClock
 from runtime.faults import FAULTS, Fault
 from runtime.layout import SIDES
 from runtime.records import Guard, Link, Mode
@@ -141,8 +141,8 @@ def _guard(board: Board, side: str) -> Guard:
 
 def render(scene: Scene) -> RenderableType:
     """Lay a scene out for a terminal of 80 columns or more."""
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim", justify="right", width=9)
+    rows = Table.grid(padding=(0, 2, 0, 0))
+    rows.add_column(style="dim", width=9)
     rows.add_column()
     rows.add_row("mode", _mode_line(scene))
     rows.add_row("ahead", _ahead_line(scene))
@@ -176,11 +176,11 @@ def _mode_line(scene: Scene) -> Text:
     outcome = int(task["outcome"])
     if outcome >= 0:
         line.append(" success" if outcome else " failed", "bold green" if outcome else "bold red")
-    line.append(f"   {int(task['successes'])} succeeded", "green")
+    line.append(f"   ✔ {int(task['successes'])}", "green")
     failures = int(task["failures"])
-    line.append(f"   {failures} failed", "red" if failures else "dim")
+    line.append(f"  ✘ {failures}", "red" if failures else "dim")
     factor = float(task["real_time_factor"])
-    line.append(f"   real time ×{factor:.2f}", "dim" if factor > 0.98 else "bold yellow")
+    line.append(f"   {factor:.2f} of real time", "dim" if factor > 0.98 else "bold yellow")
     return line
 
 
@@ -252,7 +252,8 @@ def _minutes(seconds: float) -> str:
 class LiveView:
     """Shows a run while it lasts: `with LiveView() as view: ... view.update(board)`."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, clock: Clock | None = None) -> None:
+        self._clock = clock or MonotonicClock()
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._watcher = Watcher()
 
@@ -265,9 +266,9 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def update(self, board: Board, now_ns: int) -> None:
+    def update(self, board: Board) -> None:
         """Show the board's newest state."""
-        self._live.update(render(self._watcher.look(board, now_ns)), refresh=True)
+        self._live.update(render(self._watcher.look(board, self._clock.now_ns())), refresh=True)
 
     def note(self, line: str) -> None:
         """Keep an event's line under the view; the last three are shown."""

@@ -14,7 +14,6 @@ from runtime.drivers.factory import open_arm
 from runtime.layout import SIDES, Side
 from runtime.shm import Ring, TornReadError
 
-FIRST_STATE_TIMEOUT_NS = 2000 * NS_PER_MS
 BEAT_EVERY_STEPS = 20
 
 
@@ -27,9 +26,14 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
     arm = open_arm(board, side)
     commands, states, statuses = board["joint_command"], board[f"arm/{side}"], board[f"guardian/{side}"]
     base = spec.tick_base(board.t0_ns)
-    core = GuardianCore(spec.rig.arm_model(side), SIDES.index(side), base.servo_period_ns)
+    core = GuardianCore(
+        spec.rig.arm_model(side),
+        SIDES.index(side),
+        base.servo_period_ns,
+        command_ttl_ns=round(spec.rig.command_ttl_ms * NS_PER_MS),
+        state_stale_ns=round(spec.rig.state_stale_ms * NS_PER_MS),
+    )
     realtime.enter(f"guardian-{side}")
-    wake_ns = clock.now_ns()
     steps = 0
     try:
         while not board.stopping:
@@ -45,8 +49,7 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
             if steps % BEAT_EVERY_STEPS == 0:
                 heart.beat(now_ns)
             steps += 1
-            wake_ns = now_ns + base.servo_period_ns
-            commands.wait(head, wake_ns - clock.now_ns())
+            commands.wait(head, now_ns + base.servo_period_ns - clock.now_ns())
     finally:
         arm.close()
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS
-from runtime.layout import SIDES
+from runtime.layout import SIDES, Side
 
 JOINT_SLACK_NS: Final = 25 * NS_PER_MS
 """How far the newest joint record may lie before `t_obs_ns`, and two records apart from each other."""
@@ -71,7 +71,7 @@ def align_frames(stamps_ns: Mapping[str, Sequence[int]], tolerance_ns: int) -> A
 
 
 def joints_at(
-    records: Mapping[str, Sequence[NDArray[Any]]], t_ns: int
+    records: Mapping[Side, Sequence[NDArray[Any]]], t_ns: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return position and velocity (14,) of both arms at a time, linear between ARM_STATE records, oldest first.
 
@@ -88,7 +88,7 @@ def joints_at(
     return np.concatenate(positions), np.concatenate(velocities)
 
 
-def _arm_at(side: str, records: Sequence[NDArray[Any]], t_ns: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def _arm_at(side: Side, records: Sequence[NDArray[Any]], t_ns: int) -> tuple[NDArray[Any], NDArray[Any]]:
     if not records:
         raise ObservationError(f"the {side} arm has sent no joint state yet")
     stamps = [int(record["t_ns"]) for record in records]

@@ -19,10 +19,10 @@ from runtime.inference import wire
 from runtime.inference.backends.base import Backend
 from runtime.inference.backends.onnx import GraphShape, OnnxBackend
 from runtime.inference.handshake import RefusalError, check_fit, policy_schema
-from runtime.inference.latency import LatencyModel
-from runtime.inference.policy import Policy
+from runtime.inference.latency import LatencyModel, parse_latency
+from runtime.inference.policy import Policy, load_policy
 from runtime.inference.session import Job, SessionTable
-from runtime.inference.sockets import check_endpoint, open_router, receive
+from runtime.inference.sockets import open_router, receive
 from runtime.inference.worker import Reply, Worker
 
 LOG = logging.getLogger(__name__)
@@ -168,28 +168,28 @@ def _no_session(request_seq: int) -> wire.Error:
 
 
 def serve(
-    policy: Policy,
+    policy: str,
     *,
     bind: str,
-    latency: LatencyModel,
+    latency: str = "none",
     task_names: Sequence[str] | None = None,
     backend: str = "onnx",
     threads: int = 1,
     seed: int = 0,
     clock: Clock | None = None,
     stop: Callable[[], bool] = lambda: False,
-    on_ready: Callable[[str, float], None] | None = None,
+    on_ready: Callable[[str], None] | None = None,
     on_turn: Callable[[], None] | None = None,
 ) -> None:
     """Load and warm up a policy's models for `task_names` (all by default) and serve them until `stop`.
 
-    The address is taken before the models load, so that one in use is said at once, and clients are answered
-    from `on_ready(endpoint, latency_ms)` on: the address in use (a port given as `*` is chosen by the system)
-    and the latency expected, the larger of the warm-up's and the profile's median. `on_turn` is called at least
-    every 20 ms from then on. Interrupt with KeyboardInterrupt or `stop`.
+    The address is taken before the models load, so that one in use is said at once; clients are answered from
+    `on_ready(line)` on, which says the address (a port given as `*` is chosen by the system), the model's time
+    and the latency clients are told to expect, the larger of that and the profile's median. `on_turn` is called
+    at least every 20 ms from then on. Ends by `stop` or KeyboardInterrupt.
 
     Raises:
-        UsageError: the backend is unknown, the endpoint may not be bound, a task is not the policy's, or a
+        UsageError: the policy, backend, latency profile or task is unknown, the endpoint may not be bound, or a
             graph is not what the manifest says.
         LeadtimeError: the endpoint is in use.
     """
@@ -197,15 +197,21 @@ def serve(
     load = BACKENDS.get(backend)
     if load is None:
         raise unknown_name("backend", backend, BACKENDS)
-    check_endpoint(bind, bind=True)
+    profile = parse_latency(latency)
+    loaded = load_policy(policy)
     with zmq.Context() as context, open_router(context, bind) as router:
-        names = list(task_names or policy.tasks)
-        models = {task: load(policy.graph(task), policy.shape(task), threads) for task in names}
+        names = task_names or loaded.tasks
+        models = {task: load(loaded.graph(task), loaded.shape(task), threads) for task in names}
         model_ms = max(model.warm_up() for model in models.values()) / NS_PER_MS
-        latency_ms = max(model_ms, latency.median_ms)
+        latency_ms = max(model_ms, profile.median_ms)
         gc.collect()
         gc.freeze()
-        server = PolicyServer(router, policy, models, latency, latency_ms=latency_ms, seed=seed, clock=clock)
+        server = PolicyServer(router, loaded, models, profile, latency_ms=latency_ms, seed=seed, clock=clock)
         if on_ready is not None:
-            on_ready(str(router.getsockopt_string(zmq.LAST_ENDPOINT)), latency_ms)
+            endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
+            provider = next(iter(models.values())).provider
+            on_ready(
+                f"serving {loaded.manifest.name} on {endpoint} : {backend} on {provider}, "
+                f"model {model_ms:.1f} ms, answers in {latency_ms:.0f} ms (latency {latency})"
+            )
         server.run(stop, on_turn)

@@ -13,6 +13,8 @@ from runtime.errors import LeadtimeError, UsageError
 from runtime.inference.wire import FRAME_BYTES_MAX, FRAMES_MAX, Buffer
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+ABSTRACT: Final = "@"
+"""First character of an ipc path that is a name of the kernel's, not of the file system."""
 IPC_PATH_BYTES_MAX: Final = 107
 HEARTBEAT_INTERVAL_MS: Final = 500
 HEARTBEAT_TIMEOUT_MS: Final = 1500
@@ -30,7 +32,7 @@ def check_endpoint(endpoint: str, *, bind: bool) -> str:
         path = endpoint.removeprefix("ipc://")
         if not path or len(path.encode()) > IPC_PATH_BYTES_MAX:
             raise UsageError(f"endpoint {endpoint!r}: give a path of 1 to {IPC_PATH_BYTES_MAX} bytes")
-        if not Path(path).parent.is_dir():
+        if not path.startswith(ABSTRACT) and not Path(path).parent.is_dir():
             raise UsageError(f"endpoint {endpoint!r}: folder {Path(path).parent} does not exist")
         return endpoint
     match = _TCP.fullmatch(endpoint)

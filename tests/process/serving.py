@@ -22,19 +22,17 @@ TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
 ANSWER_MS = 10_000
 _PROGRAM = """
 import sys
-from runtime.inference.latency import parse_latency
-from runtime.inference.policy import load_policy
 from runtime.inference.server import serve
 
 policy, bind, latency = sys.argv[1:4]
 
 
-def on_ready(endpoint, latency_ms):
-    sys.stdout.write(endpoint + "\\n")
+def on_ready(line):
+    sys.stdout.write(line + "\\n")
     sys.stdout.flush()
 
 
-serve(load_policy(policy), bind=bind, latency=parse_latency(latency), seed=3, on_ready=on_ready)
+serve(policy, bind=bind, latency=latency, seed=3, on_ready=on_ready)
 """
 
 
@@ -46,7 +44,8 @@ class ServerProcess:
             [sys.executable, "-c", _PROGRAM, str(policy), bind, latency], stdout=subprocess.PIPE, text=True
         )
         stdout = self.process.stdout
-        self.endpoint = "" if stdout is None else stdout.readline().strip()
+        line = "" if stdout is None else stdout.readline()
+        self.endpoint = line.partition(" on ")[2].partition(" : ")[0]
 
     def kill(self) -> None:
         """End the process at once and take its exit status."""

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from serving import TINY, PlainClient, ServerProcess, server
 
 from runtime.config import load_rig
 from runtime.errors import LeadtimeError, UsageError
@@ -19,6 +18,7 @@ from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
 from runtime.inference.sockets import check_endpoint, open_router
 from runtime.layout import CAMERAS, JOINT_NAMES
+from tests.process.serving import TINY, PlainClient, ServerProcess, server
 
 NOISE_GAIN = 0.001
 

@@ -37,6 +37,10 @@ class ModelOutputs:
 class Backend(Protocol):
     """A loaded model, used by one thread."""
 
+    @property
+    def provider(self) -> str:
+        """What really runs the model."""
+
     def warm_up(self) -> int:
         """Run the model a few times on blank inputs; return the time of one run in nanoseconds."""
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from runtime.drivers.sim.experts.guide import TICK_S, Goal, Pace
-from runtime.drivers.sim.experts.picking import CLEAR, DOWN, GRIP, OPEN, Picker
+from runtime.drivers.sim.experts.picking import ALIGNED_M, CLEAR, DOWN, GRIP, Picker
 from runtime.drivers.sim.experts.scripted import Intent, ScriptedExpert
 from runtime.drivers.sim.experts.view import View
 from runtime.drivers.sim.plant import Plant
@@ -23,10 +23,10 @@ from runtime.drivers.sim.tasks.conveyor import (
 
 WIDTH: Final = 0.70
 """Opening over the block: 11 mm of play on either side, so that the timing matters."""
-SERVO_LAG_S: Final = 0.0
-"""The measured tool follows the commanded one by this much."""
 REACH_X_M: Final = (0.10, 0.37)
 """Where along the belt the arm can take a block."""
+SERVO_LAG_S: Final = 0.02
+"""The measured tool follows the commanded one by this much."""
 BELT_VELOCITY_M_S: Final = np.array((BELT_SPEED_M_S, 0.0, 0.0))
 OVER_BIN: Final = Pose(np.array((*BIN_XY_M, 0.86)), DOWN)
 OVER_BIN_M: Final = 0.03
@@ -34,7 +34,7 @@ ON_BELT_M: Final = 0.012
 
 
 class ConveyorExpert(ScriptedExpert):
-    """Phases: reach, lower, grasp (or retry), carry, drop, done."""
+    """Phases: wait, reach, lower, grasp (or retry), carry, drop, done."""
 
     def __init__(self, pace: Pace | None = None) -> None:
         super().__init__(BLOCK, pace or Pace())
@@ -55,18 +55,12 @@ class ConveyorExpert(ScriptedExpert):
             return Intent("drop", {"right": Goal(OVER_BIN, CLEAR)})
         if not _is_takeable(view):
             return Intent("done", {})
-        phase, goal = self._picker.goal(view, hand)
-        return Intent(phase, {"right": self._ahead(goal)})
-
-    def _ahead(self, goal: Goal) -> Goal:
-        """Where the block will be when the arm can be there."""
-        if goal.pose is None:
-            return goal
-        lead_s = max(self._guides["right"].remaining_s, TICK_S) + SERVO_LAG_S
-        x_m = float(goal.pose.position[0]) + BELT_SPEED_M_S * lead_s
-        if x_m < REACH_X_M[0]:
-            return Goal(goal.pose.moved(x_m=REACH_X_M[0] - float(goal.pose.position[0])), goal.gripper)
-        return Goal(goal.pose.moved(x_m=BELT_SPEED_M_S * lead_s), goal.gripper, BELT_VELOCITY_M_S)
+        phase, pose, gripper = self._picker.goal(view, hand)
+        to_come_m = REACH_X_M[0] - float(view.position_m[0])
+        if to_come_m > ALIGNED_M:
+            return Intent("wait", {"right": Goal(pose.moved(x_m=to_come_m), gripper)})
+        ahead = pose.moved(x_m=BELT_SPEED_M_S * (TICK_S + SERVO_LAG_S))
+        return Intent(phase, {"right": Goal(ahead, gripper, BELT_VELOCITY_M_S)})
 
 
 def _is_takeable(view: View) -> bool:

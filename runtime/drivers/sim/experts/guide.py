@@ -60,7 +60,11 @@ class Goal:
 
 
 class ArmGuide:
-    """Follows goals with one arm: position, velocity, acceleration and jerk of the command stay inside the pace."""
+    """Follows goals with one arm: position, velocity, acceleration and jerk of the command stay inside the pace.
+
+    The motion is planned in the goal's own frame: the distance to the goal comes to rest at zero, in the shortest
+    time and with all joints together. A goal that moves steadily is thereby met where it will be.
+    """
 
     def __init__(self, plant: Plant, side: Side, pace: Pace) -> None:
         self.side: Side = side
@@ -69,37 +73,50 @@ class ArmGuide:
         self._otg = Ruckig(ARM_DOF, TICK_S)
         self._input = InputParameter(ARM_DOF)
         self._output = OutputParameter(ARM_DOF)
-        velocity, acceleration, jerk = pace.limits(plant.arm)
-        self._velocity_max = np.array(velocity)
-        self._input.max_velocity, self._input.max_acceleration, self._input.max_jerk = velocity, acceleration, jerk
+        self._input.max_velocity, self._input.max_acceleration, self._input.max_jerk = pace.limits(plant.arm)
         self._solved: tuple[Pose, NDArray[np.float64]] | None = None
         self.remaining_s = 0.0
-        self.start(plant)
+        """How long the joints need from here to their goal."""
+        self._restart(plant.position()[ARM_SLICE[side]])
 
     @property
     def commanded(self) -> NDArray[np.float64]:
         """The last command, shape (7,)."""
-        return np.array(self._input.current_position)
-
-    def start(self, plant: Plant) -> None:
-        """Take the measured pose as the command, at rest."""
-        self._restart(plant.position()[ARM_SLICE[self.side]])
+        return self._position.copy()
 
     def follow(self, goal: Goal, measured: NDArray[np.float64]) -> NDArray[np.float64]:
         """The command for this tick, shape (7,), one tick nearer to the goal; `measured` (7,) is where the arm is.
 
         Raises LeadtimeError when no motion exists, which means the pace or the goal is wrong.
         """
-        if np.abs(measured - self.commanded)[:ARM_JOINTS].max() > LOST_RAD:
+        if np.abs(measured - self._position)[:ARM_JOINTS].max() > LOST_RAD:
             self._restart(measured)
-        joints = self.joints_at(goal.pose)
-        self._input.target_position = [*joints, goal.gripper]
-        self._input.target_velocity = self._target_velocity(joints, goal.velocity_m_s)
-        self._advance()
+        joints = self._joints_at(goal.pose)
+        target, velocity = np.append(joints, goal.gripper), np.zeros(ARM_DOF)
+        if goal.velocity_m_s is not None:
+            velocity[:ARM_JOINTS] = self.ik.joint_velocity(joints, goal.velocity_m_s)
+        self._input.current_position = (self._position - target + velocity * TICK_S).tolist()
+        self._input.current_velocity = (self._velocity - velocity).tolist()
+        self._input.current_acceleration = self._acceleration.tolist()
+        self._plan(target)
+        self._position = target + self._output.new_position
+        self._velocity = velocity + self._output.new_velocity
+        self._acceleration = np.array(self._output.new_acceleration)
         self.remaining_s = max(self._output.trajectory.independent_min_durations[:ARM_JOINTS])
         return self.commanded
 
-    def joints_at(self, pose: Pose | None) -> NDArray[np.float64]:
+    def _plan(self, target: NDArray[np.float64]) -> None:
+        # Synchronising the joints now and then has no numerical solution; alone they have one.
+        for joints in (Synchronization.Phase, Synchronization.No):
+            self._input.per_dof_synchronization = [joints] * ARM_JOINTS + [Synchronization.No]
+            try:
+                self._otg.update(self._input, self._output)
+            except RuckigError:
+                continue
+            return
+        raise LeadtimeError(f"no motion of the {self.side} arm inside its pace leads to {target.round(3).tolist()}")
+
+    def _joints_at(self, pose: Pose | None) -> NDArray[np.float64]:
         """Joint angles at the pose, shape (6,); solved only when it has changed."""
         if pose is None:
             return self._home[:ARM_JOINTS]
@@ -112,28 +129,7 @@ class ArmGuide:
         self._solved = (pose, self.ik.solve(pose, start).joints)
         return self._solved[1]
 
-    def _advance(self) -> None:
-        # Synchronising the joints now and then has no numerical solution towards a moving goal; alone they have one.
-        for joints in (Synchronization.Phase, Synchronization.No):
-            self._input.per_dof_synchronization = [joints] * ARM_JOINTS + [Synchronization.No]
-            try:
-                self._otg.update(self._input, self._output)
-            except RuckigError:
-                continue
-            self._output.pass_to_input(self._input)
-            return
-        target = np.round(self._input.target_position, 3).tolist()
-        raise LeadtimeError(f"no motion of the {self.side} arm inside its pace leads to {target}")
-
-    def _target_velocity(
-        self, joints: NDArray[np.float64], velocity_m_s: NDArray[np.float64] | None
-    ) -> list[float]:
-        if velocity_m_s is None:
-            return [0.0] * ARM_DOF
-        limit = 0.95 * self._velocity_max[:ARM_JOINTS]
-        return [*np.clip(self.ik.joint_velocity(joints, velocity_m_s), -limit, limit), 0.0]
-
     def _restart(self, position: NDArray[np.float64]) -> None:
-        self._input.current_position = list(position)
-        self._input.current_velocity = [0.0] * ARM_DOF
-        self._input.current_acceleration = [0.0] * ARM_DOF
+        self._position = position.copy()
+        self._velocity = np.zeros(ARM_DOF)
+        self._acceleration = np.zeros(ARM_DOF)

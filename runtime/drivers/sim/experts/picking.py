@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 
-from runtime.drivers.sim.experts.guide import Goal
 from runtime.drivers.sim.experts.view import Hand, View
 from runtime.drivers.sim.pose import Pose, gripper_rotation, rotation_about_z, rotation_vector
 
@@ -38,8 +37,8 @@ class Picker:
         """Forget the last attempt."""
         self._retrying = False
 
-    def goal(self, view: View, hand: Hand) -> tuple[str, Goal]:
-        """The phase (reach, lower, grasp or retry) and the goal for `hand`."""
+    def goal(self, view: View, hand: Hand) -> tuple[str, Pose, float]:
+        """The phase (reach, lower, grasp or retry), and the tool's pose and opening for it."""
         gap = hand.tcp.position - view.position_m
         aside_m, height_m = float(np.hypot(gap[0], gap[1])), float(gap[2])
         at = Pose(view.position_m, self._orientation(view, hand, aside_m))
@@ -50,14 +49,14 @@ class Picker:
         elif opened and height_m > HOVER_M / 2:
             self._retrying = False
         if self._retrying:
-            return "retry", Goal(over, self._width)
+            return "retry", over, self._width
         if height_m < (LOW_M if opened else 2 * LOW_M) and aside_m < 2 * ALIGNED_M:
-            return "grasp", Goal(at, GRIP)
+            return "grasp", at, GRIP
         turned_rad = float(np.linalg.norm(rotation_vector(at.rotation @ hand.tcp.rotation.T)))
         on_the_way = height_m < 0.8 * HOVER_M and aside_m < 2 * ALIGNED_M
         if opened and (on_the_way or (aside_m < ALIGNED_M and turned_rad < ALIGNED_RAD)):
-            return "lower", Goal(at, self._width)
-        return "reach", Goal(over, self._width)
+            return "lower", at, self._width
+        return "reach", over, self._width
 
     def _orientation(self, view: View, hand: Hand, aside_m: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         yaw_rad = view.yaw_rad

@@ -76,8 +76,8 @@ class TransferExpert(ScriptedExpert):
         if _is_in_zone(view) and not _is_lifted(view):
             return _leave(view, left)
         side: Side = "right" if view.position_m[0] > 0.0 else "left"
-        phase, goal = self._pickers[side].goal(view, view.hands[side])
-        return Intent(phase, {side: goal})
+        phase, pose, gripper = self._pickers[side].goal(view, view.hands[side])
+        return Intent(phase, {side: Goal(pose, gripper)})
 
 
 def _hand_over(view: View, left: Hand, right: Hand) -> Intent:

@@ -1,0 +1,144 @@
+"""The page of a run: `report.html` in its folder, written from the black box, self-contained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.blackbox import Run, load_run
+from runtime.clock import NS_PER_S
+from runtime.console import figures, page
+from runtime.faults import FAULTS
+from runtime.outcomes import episodes
+from runtime.records import Mode
+from runtime.summary import build_summary
+
+FILE_NAME: Final = "report.html"
+NONE: Final = "-"
+SHEET_FRAMES: Final = 24
+SHEET_FRAMES_OTHER: Final = 8
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write the page of the run in a folder and return its path.
+
+    Raises:
+        LeadtimeError: there is no black box in the folder.
+    """
+    run = load_run(run_dir)
+    path = run_dir / FILE_NAME
+    path.write_text(build_report(run, build_summary(run)), encoding="utf-8")
+    return path
+
+
+def build_report(run: Run, summary: dict[str, Any]) -> str:
+    """Return the page of a run as HTML."""
+    spec = run.spec
+    verdict, tone = _verdict(summary)
+    about = (
+        f"policy {spec.policy} · latency {spec.latency} · merge {spec.merge} · seed {spec.seed} · "
+        f"{summary['duration_s']:.1f} s"
+    )
+    blocks = [
+        page.header(f"{spec.rig.name} · {spec.task}", about, verdict, tone),
+        page.tiles(_tiles(run, summary)),
+    ]
+    if len(run.ticks):
+        blocks += _figures(run)
+    blocks += [_faults(summary), *_sheets(run), page.pair(_tables(run, summary))]
+    return page.page(f"leadtime: {spec.rig.name}, {spec.task}", blocks)
+
+
+def _verdict(summary: dict[str, Any]) -> tuple[str, str]:
+    decided = summary["successes"] + summary["failures"]
+    if not decided:
+        return "no episode decided", "warm"
+    tone = "good" if summary["success"] else "bad" if not summary["successes"] else "warm"
+    return f"{summary['successes']} of {decided} episodes succeeded", tone
+
+
+def _tiles(run: Run, summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    inference, lateness = summary["inference"], summary["wake_lateness_us"]
+    ticks = run.ticks
+    policy = ticks[ticks["mode"] == Mode.POLICY]
+    lowest_ms = int(policy["ahead_ticks"].min()) * 1000 / run.spec.rig.policy_hz if len(policy) else None
+    yield _shown(summary["ticks_starved"]), "ticks starved in POLICY", _zero_is_good(summary["ticks_starved"])
+    yield _shown(lowest_ms, "ms"), "least buffer in POLICY", ""
+    yield _shown(inference["latency_ms"]["p50"], "ms"), "answer latency, median", ""
+    yield _shown(summary["seam_jump_rad"]["p99"], "rad"), "jump at a seam, p99", ""
+    yield _shown(lateness["p99"], "µs"), "tick woke late by, p99", ""
+    violations = summary["limit_violations"]
+    yield _shown(violations), "limit violations at the device", _zero_is_good(violations)
+
+
+def _zero_is_good(value: int | None) -> str:
+    return "" if value is None else "bad" if value else "good"
+
+
+def _shown(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return NONE
+    text = f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:.0f}"
+    return f"{text} {unit}".strip()
+
+
+def _figures(run: Run) -> list[str]:
+    middle = f"{figures.WINDOW_S:.0f} s around the middle of POLICY; dashed: the first action of a new chunk"
+    return [
+        page.section(
+            "Actions ahead of the arms",
+            figures.svg(figures.buffer_figure(run)),
+            "The line is the lowest of each stretch. Below: each request from asking to answer, green when used.",
+        ),
+        page.section("Answer latency and forecast", figures.svg(figures.latency_figure(run))),
+        page.section("Joint targets and seams", figures.svg(figures.seam_figure(run)), middle),
+        page.section(
+            "All joints, whole run",
+            figures.svg(figures.joints_figure(run)),
+            "Blue: commanded. Orange: measured. Joints in rad, grippers as a fraction of their opening.",
+        ),
+        page.section("Punctuality of the servo tick", figures.svg(figures.lateness_figure(run))),
+    ]
+
+
+def _faults(summary: dict[str, Any]) -> str:
+    events = summary["faults"]
+    if not events:
+        return page.section("Faults", '<p class="note">None.</p>')
+    remedies = {fault.name: fault.remedy for fault in FAULTS}
+    rows = [(f"{e['t_s']:.2f} s", e["name"], e["action"], remedies.get(e["name"], "")) for e in events]
+    return page.section("Faults", page.table(rows, ("when", "fault", "what was done", "remedy")))
+
+
+def _sheets(run: Run) -> Iterator[str]:
+    for i, (camera, frames) in enumerate(run.frames.items()):
+        count = min(len(frames), SHEET_FRAMES if i == 0 else SHEET_FRAMES_OTHER)
+        chosen = [frames[j] for j in np.linspace(0, len(frames) - 1, count).round().astype(int)]
+        images = [(frame.jpeg, f"{(frame.t_ns - run.t0_ns) / NS_PER_S:.1f} s") for frame in chosen]
+        yield page.section(camera, page.contact_sheet(images))
+
+
+def _tables(run: Run, summary: dict[str, Any]) -> Iterator[str]:
+    rows = [(key, text) for key, text in _flat(summary) if not key.startswith("faults")]
+    yield page.section("Summary", page.table(rows))
+    done = episodes(run)
+    if done:
+        words = {True: "success", False: "failed", None: "undecided"}
+        lines = [
+            (str(e.number), words[e.success], f"{e.t_s:.1f} s", _shown(e.decided_s, "s"), str(e.seed))
+            for e in done
+        ]
+        yield page.section(
+            "Episodes", page.table(lines, ("episode", "outcome", "laid out at", "decided after", "seed"))
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", NONE if value is None else str(value)

@@ -1,0 +1,151 @@
+"""The client process: observations and committed prefixes out, chunks in. It waits for nobody."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from runtime.board import Board, Heart
+from runtime.clock import NS_PER_MS, Clock
+from runtime.control.merge import MERGES
+from runtime.inference import wire
+from runtime.inference.client_core import Ask, ClientCore, Outcome
+from runtime.inference.connection import Connection
+from runtime.inference.handshake import rig_schema
+from runtime.inference.observation import Observation, ObservationError
+from runtime.inference.sensors import Sensors
+from runtime.records import Link
+from runtime.shm import TornReadError
+
+BEAT_NS: Final = 100 * NS_PER_MS
+STATUS_NS: Final = 10 * NS_PER_MS
+IDLE_MS: Final = 10
+ASKING_MS: Final = 3
+SEED_RANGE: Final = 2**63
+
+
+class Client:
+    """Joins the board, the connection and the decisions; one `turn` a few milliseconds."""
+
+    def __init__(self, board: Board, clock: Clock, connection: Connection) -> None:
+        spec = board.spec
+        self._board = board
+        self._clock = clock
+        self._connection = connection
+        self._deadline_ms = spec.rig.request_deadline_ms
+        self._core = ClientCore(
+            spec.tick_base(board.t0_ns),
+            round(self._deadline_ms * NS_PER_MS),
+            conditioned=MERGES[spec.merge].conditioned,
+        )
+        self._sensors: Sensors | None = None
+        self._view: NDArray[Any] | None = None
+        self._status_ns = 0
+        self._note = ""
+
+    def turn(self) -> None:
+        """Take what came, ask if it is time, and say how things stand. Never waits."""
+        now_ns = self._clock.now_ns()
+        self._look()
+        self._receive(now_ns)
+        if self._connection.link is Link.READY:
+            self._ask()
+        self._report()
+
+    def wait(self) -> None:
+        """Wait for the server's next message, or until it is time to look again."""
+        asking = self._view is not None and bool(self._view["engaged"]) and not self._core.in_flight
+        self._connection.wait(ASKING_MS if asking else IDLE_MS)
+
+    def _look(self) -> None:
+        try:
+            view = self._board["timeline"].latest()
+        except TornReadError:
+            return
+        if view is not None:
+            self._view = view
+            self._core.follow(view)
+
+    def _receive(self, now_ns: int) -> None:
+        connection, core = self._connection, self._core
+        for message, arrays in connection.step(now_ns):
+            self._publish(core.answer(message, arrays, now_ns))
+        late = core.expire(now_ns)
+        if late is not None:
+            self._publish(late)
+            connection.drop(now_ns, f"no answer in {self._deadline_ms:.0f} ms")
+        if connection.link is not Link.READY:
+            self._publish(core.lose(now_ns))
+        elif self._sensors is None and connection.schema is not None:
+            core.open(connection.schema)
+            self._sensors = Sensors(self._board, connection.schema)
+
+    def _ask(self) -> None:
+        view, sensors, now_ns = self._view, self._sensors, self._clock.now_ns()
+        if view is None or sensors is None or not self._core.wants(view, now_ns):
+            return
+        try:
+            alignment = sensors.align(now_ns)
+            ask = self._core.plan(view, alignment.t_obs_ns, now_ns)
+            observation = None if ask is None else sensors.observe(alignment)
+        except ObservationError as error:
+            self._note = str(error)
+            return
+        self._note = ""
+        if ask is not None and observation is not None and self._send(ask, observation, now_ns):
+            self._core.sent(ask)
+
+    def _send(self, ask: Ask, observation: Observation, now_ns: int) -> bool:
+        arrays: wire.ArrayMap = {f"image/{name}": image for name, image in observation.images.items()}
+        arrays["state"] = observation.position.astype(np.float32)
+        arrays["velocity"] = observation.velocity.astype(np.float32)
+        arrays["prefix"] = ask.prefix.astype(np.float32)
+        if observation.object_state is not None:
+            arrays["object_state"] = observation.object_state
+        request = wire.Infer(
+            session=self._connection.session,
+            request_seq=ask.request_seq,
+            obs_seq=ask.obs_seq,
+            epoch=ask.epoch,
+            seed=self._board.spec.seed % SEED_RANGE,
+            deadline_ms=self._deadline_ms,
+        )
+        return self._connection.send(request, arrays, now_ns)
+
+    def _publish(self, outcome: Outcome | None) -> None:
+        if outcome is None:
+            return
+        if outcome.chunk is not None:
+            self._board["chunk"].push(outcome.chunk)
+        self._board["request"].push(outcome.request)
+
+    def _report(self) -> None:
+        now_ns = self._clock.now_ns()
+        if now_ns - self._status_ns < STATUS_NS:
+            return
+        self._status_ns = now_ns
+        connection = self._connection
+        text = connection.text or self._note or self._core.feasibility
+        self._board["client"].push(self._core.status(now_ns, connection.link, text, connection.reconnects))
+
+
+def run_client(board: Board, clock: Clock, heart: Heart) -> None:
+    """Main of the client process; ready at once, whether or not the server is there yet."""
+    spec = board.spec
+    with zmq.Context() as context:
+        connection = Connection(context, spec.endpoint, rig_schema(spec.rig), spec.task, spec.prompt)
+        client = Client(board, clock, connection)
+        beaten_ns = 0
+        try:
+            while not board.stopping:
+                now_ns = clock.now_ns()
+                if now_ns - beaten_ns >= BEAT_NS:
+                    beaten_ns = now_ns
+                    heart.beat(now_ns)
+                client.turn()
+                client.wait()
+        finally:
+            connection.close()

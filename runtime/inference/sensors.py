@@ -1,0 +1,109 @@
+"""Reads observations from a run's board."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.board import Board
+from runtime.clock import NS_PER_MS, NS_PER_S
+from runtime.inference.observation import (
+    Alignment,
+    Observation,
+    ObservationError,
+    align_frames,
+    joints_at,
+)
+from runtime.inference.wire import Schema
+from runtime.layout import SIDES, Side
+from runtime.shm import Ring
+
+FRAMES_KEPT: Final = 4
+JOINT_RECORDS: Final = 64
+OBJECT_RECORDS: Final = 64
+OBJECT_SLACK_NS: Final = 25 * NS_PER_MS
+PERIOD_SHARE: Final = 0.75
+"""Of the slowest camera's period: free-running cameras of one rate are at most half a period apart."""
+
+
+class Sensors:
+    """The newest frames of the cameras that a policy reads, and the joints at their stamp.
+
+    A policy without cameras observes the newest moment that both arms have reported.
+    """
+
+    def __init__(self, board: Board, schema: Schema) -> None:
+        self._board = board
+        self._schema = schema
+        self._stale_ns = round(board.spec.rig.frame_stale_ms * NS_PER_MS)
+        cameras = board.spec.rig.cameras
+        slowest_hz = min((cameras[name].rate_hz for name in schema.cameras), default=1)
+        self._tolerance_ns = round(PERIOD_SHARE * NS_PER_S / slowest_hz)
+        self._rings = {name: board[f"frame/{name}"] for name in schema.cameras}
+        self._frames: dict[str, deque[NDArray[Any]]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
+        self._cursors = dict.fromkeys(schema.cameras, 0)
+
+    def align(self, now_ns: int) -> Alignment:
+        """Take in the frames that came and return the newest moment that can be observed.
+
+        Raises:
+            ObservationError: a camera or arm has sent nothing, is out of step, or the moment is too long ago.
+        """
+        for name, ring in self._rings.items():
+            cursor = max(self._cursors[name], ring.head - FRAMES_KEPT)
+            fresh, self._cursors[name], _ = ring.since(cursor)
+            self._frames[name].extend(fresh)
+        if self._rings:
+            alignment = align_frames(
+                {name: [int(frame["t_capture_ns"]) for frame in frames] for name, frames in self._frames.items()},
+                self._tolerance_ns,
+            )
+        else:
+            alignment = Alignment(min(self._newest_joints_ns(side) for side in SIDES), {})
+        age_ns = now_ns - alignment.t_obs_ns
+        if age_ns > self._stale_ns:
+            raise ObservationError(f"the newest observation is {age_ns / NS_PER_MS:.0f} ms old")
+        return alignment
+
+    def observe(self, alignment: Alignment) -> Observation:
+        """Return the observation of a moment that `align` has just returned.
+
+        Raises:
+            ObservationError: the joints, or the object state where the policy reads it, do not cover the moment.
+        """
+        t_obs_ns = alignment.t_obs_ns
+        records = {side: _newest(self._board[f"arm/{side}"], JOINT_RECORDS) for side in SIDES}
+        position, velocity = joints_at(records, t_obs_ns)
+        return Observation(
+            t_obs_ns=t_obs_ns,
+            images={name: self._frames[name][i]["image"] for name, i in alignment.index.items()},
+            position=position,
+            velocity=velocity,
+            object_state=self._objects(t_obs_ns) if self._schema.object_state else None,
+        )
+
+    def _newest_joints_ns(self, side: Side) -> int:
+        records = _newest(self._board[f"arm/{side}"], 2)
+        if not records:
+            raise ObservationError(f"the {side} arm has sent no joint state yet")
+        return int(records[-1]["t_ns"])
+
+    def _objects(self, t_obs_ns: int) -> NDArray[np.float32]:
+        records = _newest(self._board["object_state"], OBJECT_RECORDS)
+        nearest = min(records, key=lambda record: abs(int(record["t_ns"]) - t_obs_ns), default=None)
+        if nearest is None or abs(int(nearest["t_ns"]) - t_obs_ns) > OBJECT_SLACK_NS:
+            raise ObservationError("the simulator's object state does not cover the moment")
+        if int(nearest["length"]) != self._schema.object_state:
+            raise ObservationError(
+                f"this task's object state has {nearest['length']} numbers, "
+                f"the policy reads {self._schema.object_state}"
+            )
+        return np.array(nearest["state"][: self._schema.object_state], dtype=np.float32)
+
+
+def _newest(ring: Ring, count: int) -> list[NDArray[Any]]:
+    # The newest entry may be half written: it is then the one that is missing, the others stand.
+    return ring.since(max(ring.head - count, 0))[0]

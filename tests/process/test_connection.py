@@ -1,0 +1,203 @@
+"""The client's connection: it learns at once that a server died, comes back by itself, and takes a no."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+
+from runtime.clock import NS_PER_MS, MonotonicClock
+from runtime.config import load_rig
+from runtime.inference import wire
+from runtime.inference.connection import (
+    BACKOFF_MAX_NS,
+    CORRUPT_MAX,
+    HANDSHAKE_NS,
+    SILENCE_NS,
+    Connection,
+    Inbound,
+)
+from runtime.inference.handshake import policy_schema, rig_schema
+from runtime.inference.policy import load_policy
+from runtime.inference.sockets import open_router, receive
+from runtime.records import Link
+from tests.process.serving import TINY, server
+
+CLOCK = MonotonicClock()
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    with zmq.Context() as made:
+        yield made
+
+
+def turn(connection: Connection, until: Callable[[], bool]) -> list[Inbound]:
+    """Step the connection until something holds; returns all that came meanwhile."""
+    end = time.monotonic() + PATIENCE_S
+    inbound: list[Inbound] = []
+    while not until():
+        assert time.monotonic() < end, f"still {connection.link.name}: {connection.text}"
+        inbound += connection.step(CLOCK.now_ns())
+        connection.wait(5)
+    return inbound
+
+
+def connect(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, rig: str = "sim-x5") -> Connection:
+    return Connection(context, endpoint, rig_schema(load_rig(rig)), "transfer", "hand it over")
+
+
+class StandIn:
+    """A server that says what a test tells it to."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self.router = open_router(context, endpoint)
+        self.sender = b""
+
+    def hears(self, kind: type[wire.Message]) -> bool:
+        received = receive(self.router, identified=True)
+        if received is None:
+            return False
+        self.sender = received[0]
+        return isinstance(wire.decode(received[1])[0], kind)
+
+    def says(self, *frames: wire.Buffer) -> None:
+        self.router.send_multipart([self.sender, *frames])
+
+    def welcomes(self, horizon: int = 50) -> None:
+        schema = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
+        self.says(
+            *wire.encode(wire.Welcome(session="s1", schema=msgspec.structs.replace(schema, horizon=horizon)))
+        )
+
+
+def test_it_comes_up_before_its_server_and_survives_its_death(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    endpoint = f"ipc://{tmp_path}/s"
+    connection = connect(context, endpoint)
+    connection.step(CLOCK.now_ns())
+    connection.step(CLOCK.now_ns())
+    assert connection.link is Link.CONNECTING
+    with server(endpoint) as first:
+        turn(connection, lambda: connection.link is Link.READY)
+        agreed = connection.schema
+        first.kill()
+        turn(connection, lambda: connection.link is Link.LOST)
+        assert "lost the connection" in connection.text
+        assert not connection.send(wire.Ping(session="s1"), {}, CLOCK.now_ns())
+    with server(endpoint):
+        turn(connection, lambda: connection.link is Link.READY)
+        assert agreed is not None
+        assert connection.schema is not None
+        assert connection.schema.cameras == agreed.cameras
+        assert connection.reconnects > 0
+    connection.close()
+
+
+def test_a_refusal_is_final_and_carries_the_reason(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    rig = msgspec.structs.replace(rig_schema(load_rig("sim-x5")), rate_hz=25)
+    with server(f"ipc://{tmp_path}/s") as running:
+        connection = Connection(context, running.endpoint, rig, "transfer")
+        turn(connection, lambda: connection.link is Link.REFUSED)
+        assert "50 Hz" in connection.text
+        for _ in range(5):
+            assert connection.step(CLOCK.now_ns() + 10 * BACKOFF_MAX_NS) == []
+        assert connection.link is Link.REFUSED
+    connection.close()
+
+
+def test_a_server_that_comes_back_with_another_schema_is_refused(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    stand_in = StandIn(context, f"ipc://{tmp_path}/s")
+    connection = connect(context, f"ipc://{tmp_path}/s")
+    for horizon in (50, 32):
+        turn(connection, lambda: stand_in.hears(wire.Hello))
+        stand_in.welcomes(horizon)
+        turn(connection, lambda: connection.link in {Link.READY, Link.REFUSED})
+        if horizon == 50:
+            connection.drop(CLOCK.now_ns(), "test")
+    assert connection.link is Link.REFUSED
+    assert "another policy or schema" in connection.text
+    connection.close()
+    stand_in.router.close()
+
+
+def test_three_messages_in_a_row_that_make_no_sense_end_the_session(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    stand_in = StandIn(context, f"ipc://{tmp_path}/s")
+    connection = connect(context, f"ipc://{tmp_path}/s")
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes()
+    turn(connection, lambda: connection.link is Link.READY)
+    pong = wire.encode(wire.Pong(session="s1"))
+    for frames in ([b"\xff"], [b"\xff"], pong, [b"\xff"], [b"\xff"]):
+        stand_in.says(*frames)
+    inbound: list[Inbound] = []
+    while len(inbound) < 2 * (CORRUPT_MAX - 1):
+        inbound += turn(connection, lambda: True) + connection.step(CLOCK.now_ns())
+    assert all(message is None for message, _ in inbound)
+    assert connection.link is Link.READY
+    stand_in.says(b"\xff")
+    turn(connection, lambda: connection.link is Link.LOST)
+    connection.close()
+    stand_in.router.close()
+
+
+def test_a_session_that_the_server_forgot_is_opened_anew(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    stand_in = StandIn(context, f"ipc://{tmp_path}/s")
+    connection = connect(context, f"ipc://{tmp_path}/s")
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes()
+    turn(connection, lambda: connection.link is Link.READY)
+    stand_in.says(*wire.encode(wire.Error(code="no_session", reason="who?")))
+    turn(connection, lambda: connection.link is Link.LOST)
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    connection.close()
+    stand_in.router.close()
+
+
+def test_the_pauses_between_attempts_double_up_to_a_bound(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    stand_in = StandIn(context, f"ipc://{tmp_path}/s")
+    connection = connect(context, f"ipc://{tmp_path}/s")
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    now_ns = CLOCK.now_ns()
+    for pause_ms in (50, 100, 200, 400, 800, 1000, 1000):
+        connection.drop(now_ns, "test")
+        connection.step(now_ns + pause_ms * NS_PER_MS - 1)
+        assert not stand_in.router.poll(10)
+        now_ns += pause_ms * NS_PER_MS
+        connection.step(now_ns)
+        assert stand_in.router.poll(1000 * PATIENCE_S)
+        assert stand_in.hears(wire.Hello)
+    connection.close()
+    stand_in.router.close()
+
+
+def test_a_server_that_says_nothing_is_left(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:
+    stand_in = StandIn(context, f"ipc://{tmp_path}/s")
+    connection = connect(context, f"ipc://{tmp_path}/s")
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    connection.step(CLOCK.now_ns() + HANDSHAKE_NS)
+    assert "does not answer the handshake" in connection.text
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes()
+    turn(connection, lambda: connection.link is Link.READY)
+    connection.step(CLOCK.now_ns() + SILENCE_NS)
+    assert connection.link is Link.LOST
+    assert "is silent" in connection.text
+    connection.close()
+    stand_in.router.close()

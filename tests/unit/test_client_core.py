@@ -1,0 +1,259 @@
+"""The client's decisions: what is asked, with which prefix, and that only the right answer is ever used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from runtime.clock import TickBase
+from runtime.inference import wire
+from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, Ask, ClientCore, Outcome, committed
+from runtime.inference.handshake import policy_schema
+from runtime.inference.policy import load_policy
+from runtime.records import TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS, Link, Verdict
+from runtime.shm import blank
+
+TICK_NS = 20_000_000
+BASE = TickBase(t0_ns=1_000_000_000, servo_hz=200, policy_hz=50)
+DEADLINE_NS = 2_000_000_000
+TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
+SCHEMA = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
+
+
+def at(tick: float) -> int:
+    return BASE.t0_ns + round(tick * TICK_NS)
+
+
+def view(
+    tick: int, *, epoch: int = 1, started: bool = True, ahead: int = 20, engaged: bool = True
+) -> NDArray[Any]:
+    """Return a timeline whose action at tick k is k for every joint, planned up to `tick + ahead`."""
+    record: Any = blank(TIMELINE_VIEW)
+    record["t_ns"] = at(tick)
+    record["tick"] = tick
+    record["epoch"] = epoch
+    record["engaged"] = engaged
+    record["started"] = started
+    record["end_tick"] = tick + ahead if started else tick
+    ticks = tick - VIEW_PAST_TICKS + np.arange(VIEW_TICKS)
+    record["actions"] = np.where(ticks < record["end_tick"], ticks, np.nan)[:, None]
+    return np.array(record)
+
+
+def core(*, conditioned: bool = True) -> ClientCore:
+    made = ClientCore(BASE, DEADLINE_NS, conditioned=conditioned)
+    made.open(SCHEMA)
+    return made
+
+
+def ask(client: ClientCore, seen: NDArray[Any], age_ticks: float = 0.0) -> Ask | None:
+    """Let the client decide at the time of a view about a frame of some age; what it plans is sent."""
+    now_ns = int(seen["t_ns"])
+    client.follow(seen)
+    if not client.wants(seen, now_ns):
+        return None
+    planned = client.plan(seen, now_ns - round(age_ticks * TICK_NS), now_ns)
+    if planned is not None:
+        client.sent(planned)
+    return planned
+
+
+def chunk_for(asked: Ask, **change: Any) -> wire.Chunk:
+    fields = {"request_seq": asked.request_seq, "obs_seq": asked.obs_seq} | change
+    return wire.Chunk(session="s1", server_ns=9, infer_ns=5, **fields)
+
+
+def actions(value: float = 0.5) -> dict[str, NDArray[Any]]:
+    return {"actions": np.full((50, 14), value, dtype=np.float32)}
+
+
+def use(client: ClientCore, asked: Ask, tick: float) -> Outcome:
+    outcome = client.answer(chunk_for(asked), actions(), at(tick))
+    assert outcome is not None
+    return outcome
+
+
+def running(client: ClientCore, delay_ticks: int = 10) -> int:
+    """Bring a client through its cold start; returns the tick at which the epoch is under way."""
+    cold = ask(client, view(100, started=False))
+    assert cold is not None
+    use(client, cold, 100 + delay_ticks)
+    return 100 + delay_ticks + 1
+
+
+def next_ask(client: ClientCore, tick: int, ahead: int = 50) -> Ask:
+    """Go on tick by tick until the client asks again."""
+    end = tick + ahead
+    while tick < end:
+        asked = ask(client, view(tick, ahead=end - tick))
+        if asked is not None:
+            return asked
+        tick += 1
+    raise AssertionError("nothing was asked for while the plan lasted")
+
+
+def test_nothing_is_asked_before_the_control_process_wants_chunks() -> None:
+    client = core()
+    assert ask(client, view(100, engaged=False)) is None
+    assert ask(ClientCore(BASE, DEADLINE_NS, conditioned=True), view(100)) is None
+
+
+def test_a_timeline_that_is_no_longer_renewed_is_not_served() -> None:
+    client, seen = core(), view(100, started=False)
+    client.follow(seen)
+    assert client.wants(seen, at(100))
+    assert not client.wants(seen, at(100) + VIEW_STALE_NS)
+
+
+def test_the_first_of_an_epoch_is_cold_and_only_one_is_under_way() -> None:
+    client = core()
+    first = ask(client, view(100, started=False))
+    assert first is not None
+    assert (first.cold, len(first.prefix), first.epoch) == (True, 0, 1)
+    assert ask(client, view(101, started=False)) is None
+    outcome = use(client, first, 130)
+    assert outcome.chunk is not None
+    assert outcome.chunk["cold"]
+    assert client.forecast.count == 0
+    assert ask(client, view(131, started=False)) is None
+    again = ask(client, view(131 + START_NS // TICK_NS, started=False))
+    assert again is not None
+
+
+def test_what_was_seen_before_an_epoch_began_is_not_asked_about() -> None:
+    client = core()
+    assert ask(client, view(100, started=False), age_ticks=2) is None
+    assert ask(client, view(103, started=False), age_ticks=2) is not None
+
+
+def test_the_prefix_is_what_is_committed_from_the_observed_tick_on() -> None:
+    client = core()
+    asked = next_ask(client, running(client))
+    assert not asked.cold
+    assert len(asked.prefix) > 0
+    assert np.array_equal(asked.prefix[:, 0], asked.obs_tick + np.arange(len(asked.prefix)))
+
+
+def test_a_merge_that_keeps_no_prefix_sends_none() -> None:
+    client = core(conditioned=False)
+    assert len(next_ask(client, running(client)).prefix) == 0
+
+
+@given(st.integers(-200, 200), st.integers(-5, 80), st.integers(0, 60))
+def test_a_prefix_never_holds_what_is_not_planned(offset: int, ahead: int, length: int) -> None:
+    seen = view(1000, ahead=ahead)
+    rows = committed(seen, 1000 + offset, length)
+    assert len(rows) <= length
+    assert np.array_equal(rows[:, 0], 1000 + offset + np.arange(len(rows)))
+
+
+def test_an_answer_becomes_a_chunk_due_at_the_observed_tick_and_teaches_the_delay() -> None:
+    client = core()
+    asked = next_ask(client, running(client))
+    outcome = client.answer(chunk_for(asked), actions(0.25), at(asked.obs_tick + 18.5))
+    assert outcome is not None
+    assert outcome.chunk is not None
+    assert int(outcome.chunk["start_tick"]) == asked.obs_tick
+    assert int(outcome.chunk["prefix_len"]) == len(asked.prefix)
+    assert np.all(outcome.chunk["actions"][:50] == 0.25)
+    assert Verdict(int(outcome.request["verdict"])) is Verdict.USED
+    assert int(outcome.request["delay_ticks"]) == 19
+    assert client.forecast.count == 1
+    assert not client.in_flight
+
+
+@pytest.mark.parametrize("change", [{"request_seq": 1}, {"obs_seq": 1}, {"request_seq": 99}])
+def test_an_answer_to_another_request_is_dropped_and_counted(change: dict[str, int]) -> None:
+    client = core()
+    asked = next_ask(client, running(client))
+    assert client.answer(chunk_for(asked, **change), actions(), at(200)) is None
+    assert client.in_flight
+    assert int(client.status(at(200), Link.READY, "", 0)["rejected"]) == 1
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"actions": np.zeros((49, 14), dtype=np.float32)},
+        {"actions": np.zeros((50, 7), dtype=np.float32)},
+        actions(float("nan")),
+        actions(float("inf")),
+    ],
+)
+def test_a_chunk_that_is_not_finite_or_of_another_shape_is_refused(arrays: dict[str, NDArray[Any]]) -> None:
+    client = core()
+    asked = next_ask(client, running(client))
+    outcome = client.answer(chunk_for(asked), arrays, at(asked.obs_tick + 10))
+    assert outcome is not None
+    assert outcome.chunk is None
+    assert Verdict(int(outcome.request["verdict"])) is Verdict.INVALID
+
+
+def test_a_chunk_of_an_epoch_that_is_over_is_stale() -> None:
+    client = core()
+    asked = next_ask(client, running(client))
+    client.follow(view(asked.obs_tick + 5, epoch=2, started=False))
+    outcome = use(client, asked, asked.obs_tick + 10)
+    assert outcome.chunk is None
+    assert Verdict(int(outcome.request["verdict"])) is Verdict.STALE
+
+
+def test_a_chunk_that_is_wholly_past_is_late() -> None:
+    client = core()
+    asked = next_ask(client, running(client))
+    outcome = use(client, asked, asked.obs_tick + 50)
+    assert outcome.chunk is None
+    assert Verdict(int(outcome.request["verdict"])) is Verdict.LATE
+
+
+def test_a_request_without_answer_ends_at_its_deadline_and_a_late_answer_is_not_the_next_ones() -> None:
+    client = core()
+    cold = ask(client, view(100, started=False))
+    assert cold is not None
+    assert client.expire(at(100) + DEADLINE_NS - 1) is None
+    outcome = client.expire(at(100) + DEADLINE_NS)
+    assert outcome is not None
+    assert Verdict(int(outcome.request["verdict"])) is Verdict.TIMEOUT
+    second = ask(client, view(210, started=False))
+    assert second is not None
+    assert client.answer(chunk_for(cold), actions(), at(211)) is None
+    assert client.in_flight
+
+
+def test_a_lost_connection_ends_the_request_and_an_error_pauses_the_next() -> None:
+    client = core()
+    assert client.lose(at(99)) is None
+    assert ask(client, view(100, started=False)) is not None
+    lost = client.lose(at(101))
+    assert lost is not None
+    assert Verdict(int(lost.request["verdict"])) is Verdict.ERROR
+    again = ask(client, view(101, started=False))
+    assert again is not None
+    error = wire.Error(code="failed", reason="the model failed", request_seq=again.request_seq)
+    assert client.answer(error, {}, at(102)) is not None
+    assert ask(client, view(103, started=False)) is None
+    assert ask(client, view(102 + RETRY_NS // TICK_NS + 1, started=False)) is not None
+
+
+def test_the_status_counts_what_became_of_the_requests() -> None:
+    client = core()
+    tick = running(client)
+    use(client, next_ask(client, tick), tick + 12)
+    asked = next_ask(client, tick + 13)
+    client.answer(chunk_for(asked), {}, at(asked.obs_tick + 9))
+    status = client.status(at(300), Link.READY, "x" * 500, 3)
+    assert [int(status[key]) for key in ("requests", "used", "rejected", "timeouts", "reconnects")] == [
+        3,
+        2,
+        1,
+        0,
+        3,
+    ]
+    assert int(status["forecasts"]) == client.forecast.count
