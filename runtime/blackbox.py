@@ -111,9 +111,7 @@ class _Reading:
                 self.sequences[topic].append(item.sequence)
             elif topic.startswith(CAMERA_TOPICS):
                 jpeg = base64.b64decode(msgspec.json.decode(item.data)["data"])
-                self.frames.setdefault(topic.removeprefix(CAMERA_TOPICS), []).append(
-                    StoredFrame(item.log_time, jpeg)
-                )
+                self.frames.setdefault(topic.removeprefix(CAMERA_TOPICS), []).append(StoredFrame(item.log_time, jpeg))
             elif topic == LOG_TOPIC:
                 self.log.append((item.log_time, msgspec.json.decode(item.data)["message"]))
         elif isinstance(item, Schema):
@@ -189,7 +187,10 @@ def _joined(run: Run, later: Run) -> Run:
     for name, indices in run.indices.items():
         both = np.concatenate([indices, later.indices[name]])
         joined.indices[name], first = np.unique(both, return_index=True)
-        joined.records[name] = np.concatenate([run.records[name], later.records[name]])[first]
+        # As bytes: numpy leaves the padding of a record that it copies field by field undefined.
+        raw = [part.records[name].view(np.uint8).reshape(len(part.records[name]), -1) for part in (run, later)]
+        dtype = later.records[name].dtype
+        joined.records[name] = np.concatenate(raw)[first].reshape(-1).view(dtype)
     for name, frames in later.frames.items():
         joined.frames[name] = run.frames.get(name, []) + frames
     return joined

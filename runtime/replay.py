@@ -114,8 +114,8 @@ def replay_run(run: Run, new_core: Callable[[], Core]) -> ReplayResult:
             decided = core.step(_inputs(ticks[i], chunks, seen_before)).tick
             compared += 1
             if first is None:
-                name = difference(ticks[i], decided)
-                first = None if name is None else (int(ticks["servo_tick"][i]), name)
+                differing = difference(ticks[i], decided)
+                first = None if differing is None else (int(ticks["servo_tick"][i]), differing)
     return ReplayResult(len(ticks), compared, first, tuple(gaps), run.complete)
 
 

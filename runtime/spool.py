@@ -23,6 +23,7 @@ class Spool:
         self._queue: deque[memoryview] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._abandoned = False
         self._appended = 0
         self._written = 0
         self._error = ""
@@ -61,20 +62,21 @@ class Spool:
             self._closing = True
             self._wake.notify()
         self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            os.close(self._fd)
+        with self._wake:
+            self._abandoned = True
+            self._wake.notify()
         return self.backlog_bytes
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
-                if not self._queue:
-                    return
-                data = self._queue.popleft()
-            if not self._write_all(data):
-                return
+        with os.fdopen(self._fd, "wb", buffering=0):
+            while (data := self._next()) is not None and self._write_all(data):
+                pass
+
+    def _next(self) -> memoryview | None:
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            return self._queue.popleft() if self._queue else None
 
     def _write_all(self, data: memoryview) -> bool:
         while len(data):
@@ -83,7 +85,7 @@ class Spool:
             except OSError as error:
                 self._error = error.strerror or str(error)
                 with self._wake:
-                    if self._closing:
+                    if self._abandoned:
                         return False
                     self._wake.wait(RETRY_S)
                 continue

@@ -90,8 +90,8 @@ def fault_events(run: Run) -> list[dict[str, Any]]:
     events = []
     for i, fault in enumerate(FAULTS):
         raised = ((bits >> np.uint64(i)) & np.uint64(1)).astype(bool)
-        began = np.flatnonzero(raised & ~np.concatenate([[False], raised[:-1]])) if len(raised) else []
-        for index in began:
+        before = np.concatenate([np.zeros(1, dtype=bool), raised])[: len(raised)]
+        for index in np.flatnonzero(raised & ~before):
             t_s = (int(run.ticks["now_ns"][index]) - run.t0_ns) / NS_PER_S
             events.append({"name": fault.name, "t_s": round(t_s, 3), "action": fault.action})
     return sorted(events, key=lambda event: float(event["t_s"]))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from runtime import records, realtime
+from runtime import realtime, records
 from runtime.board import ROLES, Board
 from runtime.children import Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
@@ -77,6 +77,8 @@ class Supervisor:
         absent = set()
         if not self._spec.rig.simulated:
             absent.add("sim")
+        if not self._spec.rig.cameras:
+            absent.add("camera")
         if not self._spec.serve:
             absent.add("server")
         return tuple(role for role in ROLES if role not in absent)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from runtime import realtime
 from runtime.cli import Doctor
 from runtime.config import RigConfig, load_rig
+from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.errors import LeadtimeError
 from runtime.inference.policy import load_policy
 from runtime.lock import RigLock
@@ -29,15 +30,6 @@ EXTRAS: Final = {
     "realsense": "pyrealsense2",
 }
 DISK_FREE_MIN_BYTES: Final = 1 << 30
-RENDER_PROBE: Final = (
-    "import mujoco\n"
-    "from runtime.drivers.sim.scene import build_model\n"
-    "from runtime.drivers.sim.render import SceneRenderer\n"
-    "model = build_model('x5')\n"
-    "data = mujoco.MjData(model)\n"
-    "mujoco.mj_forward(model, data)\n"
-    "SceneRenderer(model, width=64, height=48).render(data, 'cam_high')\n"
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ def doctor(command: Doctor) -> int:
         table.add_column(column)
     for finding in findings:
         mark = "[green]ok[/]" if finding.fine else ("[red]missing[/]" if finding.needed else "[yellow]absent[/]")
-        table.add_row(mark, finding.what, finding.says)
+        table.add_row(mark, finding.what, escape(finding.says))
     Console(file=sys.stdout, soft_wrap=True).print(table)
     missing = [finding.what for finding in findings if finding.needed and not finding.fine]
     if missing:
@@ -103,10 +95,8 @@ def _rig(rig: RigConfig) -> Iterator[Finding]:
     except LeadtimeError as error:
         yield Finding("rig lock", False, str(error), needed=False)
     if rig.simulated:
-        # In a process of its own: OpenGL start-up that goes wrong can end the process it runs in.
-        probe = subprocess.run([sys.executable, "-c", RENDER_PROBE], capture_output=True, text=True, check=False)
-        lines = probe.stderr.strip().splitlines() or ["no reason given"]
-        yield Finding("rendering", probe.returncode == 0, "works" if probe.returncode == 0 else lines[-1])
+        obstacle = rendering_obstacle()
+        yield Finding("rendering", obstacle is None, obstacle or "works", needed=False)
     try:
         policy = load_policy("demo")
         yield Finding("policy demo", True, f"chunk of {policy.manifest.horizon} at {policy.manifest.rate_hz} Hz")

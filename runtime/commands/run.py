@@ -8,6 +8,9 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from runtime.board import Board
 from runtime.cli import Run
@@ -16,6 +19,7 @@ from runtime.console.live import LiveView
 from runtime.console.report import write_report
 from runtime.control.merge import MERGES
 from runtime.drivers.sim.plant import Plant, state_size
+from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.drivers.sim.tasks import TASKS
 from runtime.errors import UsageError, unknown_name
 from runtime.inference.latency import parse_latency
@@ -24,7 +28,9 @@ from runtime.spec import RunSpec
 from runtime.summary import summarise
 from runtime.supervisor import Supervisor, run_folder
 
-ENDPOINT_SCHEMES = ("tcp://", "ipc://")
+ENDPOINT_SCHEMES: Final = ("tcp://", "ipc://")
+STATE_POLICY: Final = "demo-state"
+"""What stands in for the demo policy where nothing can be rendered."""
 
 
 def run(command: Run) -> int:
@@ -78,6 +84,11 @@ def resolve(command: Run) -> RunSpec:
     """Check what was asked for and make the run's folder; raises UsageError before anything starts."""
     rig = load_rig(command.rig)
     _check(command, rig)
+    policy = command.policy
+    if rig.simulated and rig.cameras and (obstacle := rendering_obstacle()) is not None:
+        rig = msgspec.structs.replace(rig, cameras={})
+        policy = STATE_POLICY if policy == "demo" else policy
+        _say(f"no pictures on this host: {obstacle}. Going on with joint and object states, policy {policy}")
     remote = command.policy.startswith(ENDPOINT_SCHEMES)
     prompt, episode_s, scene_length = command.task, float("inf"), 0
     if rig.simulated:
@@ -87,7 +98,7 @@ def resolve(command: Run) -> RunSpec:
     return RunSpec(
         rig=rig,
         run_dir=str(run_folder(command.out, f"{rig.name}-{command.task if rig.simulated else 'task'}").resolve()),
-        policy=command.policy,
+        policy=policy,
         # An abstract socket: nothing in the file system to collide with or to leave behind.
         endpoint=command.policy if remote else f"ipc://@leadtime-{os.getpid()}",
         serve=not remote,

@@ -46,7 +46,7 @@ POINTS_MAX: Final = 1500
 WINDOW_S: Final = 6.0
 SPANS_MAX: Final = 400
 
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "leadtime",
     "font.family": "sans-serif",
@@ -83,7 +83,9 @@ def svg(figure: Figure) -> str:
     """Return a figure as an inline SVG element in the page's colours."""
     buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     for stand_in, variable in _THEMED.items():
@@ -146,9 +148,7 @@ def buffer_figure(run: Run) -> Figure:
         top.fill_between(times, ahead_ms, color=BLUE, alpha=0.15, step="post", linewidth=0)
         starved = ticks["starved"] == 1
         if starved.any():
-            top.plot(
-                seconds(run, ticks["now_ns"])[starved], np.zeros(starved.sum()), "|", color=RED, label="starved"
-            )
+            top.plot(seconds(run, ticks["now_ns"])[starved], np.zeros(starved.sum()), "|", color=RED, label="starved")
         top.set_ylabel("buffer ahead, ms")
         top.set_ylim(bottom=0)
         _legend(top)
@@ -195,8 +195,8 @@ def latency_figure(run: Run) -> Figure:
         lost = requests[(requests["verdict"] == Verdict.TIMEOUT) | (requests["verdict"] == Verdict.ERROR)]
         if len(lost):
             axes.plot(seconds(run, lost["t_request_ns"]), np.zeros(len(lost)), "x", color=RED, label="no answer")
-        axes.set(xlabel="s since tick zero", ylabel="ms")
-        axes.set_ylim(bottom=0)
+        top_ms = float(max(axes.dataLim.ymax, 1.0)) if len(requests) else 1.0
+        axes.set(xlabel="s since tick zero", ylabel="ms", ylim=(0, top_ms * 1.15))
         _legend(axes)
     return figure
 
@@ -210,7 +210,7 @@ def lateness_figure(run: Run) -> Figure:
     with _drawing(11, 2.8) as figure:
         axes = figure.subplots()
         top = max(period_us * 1.5, float(late_us.max(initial=1.0)), float(decided_us.max(initial=1.0)))
-        bins = np.geomspace(1.0, top, 70)
+        bins = np.geomspace(1.0, top, 70).tolist()
         axes.hist(np.clip(late_us, 1.0, None), bins, color=BLUE, alpha=0.75, label="woke late by")
         axes.hist(np.clip(decided_us, 1.0, None), bins, color=GREEN, alpha=0.55, label="decided in")
         axes.axvline(period_us, color=RED, linewidth=1, label="one period")

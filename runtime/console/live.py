@@ -25,6 +25,10 @@ from runtime.shm import TornReadError
 WIDTH: Final = 80
 HISTORY: Final = 40
 BAR_CELLS: Final = 30
+FAULT_SHOWN_NS: Final = 3 * NS_PER_S
+"""How long a fault is shown after it was last seen: some are set for one tick."""
+MILD: Final = frozenset({"note", "drop"})
+"""Actions of faults that the arms go on through."""
 MODE_STYLES: Final[dict[Mode, str]] = {
     Mode.DISARMED: "bold black on white",
     Mode.HOLD: "bold black on yellow",
@@ -83,7 +87,7 @@ class Watcher:
     skipped: int = 0
     mode: Mode = Mode.DISARMED
     ahead_ms: float = 0.0
-    fault_bits: int = 0
+    fault_ns: dict[int, int] = field(default_factory=dict)
     lateness_us: deque[float] = field(default_factory=deque)
     ahead_history_ms: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=3))
@@ -97,13 +101,16 @@ class Watcher:
             self.lateness_us.append(int(tick["now_ns"] - tick["scheduled_ns"]) / NS_PER_US)
             self.starved += int(tick["starved"])
             self.skipped += int(tick["skipped"])
+            bits = int(tick["faults"])
+            while bits:
+                self.fault_ns[(bits & -bits).bit_length() - 1] = now_ns
+                bits &= bits - 1
         while len(self.lateness_us) > spec.rig.servo_hz:
             self.lateness_us.popleft()
         if ticks:
             newest = ticks[-1]
             self.mode = Mode(int(newest["mode"]))
             self.ahead_ms = int(newest["ahead_ticks"]) * period_ms
-            self.fault_bits = int(newest["faults"])
         self.ahead_history_ms.append(self.ahead_ms)
         t0_ns = board.t0_ns
         return Scene(
@@ -120,7 +127,7 @@ class Watcher:
             starved=self.starved,
             skipped=self.skipped,
             guards=tuple(_guard(board, side) for side in SIDES),
-            faults=tuple(fault for i, fault in enumerate(FAULTS) if self.fault_bits >> i & 1),
+            faults=tuple(FAULTS[i] for i, t_ns in self.fault_ns.items() if now_ns - t_ns < FAULT_SHOWN_NS),
             client=_newest(board, "client"),
             task=_newest(board, "task"),
             notes=tuple(self.notes),
@@ -153,8 +160,9 @@ def render(scene: Scene) -> RenderableType:
     rows.add_row("guardians", _guards_line(scene))
     parts: list[RenderableType] = [rows]
     for fault in scene.faults:
-        parts.append(Text.assemble(("  ✖ ", "bold red"), (fault.message, "red"), "  → ", fault.remedy))
-    parts += [Text(f"  {note}", style="dim", overflow="ellipsis", no_wrap=True) for note in scene.notes]
+        colour = "yellow" if fault.action in MILD else "red"
+        parts.append(Text.assemble(("✖ ", f"bold {colour}"), (fault.message, colour), "  → ", fault.remedy))
+    parts += [Text(note, style="dim", overflow="ellipsis", no_wrap=True) for note in scene.notes]
     clock = f"{_minutes(scene.elapsed_s)} / {_minutes(scene.duration_s)}"
     return Panel(
         Group(*parts),
@@ -162,7 +170,7 @@ def render(scene: Scene) -> RenderableType:
         title_align="left",
         subtitle=clock,
         subtitle_align="right",
-        border_style="red" if scene.faults else "bright_black",
+        border_style="red" if any(fault.action not in MILD for fault in scene.faults) else "bright_black",
         width=WIDTH,
     )
 

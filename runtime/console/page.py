@@ -84,9 +84,7 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     """Return a table; the first cell of a row is its key."""
     top = "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>" if head else ""
     body = "".join(
-        f'<tr><td class="key">{escape(row[0])}</td>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
+        f'<tr><td class="key">{escape(row[0])}</td>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows
     )
     return f"<table>{top}{body}</table>"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from runtime import records
 from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S
-from runtime.control.trajectory import Course, plan_brake
+from runtime.control.trajectory import Course, Motion, Rates, plan_brake
 from runtime.layout import ARM_DOF, ARM_JOINTS
 from runtime.records import Guard, Trip
 from runtime.shm import blank
@@ -67,10 +67,11 @@ class GuardianCore:
         self._dt = servo_period_ns / NS_PER_S
         self._ttl_ns, self._stale_ns = command_ttl_ns, state_stale_ns
         self._ticks_max = max(command_ttl_ns // servo_period_ns, 1)
-        self._model = model
+        self._home = model.home_array
         self._low, self._high = np.array(model.position_min), np.array(model.position_max)
         self._v_max = np.array(model.velocity_max) * self._dt
         self._a_max = np.array(model.acceleration_max) * self._dt**2
+        self._rates = Rates(np.array(model.velocity_max), np.array(model.acceleration_max), np.array(model.jerk_max))
         self._status: Any = blank(records.GUARDIAN_STATUS)
         self._state = Guard.DISARMED
         self._trip = Trip.NONE
@@ -110,7 +111,7 @@ class GuardianCore:
         """Whether the device's feedback is fresh, finite, not all zero, and free of device faults."""
         age_ns = now_ns - int(state["t_ns"])
         position, velocity = state["position"], state["velocity"]
-        alive = 0 < int(state["t_ns"]) and age_ns <= self._stale_ns and int(state["fault"]) == 0
+        alive = int(state["t_ns"]) > 0 and age_ns <= self._stale_ns and int(state["fault"]) == 0
         finite = bool(np.isfinite(position).all() and np.isfinite(velocity).all())
         return alive and finite and bool(position.any() or velocity.any())
 
@@ -130,9 +131,7 @@ class GuardianCore:
     def _finite(self) -> bool:
         return bool(np.isfinite(self._goal).all() and np.isfinite(self._pace).all())
 
-    def _arm(
-        self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool
-    ) -> None:
+    def _arm(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> None:
         if command is None or not healthy or not self._valid(now_ns, command):
             return
         position = np.array(state["position"])
@@ -148,9 +147,7 @@ class GuardianCore:
         self._tick, self._t_ns, self._astray_ns = self._goal_tick, now_ns, now_ns
         self._move(self._goal, self._pace)
 
-    def _follow(
-        self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool
-    ) -> None:
+    def _follow(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> None:
         trip = self._reason(now_ns, command, state, healthy)
         if trip is not Trip.NONE:
             self._leave(trip, now_ns)
@@ -169,9 +166,7 @@ class GuardianCore:
             self._move(self._goal + self._pace * (tick - self._goal_tick), self._pace)
         self._tick = max(self._tick, until)
 
-    def _reason(
-        self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool
-    ) -> Trip:
+    def _reason(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> Trip:
         """Why the arm may no longer follow; NONE when it may."""
         if not healthy:
             return Trip.DEVICE
@@ -194,9 +189,8 @@ class GuardianCore:
         self._status["trips"] += 1
         self._status["t_trip_ns"] = now_ns
         self._state = Guard.BRAKE
-        velocity, acceleration = self._step / self._dt, (self._step - self._before) / self._dt**2
-        limits = np.array(self._model.acceleration_max), np.array(self._model.jerk_max)
-        self._brake = plan_brake(self._target, velocity, acceleration, *limits, self._dt)
+        motion = Motion(self._target, self._step / self._dt, (self._step - self._before) / self._dt**2)
+        self._brake = plan_brake(motion, self._rates, self._dt)
         self._braked = 0
         self._t_ns = now_ns - self._period_ns
         self._slow_down(now_ns, healthy=trip is not Trip.DEVICE)
@@ -226,9 +220,7 @@ class GuardianCore:
             self._start(now_ns)
 
     def _at_home(self) -> bool:
-        return not self._step.any() and bool(
-            (np.abs(self._target - self._model.home_array) <= AT_HOME)[:ARM_JOINTS].all()
-        )
+        return not self._step.any() and bool((np.abs(self._target - self._home) <= AT_HOME)[:ARM_JOINTS].all())
 
     def _rest(self, position: Array) -> None:
         self._target = position

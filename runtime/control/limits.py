@@ -10,7 +10,6 @@ these rules a tick ago: that is why no input whatever can drive a command out of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from runtime.config import RigConfig
 from runtime.control.stopping import brake_step, ramp_inverse, stop
+from runtime.control.trajectory import Motion, Rates
 from runtime.layout import RIG_DOF
 
 Array = NDArray[np.float64]
@@ -26,19 +26,26 @@ _TOUCH: Final = 1e-13
 """By how much (rad) a predicted stop may pass a position limit: rounding, which the last clip takes back."""
 _SHARE: Final = 1.0 - 1e-6
 """The share of the rates that is used: it leaves room for that clip and for rounding."""
+_AT_REST: Final = 1e-9
+"""A step per tick (rad) that is no motion: 2e-7 rad/s at 200 Hz."""
 _FRACTIONS: Final = np.linspace(0.0, 1.0, 9)[:, None]
 _BITS: Final = 1 << np.arange(RIG_DOF, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class RigLimits:
-    """Limits of the rig, each of shape (14,): rad, rad/s, rad/s^2, rad/s^3 (grippers: fractions of the opening)."""
+    """Limits of the rig, shapes (14,): rad, rad/s, rad/s^2, rad/s^3; grippers in fractions of their opening."""
 
     position_min: Array
     position_max: Array
     velocity_max: Array
     acceleration_max: Array
     jerk_max: Array
+
+    @property
+    def rates(self) -> Rates:
+        """The limits without the positions."""
+        return Rates(self.velocity_max, self.acceleration_max, self.jerk_max)
 
     @classmethod
     def from_rig(cls, rig: RigConfig) -> Self:
@@ -50,17 +57,6 @@ class RigLimits:
             acceleration_max=rig.stack("acceleration_max") * rig.limits.acceleration_fraction,
             jerk_max=rig.stack("jerk_max") * rig.limits.jerk_fraction,
         )
-
-
-@dataclass(frozen=True)
-class Commanded:
-    """One servo tick's command: position, velocity, acceleration (14,) in SI units; bit i of `limited`: joint i
-    was not given its target."""
-
-    position: Array
-    velocity: Array
-    acceleration: Array
-    limited: int
 
 
 @dataclass(frozen=True)
@@ -92,9 +88,14 @@ class RigLimiter:
         self._chasing = np.zeros(RIG_DOF, dtype=bool)
 
     @property
-    def commanded(self) -> Commanded:
-        """The state after the last step."""
-        return Commanded(self._p, self._v / self._dt, self._a / self._dt**2, 0)
+    def motion(self) -> Motion:
+        """The commanded position and its rates, shapes (14,)."""
+        return Motion(self._p, self._v / self._dt, self._a / self._dt**2)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the command has stopped, to within rounding."""
+        return bool((np.abs(self._v) < _AT_REST).all() and (np.abs(self._a) < _AT_REST).all())
 
     def seed(self, position: Array, part: slice) -> None:
         """Start a part of the rig anew: at rest at a position, which is brought inside the limits."""
@@ -108,8 +109,11 @@ class RigLimiter:
         self._w[:, part] = 0.0
         self._chasing[part] = False
 
-    def step(self, target: Array) -> Commanded:
-        """Return the command of the next servo tick; a joint whose target is not finite brakes."""
+    def step(self, target: Array) -> int:
+        """Move on by one servo tick and return which joints were not given their target: bit i for joint i.
+
+        A joint whose target is not finite brakes. The command is `motion`.
+        """
         sound = np.isfinite(target)
         goal = np.minimum(np.maximum(np.where(sound, target, self._p), self._low), self._high)
         self._w[:2] = self._w[1:]
@@ -126,8 +130,7 @@ class RigLimiter:
         self._chasing = ~passed
         v = p - self._p
         self._p, self._v, self._a = p, v, v - self._v
-        limited = int(_BITS[(p != target)].sum())
-        return Commanded(p, v / self._dt, self._a / self._dt**2, limited)
+        return int(_BITS[p != target].sum())
 
     def _passes(self, goal: Array, sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which joints may take their goal as it is."""

@@ -22,8 +22,26 @@ LONGEST_S: Final = 30.0
 
 
 @dataclass(frozen=True)
+class Motion:
+    """A state in finite differences over servo ticks, shapes (dof,): rad, rad/s, rad/s^2."""
+
+    position: Array
+    velocity: Array
+    acceleration: Array
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates a planned motion stays within, shapes (dof,): rad/s, rad/s^2, rad/s^3."""
+
+    velocity_max: Array
+    acceleration_max: Array
+    jerk_max: Array
+
+
+@dataclass(frozen=True)
 class Course:
-    """A planned motion: `ticks` samples until it is at rest. Without a plan it stays at its start."""
+    """A planned motion: at rest after `ticks` servo ticks. Without a plan it stays at its start."""
 
     start: Array
     trajectory: Trajectory | None
@@ -31,64 +49,45 @@ class Course:
     ticks: int
 
     def at(self, tick: int) -> Array:
-        """Return the position (dof,) at the end of servo tick `tick`, counted from 1; at rest from `ticks` on."""
+        """Return the position (dof,) `tick` servo ticks after the start."""
         if self.trajectory is None:
             return self.start
         return np.array(self.trajectory.at_time(min(tick, self.ticks) * self.dt_s)[0], dtype=np.float64)
 
 
-def plan_brake(
-    position: Array, velocity: Array, acceleration: Array, acceleration_max: Array, jerk_max: Array, dt_s: float
-) -> Course:
-    """Return the quickest stop of every joint.
+def plan_brake(motion: Motion, rates: Rates, dt_s: float) -> Course:
+    """Return the quickest stop of every joint within acceleration and jerk.
 
-    Shapes (dof,); rad, rad/s, rad/s^2, rad/s^3. Where ruckig finds no plan the course stays at the present
-    position, which the limits that follow turn into the stop they allow.
+    Where ruckig finds no plan the course stays at the present position, which the limits that follow turn into
+    the stop they allow.
     """
-    plan = InputParameter(len(position))
+    plan = _begin(motion, rates, dt_s)
     plan.control_interface = ControlInterface.Velocity
     plan.synchronization = Synchronization.No
-    _begin(plan, position, velocity, acceleration, acceleration_max, jerk_max, dt_s)
-    return _solve(plan, position, dt_s)
+    return _solve(plan, motion.position, dt_s)
 
 
-def plan_move(
-    position: Array,
-    velocity: Array,
-    acceleration: Array,
-    goal: Array,
-    velocity_max: Array,
-    acceleration_max: Array,
-    jerk_max: Array,
-    dt_s: float,
-) -> Course:
-    """Return a move to rest at `goal`, all joints arriving together. Units and fallback as in `plan_brake`."""
-    plan = InputParameter(len(position))
+def plan_move(motion: Motion, goal: Array, rates: Rates, dt_s: float) -> Course:
+    """Return a move to rest at `goal` (dof,), all joints arriving together; the fallback is `plan_brake`'s."""
+    plan = _begin(motion, rates, dt_s)
     plan.control_interface = ControlInterface.Position
     plan.synchronization = Synchronization.Time
-    _begin(plan, position, velocity, acceleration, acceleration_max, jerk_max, dt_s)
-    plan.max_velocity = velocity_max.tolist()
     plan.target_position = goal.tolist()
-    return _solve(plan, position, dt_s)
+    return _solve(plan, motion.position, dt_s)
 
 
-def _begin(
-    plan: InputParameter,
-    position: Array,
-    velocity: Array,
-    acceleration: Array,
-    acceleration_max: Array,
-    jerk_max: Array,
-    dt_s: float,
-) -> None:
-    rest = [0.0] * len(position)
-    bounded = np.clip(acceleration, -acceleration_max, acceleration_max)
-    plan.current_position = position.tolist()
-    plan.current_velocity = (velocity + 0.5 * dt_s * bounded).tolist()
+def _begin(motion: Motion, rates: Rates, dt_s: float) -> InputParameter:
+    dof = len(motion.position)
+    plan = InputParameter(dof)
+    bounded = np.clip(motion.acceleration, -rates.acceleration_max, rates.acceleration_max)
+    plan.current_position = motion.position.tolist()
+    plan.current_velocity = (motion.velocity + 0.5 * dt_s * bounded).tolist()
     plan.current_acceleration = bounded.tolist()
-    plan.target_velocity, plan.target_acceleration = rest, rest
-    plan.max_acceleration = acceleration_max.tolist()
-    plan.max_jerk = jerk_max.tolist()
+    plan.target_velocity = plan.target_acceleration = [0.0] * dof
+    plan.max_velocity = rates.velocity_max.tolist()
+    plan.max_acceleration = rates.acceleration_max.tolist()
+    plan.max_jerk = rates.jerk_max.tolist()
+    return plan
 
 
 def _solve(plan: InputParameter, position: Array, dt_s: float) -> Course:
@@ -97,6 +96,6 @@ def _solve(plan: InputParameter, position: Array, dt_s: float) -> Course:
         result = Ruckig(len(position)).calculate(plan, trajectory)
     except RuckigError:
         result = Result.Error
-    if result not in (Result.Working, Result.Finished) or not trajectory.duration <= LONGEST_S:
+    if result not in {Result.Working, Result.Finished} or not trajectory.duration <= LONGEST_S:
         return Course(position.copy(), None, dt_s, 0)
     return Course(position.copy(), trajectory, dt_s, math.ceil(trajectory.duration / dt_s) + 1)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
-from runtime.control.merge import MERGES
 from runtime.inference import wire
 from runtime.inference.client_core import Ask, ClientCore, Outcome
 from runtime.inference.connection import Connection
@@ -36,14 +35,11 @@ class Client:
         self._clock = clock
         self._connection = connection
         self._deadline_ms = spec.rig.request_deadline_ms
-        self._core = ClientCore(
-            spec.tick_base(board.t0_ns),
-            round(self._deadline_ms * NS_PER_MS),
-            conditioned=MERGES[spec.merge].conditioned,
-        )
+        self._core = ClientCore(spec.tick_base(board.t0_ns), spec.merge, round(self._deadline_ms * NS_PER_MS))
         self._sensors: Sensors | None = None
         self._view: NDArray[Any] | None = None
         self._status_ns = 0
+        self._told = Link.CONNECTING
         self._note = ""
 
     def turn(self) -> None:
@@ -123,11 +119,10 @@ class Client:
         self._board["request"].push(outcome.request)
 
     def _report(self) -> None:
-        now_ns = self._clock.now_ns()
-        if now_ns - self._status_ns < STATUS_NS:
+        now_ns, connection = self._clock.now_ns(), self._connection
+        if now_ns - self._status_ns < STATUS_NS and connection.link is self._told:
             return
-        self._status_ns = now_ns
-        connection = self._connection
+        self._status_ns, self._told = now_ns, connection.link
         text = connection.text or self._note or self._core.feasibility
         self._board["client"].push(self._core.status(now_ns, connection.link, text, connection.reconnects))
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.clock import NS_PER_MS, TickBase
+from runtime.clock import NS_PER_MS, NS_PER_S, TickBase
 from runtime.control.forecast import DelayForecast
-from runtime.control.schedule import RequestScheduler
+from runtime.control.schedule import RequestScheduler, feasibility
 from runtime.inference import wire
 from runtime.layout import RIG_DOF
 from runtime.records import (
@@ -29,6 +29,10 @@ from runtime.records import (
 )
 from runtime.shm import blank
 
+PREFIX_MERGES: Final = frozenset({"prefix"})
+"""Merges that keep the committed prefix, so that the policy is told of it."""
+OBSERVATION_NS: Final = 50 * NS_PER_MS
+"""Age of an observation when it is sent, for the forecast before the first answer: a frame and its rendering."""
 RETRY_NS: Final = 100 * NS_PER_MS
 """Pause after a request that the server could not answer."""
 START_NS: Final = 500 * NS_PER_MS
@@ -66,14 +70,15 @@ class Outcome:
 class ClientCore:
     """State of one client: the request in flight, the forecast, the counters.
 
-    `conditioned` says whether the merge keeps the committed prefix, so that the policy is to be told of it.
+    `feasibility` says in a sentence, once a schema is agreed, whether its chunk can carry the expected delay.
     """
 
-    def __init__(self, base: TickBase, deadline_ns: int, *, conditioned: bool) -> None:
+    def __init__(self, base: TickBase, merge: str, deadline_ns: int) -> None:
         self._base = base
         self._deadline_ns = deadline_ns
-        self._conditioned = conditioned
+        self._conditioned = merge in PREFIX_MERGES
         self.forecast = DelayForecast()
+        self.feasibility = ""
         self._schema: wire.Schema | None = None
         self._scheduler: RequestScheduler | None = None
         self._flight: Ask | None = None
@@ -92,9 +97,18 @@ class ClientCore:
         return self._flight is not None
 
     def open(self, schema: wire.Schema) -> None:
-        """Work under an agreed schema from now on."""
+        """Work under an agreed schema from now on; after a reconnection the forecast goes on as it was."""
         if self._schema is None:
-            self._scheduler = RequestScheduler(schema.horizon, schema.execute_steps)
+            expected_ns = round(schema.latency_ms * NS_PER_MS) + OBSERVATION_NS
+            delay_ticks = -(-expected_ns // self._base.policy_period_ns) + 1
+            self.forecast = DelayForecast(delay_ticks)
+            self._scheduler = RequestScheduler(
+                horizon=schema.horizon,
+                execute_steps=schema.execute_steps,
+                prefix_max=schema.prefix_max if self._conditioned else 0,
+            )
+            policy_hz = NS_PER_S // self._base.policy_period_ns
+            self.feasibility = feasibility(schema.horizon, delay_ticks, policy_hz, schema.execute_steps).text
         self._schema = schema
 
     def follow(self, view: NDArray[Any]) -> None:
@@ -124,18 +138,19 @@ class ClientCore:
         cold = not view["started"]
         if cold and now_ns < self._start_by_ns:
             return None
-        prefix_len = 0
+        prefix_len, forecast_ticks = 0, self.forecast.forecast_ticks
         if not cold:
             plan = scheduler.decide(
                 now_tick=self._base.tick(now_ns),
+                end_tick=int(view["end_tick"]),
                 obs_tick=obs_tick,
                 last_obs_tick=self._last_tick,
-                end_tick=int(view["end_tick"]),
-                forecast_ticks=self.forecast.forecast_ticks,
+                forecast_ticks=forecast_ticks,
+                in_flight=self._flight is not None,
             )
             if plan is None:
                 return None
-            prefix_len = min(plan.prefix_len, schema.prefix_max) if self._conditioned else 0
+            prefix_len = plan.prefix_len
         return Ask(
             request_seq=self._request_seq + 1,
             obs_seq=self._request_seq + 1,
@@ -143,7 +158,7 @@ class ClientCore:
             obs_tick=obs_tick,
             cold=cold,
             prefix=committed(view, obs_tick, prefix_len),
-            forecast_ticks=0 if cold else self.forecast.forecast_ticks,
+            forecast_ticks=forecast_ticks,
             t_obs_ns=t_obs_ns,
             t_request_ns=now_ns,
         )
@@ -203,8 +218,7 @@ class ClientCore:
 
     def _judge(self, flight: Ask, message: wire.Chunk, arrays: wire.ArrayMap, now_ns: int) -> Outcome:
         delay_ticks = self._base.tick(now_ns) + 1 - flight.obs_tick
-        if not flight.cold:
-            self.forecast.observe(delay_ticks)
+        self.forecast.observe(delay_ticks, flight.forecast_ticks, cold=flight.cold)
         self._status["latency_ms"] = (now_ns - flight.t_request_ns) / NS_PER_MS
         schema, actions = self._schema, arrays.get("actions")
         horizon = 0 if schema is None else schema.horizon

@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
 from runtime.inference.handshake import RefusalError, check_fit
-from runtime.inference.sockets import open_dealer, receive
+from runtime.inference.sockets import check_endpoint, open_dealer, receive
 from runtime.records import Link
 
 BACKOFF_MIN_NS: Final = 50 * NS_PER_MS
@@ -37,7 +37,8 @@ Inbound = tuple[wire.Message | None, wire.ArrayMap]
 class Connection:
     """One session with the server at `endpoint`, kept open.
 
-    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the first handshake.
+    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the last handshake. Raises
+    UsageError when `endpoint` is none.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Connection:
         prompt: str = "",
     ) -> None:
         self._context = context
-        self._endpoint = endpoint
+        self._endpoint = check_endpoint(endpoint, bind=False)
         self._hello = wire.Hello(client=uuid.uuid4().hex, rig=rig, task=task, prompt=prompt)
         self.link = Link.CONNECTING
         self.text = f"connecting to {endpoint}"
@@ -75,7 +76,13 @@ class Connection:
             return []
         inbound = self._read(now_ns)
         if self._torn():
-            self.drop(now_ns, f"lost the connection to {self._endpoint}")
+            met = self.schema is not None
+            self.drop(
+                now_ns,
+                f"lost the connection to {self._endpoint}"
+                if met
+                else f"cannot reach {self._endpoint}; is its server running?",
+            )
         self._keep_alive(now_ns)
         return inbound
 

@@ -33,8 +33,7 @@ def policy_schema(policy: Policy, task: str, latency_ms: float) -> Schema:
     manifest = policy.manifest
     if task not in manifest.graphs and ANY_TASK not in manifest.graphs:
         raise RefusalError(
-            f"policy {manifest.name!r} was not trained for task {task[:64]!r}; "
-            f"its tasks: {', '.join(policy.tasks)}"
+            f"policy {manifest.name!r} was not trained for task {task[:64]!r}; its tasks: {', '.join(policy.tasks)}"
         )
     shape = policy.shape(task)
     return Schema(

@@ -167,8 +167,7 @@ def _load_folder(folder: Path) -> Policy:
             raise UsageError(f"{path}: key 'graphs.{task}': no file {name!r} in {folder}")
     if manifest.prefix_max >= manifest.horizon:
         raise UsageError(
-            f"{path}: key 'capabilities.prefix_max': {manifest.prefix_max} is not below the horizon "
-            f"{manifest.horizon}"
+            f"{path}: key 'capabilities.prefix_max': {manifest.prefix_max} is not below the horizon {manifest.horizon}"
         )
     if not manifest.observation.cameras and not manifest.observation.object_state:
         raise UsageError(f"{path}: key 'observation': reads no camera and no object_state")
@@ -191,8 +190,7 @@ def _load_bare(path: Path) -> Policy:
     horizon = actions.shape[0] if actions and actions.shape else 0
     if not 1 <= horizon <= CHUNK_STEPS_MAX:
         raise UsageError(
-            f"{path}: answers with {horizon} actions; "
-            f"needs an output 'actions' (1 to {CHUNK_STEPS_MAX}, {RIG_DOF})"
+            f"{path}: answers with {horizon} actions; needs an output 'actions' (1 to {CHUNK_STEPS_MAX}, {RIG_DOF})"
         )
     takes_prefix = "prefix" in signature.inputs and "prefix_len" in signature.inputs
     manifest = PolicyManifest(

@@ -95,9 +95,7 @@ class PolicyServer:
                 continue
             self._say(sender, self._handle(sender, message, arrays, now_ns))
 
-    def _handle(
-        self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap, now_ns: int
-    ) -> wire.Message | None:
+    def _handle(self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         if isinstance(message, wire.Hello):
             return self._open(sender, message, now_ns)
         if isinstance(message, wire.Infer):
@@ -124,9 +122,7 @@ class PolicyServer:
             return wire.Error(code="busy", reason="every place of this server is taken")
         return wire.Welcome(session=session.name, schema=schema)
 
-    def _queue(
-        self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int
-    ) -> wire.Message | None:
+    def _queue(self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         with self._lock:
             session = self._sessions.find(sender, request.session, now_ns)
             if session is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.clock import Clock
+from runtime.clock import NS_PER_S, Clock
 from runtime.inference import wire
 from runtime.inference.backends.base import Backend, ModelInputs
 from runtime.inference.latency import LatencyModel
@@ -118,28 +118,28 @@ class Worker:
                 self._reply((job.sender, self._answer(job)))
 
     def _answer(self, job: Job) -> list[wire.Buffer]:
-        begin_ns = max(job.t_receipt_ns, self._free_ns)
-        due_ns = begin_ns + self._latency.sample(self._rng)
-        request = job.request
+        due_ns = max(job.t_receipt_ns, self._free_ns) + self._latency.sample(self._rng)
+        request_seq = job.request.request_seq
         try:
             inputs = model_inputs(job)
         except wire.WireError as error:
-            return wire.encode(wire.Error(code="bad_request", reason=str(error), request_seq=request.request_seq))
-        infer_ns = self._clock.now_ns()
+            return wire.encode(wire.Error(code="bad_request", reason=str(error), request_seq=request_seq))
         try:
-            outputs = self._backends[job.task].infer(inputs)
+            return self._infer(job, inputs, due_ns)
         except Exception:  # whatever a model raises, the client learns only that it failed
-            LOG.exception("the model failed on request %d", request.request_seq)
-            return wire.encode(
-                wire.Error(code="failed", reason="the model failed", request_seq=request.request_seq)
-            )
-        infer_ns = self._clock.now_ns() - infer_ns
-        self._stop.wait(max(due_ns - self._clock.now_ns(), 0) / 1e9)
+            LOG.exception("the model failed on request %d", request_seq)
+            return wire.encode(wire.Error(code="failed", reason="the model failed", request_seq=request_seq))
+
+    def _infer(self, job: Job, inputs: ModelInputs, due_ns: int) -> list[wire.Buffer]:
+        begin_ns = self._clock.now_ns()
+        outputs = self._backends[job.task].infer(inputs)
+        infer_ns = self._clock.now_ns() - begin_ns
+        self._stop.wait(max(due_ns - self._clock.now_ns(), 0) / NS_PER_S)
         self._free_ns = self._clock.now_ns()
         chunk = wire.Chunk(
-            session=request.session,
-            request_seq=request.request_seq,
-            obs_seq=request.obs_seq,
+            session=job.request.session,
+            request_seq=job.request.request_seq,
+            obs_seq=job.request.obs_seq,
             server_ns=self._free_ns - job.t_receipt_ns,
             infer_ns=infer_ns,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from runtime.config import load_rig
 from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
 from runtime.inference.sockets import open_dealer, receive
+from runtime.layout import CAMERAS, JOINT_NAMES
 
 TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
 ANSWER_MS = 10_000
@@ -34,6 +36,21 @@ def on_ready(line):
 
 serve(policy, bind=bind, latency=latency, seed=3, on_ready=on_ready)
 """
+
+
+def named_policy(folder: Path) -> Path:
+    """Make a policy folder that knows the task `transfer` and return it."""
+    folder.mkdir()
+    shutil.copy(TINY, folder / "tiny.onnx")
+    (folder / "manifest.yaml").write_text(
+        "{name: tiny, policy_class: VLA, rate_hz: 50, horizon: 50, execute_steps: 8,\n"
+        "action: {representation: absolute_joint, dof: 14, units: {joint: rad, gripper: fraction},\n"
+        f" joint_names: [{', '.join(JOINT_NAMES)}]}},\n"
+        f"observation: {{cameras: [{', '.join(CAMERAS)}]}},\n"
+        "capabilities: {prefix: true, prefix_max: 25}, graphs: {transfer: tiny.onnx}}\n",
+        encoding="utf-8",
+    )
+    return folder
 
 
 class ServerProcess:
@@ -114,8 +131,7 @@ class PlainClient:
 def observation() -> dict[str, NDArray[Any]]:
     """Return the arrays of a request: camera i all of brightness 10 (i + 1), joints at 0.1 rad, no prefix."""
     arrays: dict[str, NDArray[Any]] = {
-        f"image/{name}": np.full((240, 320, 3), 10 * (i + 1), dtype=np.uint8)
-        for i, name in enumerate(("cam_high", "cam_left_wrist", "cam_right_wrist"))
+        f"image/{name}": np.full((240, 320, 3), 10 * (i + 1), dtype=np.uint8) for i, name in enumerate(CAMERAS)
     }
     arrays["state"] = np.full(14, 0.1, dtype=np.float32)
     arrays["velocity"] = np.zeros(14, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The client process against a real server: observations from the board in, chunks on the board, no way to stop it."""
+"""The client process against a real server: observations from the board in, chunks on the board."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from runtime.board import Board, Heart
@@ -21,7 +20,7 @@ from runtime.layout import CAMERAS, SIDES
 from runtime.records import ARM_STATE, LIFECYCLE, TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS, Link, Verdict
 from runtime.shm import blank
 from runtime.spec import RunSpec
-from tests.process.serving import server
+from tests.process.serving import named_policy, server
 
 CLOCK = MonotonicClock()
 PATIENCE_S = 20.0
@@ -121,14 +120,8 @@ def benched(tmp_path: Path, task: str = "transfer") -> Iterator[Bench]:
         bench.stop()
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with benched(tmp_path) as made:
-        yield made
-
-
-def test_a_cold_start_then_chunks_that_begin_with_what_was_committed(bench: Bench) -> None:
-    with server(bench.endpoint, "constant:40"):
+def test_a_cold_start_then_chunks_that_begin_with_what_was_committed(tmp_path: Path) -> None:
+    with server(f"ipc://{tmp_path}/s", "constant:40"), benched(tmp_path) as bench:
         bench.until(lambda: bench.link is Link.READY)
         assert int(bench.status["requests"]) == 0
         bench.view["engaged"], bench.view["epoch"] = 1, 1
@@ -148,7 +141,12 @@ def test_a_cold_start_then_chunks_that_begin_with_what_was_committed(bench: Benc
     assert all(int(request["delay_ticks"]) >= 2 for request in answered)
 
 
-def test_a_killed_server_is_a_lost_link_and_its_successor_serves_the_next_epoch(bench: Bench) -> None:
+def test_a_killed_server_is_a_lost_link_and_its_successor_serves_the_next_epoch(tmp_path: Path) -> None:
+    with benched(tmp_path) as bench:
+        _kill_and_replace(bench)
+
+
+def _kill_and_replace(bench: Bench) -> None:
     with server(bench.endpoint, "constant:300") as first:
         bench.until(lambda: bench.link is Link.READY)
         bench.view["engaged"], bench.view["epoch"] = 1, 1
@@ -160,11 +158,12 @@ def test_a_killed_server_is_a_lost_link_and_its_successor_serves_the_next_epoch(
     with server(bench.endpoint):
         bench.view["epoch"] = 2
         bench.until(lambda: bool(bench.chunks(2, cold=True)))
-        assert bench.link is Link.READY
+        bench.until(lambda: bench.link is Link.READY)
     assert not bench.chunks(1, cold=True)
 
 
 def test_a_refusal_reaches_the_board_with_its_reason(tmp_path: Path) -> None:
-    with benched(tmp_path) as bench, server(bench.endpoint, policy=NARROW):
+    policy = named_policy(tmp_path / "policy")
+    with server(f"ipc://{tmp_path}/s", policy=policy), benched(tmp_path, task="juggle") as bench:
         bench.until(lambda: bench.link is Link.REFUSED)
-        assert "320x240" in bench.text
+        assert "'juggle'; its tasks: transfer" in bench.text

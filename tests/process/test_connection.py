@@ -37,13 +37,13 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
         yield made
 
 
-def turn(connection: Connection, until: Callable[[], bool]) -> list[Inbound]:
-    """Step the connection until something holds; returns all that came meanwhile."""
+def turn(connection: Connection, until: Callable[[], bool], ahead_ns: int = 0) -> list[Inbound]:
+    """Step the connection, its time ahead of the clock, until something holds; returns all that came meanwhile."""
     end = time.monotonic() + PATIENCE_S
     inbound: list[Inbound] = []
     while not until():
         assert time.monotonic() < end, f"still {connection.link.name}: {connection.text}"
-        inbound += connection.step(CLOCK.now_ns())
+        inbound += connection.step(CLOCK.now_ns() + ahead_ns)
         connection.wait(5)
     return inbound
 
@@ -71,9 +71,7 @@ class StandIn:
 
     def welcomes(self, horizon: int = 50) -> None:
         schema = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
-        self.says(
-            *wire.encode(wire.Welcome(session="s1", schema=msgspec.structs.replace(schema, horizon=horizon)))
-        )
+        self.says(*wire.encode(wire.Welcome(session="s1", schema=msgspec.structs.replace(schema, horizon=horizon))))
 
 
 def test_it_comes_up_before_its_server_and_survives_its_death(
@@ -100,9 +98,7 @@ def test_it_comes_up_before_its_server_and_survives_its_death(
     connection.close()
 
 
-def test_a_refusal_is_final_and_carries_the_reason(
-    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
-) -> None:
+def test_a_refusal_is_final_and_carries_the_reason(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:
     rig = msgspec.structs.replace(rig_schema(load_rig("sim-x5")), rate_hz=25)
     with server(f"ipc://{tmp_path}/s") as running:
         connection = Connection(context, running.endpoint, rig, "transfer")
@@ -193,10 +189,10 @@ def test_a_server_that_says_nothing_is_left(context: zmq.Context[zmq.Socket[byte
     turn(connection, lambda: stand_in.hears(wire.Hello))
     connection.step(CLOCK.now_ns() + HANDSHAKE_NS)
     assert "does not answer the handshake" in connection.text
-    turn(connection, lambda: stand_in.hears(wire.Hello))
+    turn(connection, lambda: stand_in.hears(wire.Hello), HANDSHAKE_NS)
     stand_in.welcomes()
-    turn(connection, lambda: connection.link is Link.READY)
-    connection.step(CLOCK.now_ns() + SILENCE_NS)
+    turn(connection, lambda: connection.link is Link.READY, HANDSHAKE_NS)
+    connection.step(CLOCK.now_ns() + HANDSHAKE_NS + SILENCE_NS)
     assert connection.link is Link.LOST
     assert "is silent" in connection.text
     connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,8 @@ from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
 from runtime.inference.sockets import check_endpoint, open_router
-from runtime.layout import CAMERAS, JOINT_NAMES
-from tests.process.serving import TINY, PlainClient, ServerProcess, server
+from runtime.layout import JOINT_NAMES
+from tests.process.serving import PlainClient, ServerProcess, named_policy, server
 
 NOISE_GAIN = 0.001
 
@@ -38,16 +37,7 @@ def fast() -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server of a policy folder that knows one task."""
-    folder = tmp_path_factory.mktemp("policy")
-    shutil.copy(TINY, folder / "tiny.onnx")
-    (folder / "manifest.yaml").write_text(
-        "{name: tiny, policy_class: VLA, rate_hz: 50, horizon: 50, execute_steps: 8,\n"
-        "action: {representation: absolute_joint, dof: 14, units: {joint: rad, gripper: fraction},\n"
-        f" joint_names: [{', '.join(JOINT_NAMES)}]}},\n"
-        f"observation: {{cameras: [{', '.join(CAMERAS)}]}},\n"
-        "capabilities: {prefix: true, prefix_max: 25}, graphs: {transfer: tiny.onnx}}\n",
-        encoding="utf-8",
-    )
+    folder = named_policy(tmp_path_factory.mktemp("tiny") / "policy")
     with server("tcp://127.0.0.1:*", policy=folder) as running:
         yield running
 

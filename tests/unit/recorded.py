@@ -12,8 +12,8 @@ from runtime.board import Board
 from runtime.clock import NS_PER_S
 from runtime.config import load_rig
 from runtime.layout import ARM_SLICE, RIG_DOF, SIDES
-from runtime.records import Guard, Link, Mode, Verdict
 from runtime.recorder import Recorder
+from runtime.records import Guard, Link, Mode, Verdict
 from runtime.shm import blank
 from runtime.spec import RunSpec
 from runtime.spool import Spool

@@ -30,9 +30,7 @@ def at(tick: float) -> int:
     return BASE.t0_ns + round(tick * TICK_NS)
 
 
-def view(
-    tick: int, *, epoch: int = 1, started: bool = True, ahead: int = 20, engaged: bool = True
-) -> NDArray[Any]:
+def view(tick: int, *, epoch: int = 1, started: bool = True, ahead: int = 20, engaged: bool = True) -> NDArray[Any]:
     """Return a timeline whose action at tick k is k for every joint, planned up to `tick + ahead`."""
     record: Any = blank(TIMELINE_VIEW)
     record["t_ns"] = at(tick)
@@ -46,8 +44,8 @@ def view(
     return np.array(record)
 
 
-def core(*, conditioned: bool = True) -> ClientCore:
-    made = ClientCore(BASE, DEADLINE_NS, conditioned=conditioned)
+def core(merge: str = "prefix") -> ClientCore:
+    made = ClientCore(BASE, merge, DEADLINE_NS)
     made.open(SCHEMA)
     return made
 
@@ -101,7 +99,7 @@ def next_ask(client: ClientCore, tick: int, ahead: int = 50) -> Ask:
 def test_nothing_is_asked_before_the_control_process_wants_chunks() -> None:
     client = core()
     assert ask(client, view(100, engaged=False)) is None
-    assert ask(ClientCore(BASE, DEADLINE_NS, conditioned=True), view(100)) is None
+    assert ask(ClientCore(BASE, "prefix", DEADLINE_NS), view(100)) is None
 
 
 def test_a_timeline_that_is_no_longer_renewed_is_not_served() -> None:
@@ -113,6 +111,7 @@ def test_a_timeline_that_is_no_longer_renewed_is_not_served() -> None:
 
 def test_the_first_of_an_epoch_is_cold_and_only_one_is_under_way() -> None:
     client = core()
+    before = client.forecast.forecast_ticks
     first = ask(client, view(100, started=False))
     assert first is not None
     assert (first.cold, len(first.prefix), first.epoch) == (True, 0, 1)
@@ -120,7 +119,7 @@ def test_the_first_of_an_epoch_is_cold_and_only_one_is_under_way() -> None:
     outcome = use(client, first, 130)
     assert outcome.chunk is not None
     assert outcome.chunk["cold"]
-    assert client.forecast.count == 0
+    assert client.forecast.forecast_ticks == before
     assert ask(client, view(131, started=False)) is None
     again = ask(client, view(131 + START_NS // TICK_NS, started=False))
     assert again is not None
@@ -141,7 +140,7 @@ def test_the_prefix_is_what_is_committed_from_the_observed_tick_on() -> None:
 
 
 def test_a_merge_that_keeps_no_prefix_sends_none() -> None:
-    client = core(conditioned=False)
+    client = core("aligned")
     assert len(next_ask(client, running(client)).prefix) == 0
 
 
@@ -164,7 +163,7 @@ def test_an_answer_becomes_a_chunk_due_at_the_observed_tick_and_teaches_the_dela
     assert np.all(outcome.chunk["actions"][:50] == 0.25)
     assert Verdict(int(outcome.request["verdict"])) is Verdict.USED
     assert int(outcome.request["delay_ticks"]) == 19
-    assert client.forecast.count == 1
+    assert client.forecast.forecast_ticks == 19
     assert not client.in_flight
 
 

@@ -58,18 +58,14 @@ class ArmIk:
         """Pose of the tcp site at the joint angles in rad, shape (6,)."""
         self._data.qpos[self._qpos] = joints
         mujoco.mj_kinematics(self._model, self._data)
-        return Pose(
-            self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy()
-        )
+        return Pose(self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy())
 
     def jacobian(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
         """Derivative of (position, rotation) of the tcp by the joints, shape (6, 6), in m/rad and rad/rad."""
         self.forward(joints)
         return self._jacobian_here()
 
-    def joint_velocity(
-        self, joints: NDArray[np.float64], linear_m_s: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def joint_velocity(self, joints: NDArray[np.float64], linear_m_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Joint velocity in rad/s, shape (6,), that moves the tcp at `linear_m_s` (3,) without turning it."""
         twist = np.concatenate((linear_m_s, np.zeros(3)))
         return _damped_step(self.jacobian(joints), twist, DAMPING)
@@ -84,12 +80,8 @@ class ArmIk:
         best = IkSolution(joints, np.inf, np.inf)
         for _ in range(iterations):
             here = self.forward(joints)
-            error = np.concatenate(
-                (goal.position - here.position, rotation_vector(goal.rotation @ here.rotation.T))
-            )
-            solution = IkSolution(
-                joints, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))
-            )
+            error = np.concatenate((goal.position - here.position, rotation_vector(goal.rotation @ here.rotation.T)))
+            solution = IkSolution(joints, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])))
             if _cost_m(solution) < _cost_m(best):
                 best = solution
             if (
@@ -100,9 +92,7 @@ class ArmIk:
             joints = self._stepped(joints, error, DAMPING + 0.02 * min(_cost_m(solution), 1.0))
         return best
 
-    def _stepped(
-        self, joints: NDArray[np.float64], error: NDArray[np.float64], damping: float
-    ) -> NDArray[np.float64]:
+    def _stepped(self, joints: NDArray[np.float64], error: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
         jacobian = self._jacobian_here()
         step = _damped_step(jacobian, error, damping)
         blocked = ((joints <= self.lower_rad) & (step < 0)) | ((joints >= self.upper_rad) & (step > 0))
@@ -114,9 +104,7 @@ class ArmIk:
 
     def _jacobian_here(self) -> NDArray[np.float64]:
         mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_jacSite(
-            self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site
-        )
+        mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
         return self._jacobian[:, self._dof]
 
 
@@ -124,9 +112,7 @@ def _cost_m(solution: IkSolution) -> float:
     return solution.position_error_m + ROTATION_WEIGHT_M * solution.rotation_error_rad
 
 
-def _damped_step(
-    jacobian: NDArray[np.float64], error: NDArray[np.float64], damping: float
-) -> NDArray[np.float64]:
+def _damped_step(jacobian: NDArray[np.float64], error: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
     gram = jacobian @ jacobian.T
     gram[np.diag_indices_from(gram)] += damping * damping
     return jacobian.T @ np.linalg.solve(gram, error)

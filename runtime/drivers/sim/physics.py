@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from runtime import records
+from runtime import realtime, records
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_S, Clock
 from runtime.drivers.sim.audit import LimitAudit
@@ -114,6 +114,7 @@ def run_physics(board: Board, clock: Clock, heart: Heart) -> None:
     """Step the physics in real time until the run stops; late steps are caught up with, up to `RESYNC_NS`."""
     physics = Physics(board)
     period_ns = physics.period_ns
+    realtime.enter("sim")
     start_ns = due_ns = clock.now_ns()
     late = steps = 0
     while not board.stopping:

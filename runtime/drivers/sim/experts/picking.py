@@ -19,6 +19,8 @@ EMPTY: Final = 0.38
 DOWN: Final = gripper_rotation((0.0, 0.0, -1.0), (-1.0, 0.0, 0.0))
 HOVER_M: Final = 0.075
 ALIGNED_M: Final = 0.014
+CENTRED_M: Final = 0.010
+"""Fingers that close further off than this hold the cube by its edge, where the other hand must take it."""
 ALIGNED_RAD: Final = 0.2
 LOW_M: Final = 0.012
 NEAR_M: Final = 0.12
@@ -50,7 +52,11 @@ class Picker:
             self._retrying = False
         if self._retrying:
             return "retry", over, self._width
-        if height_m < (LOW_M if opened else 2 * LOW_M) and aside_m < 2 * ALIGNED_M:
+        if opened:
+            low, centred = height_m < LOW_M, aside_m < CENTRED_M
+        else:
+            low, centred = height_m < 2 * LOW_M, aside_m < 2 * ALIGNED_M
+        if low and centred:
             return "grasp", at, GRIP
         turned_rad = float(np.linalg.norm(rotation_vector(at.rotation @ hand.tcp.rotation.T)))
         on_the_way = height_m < 0.8 * HOVER_M and aside_m < 2 * ALIGNED_M

@@ -65,9 +65,7 @@ def _plant(task_name: str, arm: str) -> Plant:
     return Plant(arm, TASKS[task_name]())
 
 
-def rollout(
-    task_name: str, seed: int, *, noise: float = 0.0, max_s: float | None = None, arm: str = "x5"
-) -> Rollout:
+def rollout(task_name: str, seed: int, *, noise: float = 0.0, max_s: float | None = None, arm: str = "x5") -> Rollout:
     """Run one episode of the task's expert from the start that `seed` decides; the same arguments, the same arrays.
 
     `noise`: standard deviation in rad of the disturbance on the executed joints. `max_s`: longest duration, the

@@ -55,10 +55,7 @@ class ScriptedExpert(ABC):
         self.phase = intent.phase
         home = Goal(None, OPEN)
         return np.concatenate(
-            [
-                self._guides[side].follow(intent.goals.get(side, home), view.hands[side].measured)
-                for side in SIDES
-            ]
+            [self._guides[side].follow(intent.goals.get(side, home), view.hands[side].measured) for side in SIDES]
         )
 
     @abstractmethod

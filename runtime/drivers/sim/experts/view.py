@@ -49,7 +49,7 @@ class Watcher:
     def __init__(self, plant: Plant, cube: Cube) -> None:
         self._cube = cube
         self._touch = Touch(plant.model, cube.name)
-        self._apart_ticks = {side: APART_TICKS for side in SIDES}
+        self._apart_ticks = dict.fromkeys(SIDES, APART_TICKS)
 
     def look(self, plant: Plant) -> View:
         """What is to be seen now."""

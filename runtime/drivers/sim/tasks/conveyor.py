@@ -164,6 +164,4 @@ def _add_decor(
     half_m: tuple[float, float, float],
     rgba: tuple[float, float, float, float],
 ) -> None:
-    body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX, pos=position_m, size=half_m, rgba=rgba, contype=0, conaffinity=0
-    )
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=position_m, size=half_m, rgba=rgba, contype=0, conaffinity=0)

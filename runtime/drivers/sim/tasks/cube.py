@@ -65,9 +65,7 @@ class Cube:
     def is_at_rest(self, data: mujoco.MjData) -> bool:
         """Whether it neither moves nor turns."""
         velocity = data.joint(self.name).qvel
-        return bool(
-            np.linalg.norm(velocity[:3]) < AT_REST_M_S and np.linalg.norm(velocity[3:]) < AT_REST_RAD_S
-        )
+        return bool(np.linalg.norm(velocity[:3]) < AT_REST_M_S and np.linalg.norm(velocity[3:]) < AT_REST_RAD_S)
 
     def state(self, data: mujoco.MjData) -> NDArray[np.float64]:
         """Centre x, y, z in m, then sin and cos of four times the yaw (the same for every equal view): (5,)."""

@@ -1,0 +1,110 @@
+"""The mode machine: which mode follows from what the operator wants and what is wrong. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from runtime.faults import mask
+from runtime.records import Mode
+
+HOLDING: Final = mask("hold")
+BRAKING: Final = mask("brake")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a tick's inputs amount to.
+
+    `want` and `clear` are the operator's record. `faults` are the bits that stand now. `armable`: both arms'
+    feedback and guardians are fit to be armed. `following`: both guardians follow. `at_rest`: the command has
+    stopped. `at_home`: and it is at the rest pose. `chunk`: the plan holds the epoch's first chunk.
+    """
+
+    want: Mode
+    clear: int
+    faults: int
+    armable: bool
+    following: bool
+    at_rest: bool
+    at_home: bool
+    chunk: bool
+
+
+@dataclass(frozen=True)
+class ModeState:
+    """The mode and what goes with it. `latched` are the faults that wait for the operator.
+
+    `engaged`: chunks of `epoch` are wanted. `want` and `clear` are what the operator's record last said, None
+    before the first acknowledgement count was seen.
+    """
+
+    mode: Mode = Mode.DISARMED
+    epoch: int = 0
+    engaged: bool = False
+    latched: int = 0
+    want: Mode = Mode.DISARMED
+    clear: int | None = None
+
+    @property
+    def armed(self) -> bool:
+        """Whether the arms are under torque."""
+        return self.mode is not Mode.DISARMED
+
+    @property
+    def started(self) -> bool:
+        """Whether a chunk of the epoch runs."""
+        return self.mode is Mode.POLICY
+
+
+def step(state: ModeState, seen: Situation) -> ModeState:
+    """Return the state of the next tick."""
+    state = _acknowledge(state, seen)
+    if state.mode is Mode.DISARMED:
+        return _arm(state, seen)
+    state = replace(state, latched=state.latched | (seen.faults & (HOLDING | BRAKING)))
+    if state.latched & BRAKING:
+        return replace(state, mode=Mode.FAULT, engaged=False)
+    if state.latched:
+        return replace(state, mode=Mode.HOLD, engaged=False)
+    return _obey(state, seen)
+
+
+def _acknowledge(state: ModeState, seen: Situation) -> ModeState:
+    """Unlatch what the operator has acknowledged; a fault that still stands latches again."""
+    latched = state.latched
+    if state.clear is not None and seen.clear != state.clear:
+        latched = 0
+    elif seen.want is not state.want:
+        # To want something else answers what ended the motion, but not a fault of an arm.
+        latched &= ~HOLDING
+    return replace(state, latched=latched, want=seen.want, clear=seen.clear)
+
+
+def _arm(state: ModeState, seen: Situation) -> ModeState:
+    """Leave DISARMED into HOLD, never further."""
+    if seen.want is Mode.DISARMED or not seen.armable:
+        return state
+    return replace(state, mode=Mode.HOLD, latched=seen.faults & HOLDING)
+
+
+def _obey(state: ModeState, seen: Situation) -> ModeState:
+    """Go where the operator wants; nothing is wrong."""
+    if seen.want is Mode.POLICY:
+        return _engage(state, seen)
+    if seen.want is Mode.PARK and (state.mode is Mode.PARK or seen.following):
+        return replace(state, mode=Mode.PARK, engaged=False)
+    if seen.want is Mode.DISARMED and seen.at_home:
+        return replace(state, mode=Mode.DISARMED, engaged=False)
+    return replace(state, mode=Mode.HOLD, engaged=False)
+
+
+def _engage(state: ModeState, seen: Situation) -> ModeState:
+    """Ask for chunks from standstill under a new epoch; go on to POLICY when the first has come."""
+    if state.mode is Mode.POLICY:
+        return state
+    if state.engaged:
+        return replace(state, mode=Mode.POLICY) if seen.chunk else state
+    if seen.at_rest and seen.following:
+        return replace(state, mode=Mode.HOLD, engaged=True, epoch=state.epoch + 1)
+    return state if state.mode is Mode.PARK else replace(state, mode=Mode.HOLD)

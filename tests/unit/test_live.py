@@ -1,0 +1,99 @@
+"""The live view fits a terminal of 80 columns and says what matters."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from runtime import records
+from runtime.clock import VirtualClock
+from runtime.console.live import LiveView, Watcher, render
+from runtime.faults import FAULTS
+from runtime.records import Guard, Link, Mode
+from runtime.shm import blank
+from tests.unit import recorded
+
+
+def shown(view: object) -> str:
+    """Return what a renderable shows on a terminal of 80 columns."""
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(view)
+    text = console.export_text()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    return text
+
+
+def test_before_anything_was_published_the_view_stands(tmp_path: Path) -> None:
+    text = shown(render(Watcher().look(recorded.make_board(tmp_path), recorded.T0_NS)))
+    assert "DISARMED" in text
+    assert "not connected yet" in text
+
+
+def test_a_run_under_way_shows_its_mode_buffer_lateness_and_outcome(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    watcher = Watcher()
+    for i in range(601):
+        recorded.put(board, i, 600)
+        if i % 25 == 0:
+            scene = watcher.look(board, recorded.T0_NS + i * recorded.PERIOD_NS)
+    text = shown(render(scene))
+    assert "POLICY" in text
+    assert "episode 1 success" in text
+    assert f"{scene.ahead_ms:.0f} ms" in text
+    assert "p50 15 µs" in text
+    assert "latency 362 ms   forecast 400 ms" in text
+    assert "00:03 / 00:05" in text
+    assert len(scene.lateness_us) == 200
+
+
+def test_starvation_adds_up_over_the_run_and_not_only_over_what_is_shown(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    watcher = Watcher()
+    for i in range(1000):
+        tick = recorded.make_tick(i)
+        tick["starved"] = i < 3
+        board["tick"].push(tick)
+        if i % 50 == 49:
+            scene = watcher.look(board, recorded.T0_NS)
+    assert scene.starved == 3
+    assert "starved 3" in shown(render(scene))
+
+
+@pytest.mark.parametrize("bit", range(len(FAULTS)))
+def test_each_fault_shows_its_message_and_its_remedy(tmp_path: Path, bit: int) -> None:
+    board = recorded.make_board(tmp_path)
+    tick = recorded.make_tick(0)
+    tick["faults"] = 1 << bit
+    tick["mode"] = Mode.FAULT
+    board["tick"].push(tick)
+    text = " ".join(shown(render(Watcher().look(board, recorded.T0_NS))).replace("│", " ").split())
+    assert "FAULT" in text
+    assert " ".join(FAULTS[bit].message.split()) in text
+    assert " ".join(FAULTS[bit].remedy.split()) in text
+
+
+def test_a_refused_policy_shows_the_reason_and_a_guardian_its_state(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    client = blank(records.CLIENT_STATUS)
+    client["link"], client["text"] = Link.REFUSED, b"the policy wants 7 joints"
+    board["client"].push(client)
+    guardian = blank(records.GUARDIAN_STATUS)
+    guardian["state"] = Guard.BRAKE
+    board["guardian/left"].push(guardian)
+    text = shown(render(Watcher().look(board, recorded.T0_NS)))
+    assert "refused  the policy wants 7 joints" in text
+    assert "left BRAKE" in text
+
+
+def test_the_view_draws_itself_and_leaves_its_last_state(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    output = io.StringIO()
+    console = Console(file=output, width=80, force_terminal=True)
+    with LiveView(console, VirtualClock(recorded.T0_NS)) as view:
+        view.note("camera ended (exit status 1) and was restarted")
+        view.update(board)
+    assert "camera ended" in output.getvalue()
+    assert "sim-x5" in output.getvalue()

@@ -1,0 +1,87 @@
+"""A run's page shows what happened, stands alone, and stays small."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.console.report import build_report, write_report
+from runtime.errors import LeadtimeError
+from runtime.faults import FAULTS
+from runtime.summary import build_summary
+from tests.unit import recorded
+from tests.unit.test_summary import make_run
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a recorded run."""
+    folder = tmp_path_factory.mktemp("run")
+    recorded.record(folder, 1000)
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def test_the_page_loads_nothing_from_anywhere(html: str) -> None:
+    assert re.findall(r'(?:src|href)\s*=\s*"(?!data:|#)[^"]*"', html) == []
+    assert "<script" not in html
+    assert re.findall(r"url\((?!#)[^)]*\)|@import", html) == []
+
+
+def test_the_page_shows_the_run(html: str) -> None:
+    for title in (
+        "Actions ahead of the arms",
+        "Answer latency and forecast",
+        "Joint targets and seams",
+        "All joints, whole run",
+        "Punctuality of the servo tick",
+        "Faults",
+        "cam_high",
+        "Episodes",
+        "Summary",
+    ):
+        assert f"<h2>{title}</h2>" in html
+    assert "1 of 1 episodes succeeded" in html
+    assert html.count("<svg") == 5
+    assert html.count("data:image/jpeg;base64,") == 24 + 2 * 8
+
+
+def test_figures_take_the_page_s_colours_in_both_themes(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    assert "#010203" not in html
+    assert "var(--ink)" in html
+
+
+def test_a_minute_of_run_is_a_small_page() -> None:
+    ticks = np.array([recorded.make_tick(i) for i in range(80)])
+    run = make_run(tick=list(np.tile(ticks, 150)))
+    run.ticks["servo_tick"] = np.arange(12000)
+    run.ticks["now_ns"] = recorded.T0_NS + np.arange(12000) * recorded.PERIOD_NS
+    run.ticks["target"] += np.random.default_rng(0).normal(size=(12000, 14))
+    run.ticks["command"]["position"] = run.ticks["target"]
+    assert len(build_report(run, build_summary(run))) < 3_000_000
+
+
+def test_a_fault_comes_with_its_remedy_and_user_text_is_escaped() -> None:
+    run = make_run(tick=[recorded.make_tick(i) for i in range(50)])
+    run.ticks["faults"][10:] = 1
+    run = replace(
+        run, spec=type(run.spec)(**{f: getattr(run.spec, f) for f in run.spec.__struct_fields__} | {"task": "<b>&"})
+    )
+    html = build_report(run, build_summary(run))
+    assert FAULTS[0].name in html
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>&" not in html
+
+
+def test_a_run_that_never_ticked_still_has_a_page() -> None:
+    run = make_run()
+    assert "no episode decided" in build_report(run, build_summary(run))
+
+
+def test_no_black_box_no_page(tmp_path: Path) -> None:
+    with pytest.raises(LeadtimeError, match=r"run\.mcap"):
+        write_report(tmp_path)
