@@ -49,9 +49,7 @@ class Topic:
     @property
     def entry_dtype(self) -> np.dtype[Any]:
         """The record between its two indices; `begin` and `end` hold index + 1 of the entry, 0 when empty."""
-        return np.dtype(
-            [("begin", "<u8"), ("payload", self.dtype), ("crc", "<u4"), ("end", "<u8")], align=True
-        )
+        return np.dtype([("begin", "<u8"), ("payload", self.dtype), ("crc", "<u4"), ("end", "<u8")], align=True)
 
     @property
     def size_bytes(self) -> int:
@@ -67,9 +65,7 @@ class Ring:
         self.topic = topic
         entry = topic.entry_dtype
         self._head: NDArray[np.uint64] = np.frombuffer(buffer, dtype="<u8", count=1)
-        self._entries: NDArray[Any] = np.frombuffer(
-            buffer, dtype=entry, count=topic.capacity, offset=ALIGNMENT
-        )
+        self._entries: NDArray[Any] = np.frombuffer(buffer, dtype=entry, count=topic.capacity, offset=ALIGNMENT)
         self._begin = self._entries["begin"]
         self._payload = self._entries["payload"]
         # Whole payloads byte by byte: copying a record field by field would leave its padding undefined.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.blackbox import Run, load_run
 from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
-from runtime.faults import FAULTS
+from runtime.faults import FAULTS, mask
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.outcomes import Episode, episodes
 from runtime.records import Mode, Verdict
@@ -101,11 +101,13 @@ def _inference(run: Run) -> dict[str, Any]:
     requests = answers(run)
     came = answered(requests)
     verdicts = requests["verdict"]
+    # The client hands on what it finds fit; what the control process then drops shows as a fault of that tick.
+    dropped = int(np.count_nonzero(run.ticks["faults"] & np.uint64(mask("drop"))))
     latency_ms = (came["t_received_ns"] - came["t_request_ns"]) / NS_PER_MS
     return {
         "requests": len(requests),
-        "chunks_used": int(np.count_nonzero(verdicts == Verdict.USED)),
-        "chunks_rejected": int(np.count_nonzero(np.isin(verdicts, REJECTED))),
+        "chunks_used": max(int(np.count_nonzero(verdicts == Verdict.USED)) - dropped, 0),
+        "chunks_rejected": int(np.count_nonzero(np.isin(verdicts, REJECTED))) + dropped,
         "verdicts": {v.name: int(np.count_nonzero(verdicts == v)) for v in Verdict if np.any(verdicts == v)},
         "latency_ms": _quantiles(latency_ms, (50, 95, 99), ("p50", "p95", "p99"), with_max=False),
         "delay_ticks": _quantiles(came["delay_ticks"], (50, 95), ("p50", "p95")),

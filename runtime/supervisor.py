@@ -95,6 +95,7 @@ class Supervisor:
             limit_ns=round(self._spec.episode_s * NS_PER_S),
             judged=self._spec.rig.simulated,
         )
+        self._ask(episodes.want, episodes.clear)
         beat = 0
         while not (episodes.over or self._interrupted):
             due_ns += PERIOD_NS

@@ -47,7 +47,7 @@ class Disturbance:
             if self._left == 0:
                 self._push = None
                 self._calm = self._draw(CALM_TICKS)
-                _adopt(expert, command, self._velocity)
+                expert.adopt(command, self._velocity)
             return command, True
         command = expert.act(plant)
         self._remember(command)
@@ -81,10 +81,3 @@ class Disturbance:
 
     def _draw(self, bounds: tuple[int, int]) -> int:
         return int(self._rng.integers(*bounds, endpoint=True))
-
-
-def _adopt(expert: Expert, command: NDArray[np.float64], velocity: NDArray[np.float64]) -> None:
-    for side, guide in expert._guides.items():
-        part = ARM_SLICE[side]
-        guide._restart(command[part])
-        guide._velocity = velocity[part].copy()

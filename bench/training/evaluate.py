@@ -48,9 +48,7 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
     return max(0.0, min(low, rate)), min(1.0, max(high, rate))
 
 
-def evaluate(
-    path: Path, task: str, *, arm: str, episodes: int, pace: Pace, seed: int, verbose: bool = False
-) -> Score:
+def evaluate(path: Path, task: str, *, arm: str, episodes: int, pace: Pace, seed: int, verbose: bool = False) -> Score:
     """Play `episodes` episodes with seeds `seed`, `seed + 1`, ... and count."""
     policy = ChunkPolicy(path)
     plant = Plant(arm, TASKS[task]())
@@ -101,9 +99,7 @@ def main(
         verbose: one line per episode.
     """
     pace = Pace(delay_ticks, execute_ticks)
-    score = evaluate(
-        policy / f"{task}.onnx", task, arm=arm, episodes=episodes, pace=pace, seed=seed, verbose=verbose
-    )
+    score = evaluate(policy / f"{task}.onnx", task, arm=arm, episodes=episodes, pace=pace, seed=seed, verbose=verbose)
     print(
         f"{task}: {score.successes}/{score.episodes} = {score.success:.3f}"
         f" [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}], delay {delay_ticks}, execute {execute_ticks},"

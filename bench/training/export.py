@@ -33,7 +33,7 @@ class VisionGraph(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.policy, self.encoder, self.steps = policy, encoder, steps
 
-    def forward(  # noqa: PLR0917
+    def forward(
         self,
         images: Tensor,
         state: Tensor,
@@ -59,7 +59,7 @@ class StateGraph(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.policy, self.steps = policy, steps
 
-    def forward(  # noqa: PLR0917
+    def forward(
         self,
         object_state: Tensor,
         state: Tensor,

@@ -158,9 +158,7 @@ def fit_encoder(
     fit(encoder, loss, budget, "encoder")
 
 
-def estimate(
-    encoder: Encoder, frames: NDArray[np.uint8], state_normal: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def estimate(encoder: Encoder, frames: NDArray[np.uint8], state_normal: NDArray[np.float32]) -> NDArray[np.float32]:
     """The encoder's objects for stored frames, normalised, (n, K)."""
     out = []
     with torch.no_grad():

@@ -55,9 +55,7 @@ class Head(nn.Module):  # type: ignore[misc]
     def __init__(self, condition_dim: int, width: int = 512, blocks: int = 3) -> None:
         super().__init__()
         self.register_buffer("frequency", torch.exp(torch.linspace(0.0, math.log(30.0), 8)))
-        self.condition = nn.Sequential(
-            nn.Linear(condition_dim + 16, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU()
-        )
+        self.condition = nn.Sequential(nn.Linear(condition_dim + 16, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU())
         self.enter = nn.Linear(HORIZON * (RIG_DOF + 1), width)
         self.blocks = nn.ModuleList(Block(width, 256) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, HORIZON * RIG_DOF))

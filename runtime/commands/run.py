@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -22,8 +21,10 @@ from runtime.drivers.sim.plant import Plant, state_size
 from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.drivers.sim.tasks import TASKS
 from runtime.errors import UsageError, unknown_name
+from runtime.inference.check import check_policy
 from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
+from runtime.inference.sockets import check_endpoint
 from runtime.spec import RunSpec
 from runtime.summary import summarise
 from runtime.supervisor import Supervisor, run_folder
@@ -40,7 +41,7 @@ def run(command: Run) -> int:
 
     def on_view(board: Board) -> None:
         if view is not None:
-            view.update(board, time.monotonic_ns())
+            view.update(board)
 
     def on_note(line: str) -> None:
         if view is None:
@@ -71,13 +72,12 @@ def _check(command: Run, rig: RigConfig) -> None:
     if command.summary is not None and not command.summary.parent.is_dir():
         raise UsageError(f"--summary {command.summary}: folder {command.summary.parent} does not exist")
     parse_latency(command.latency)
-    if command.policy.startswith(ENDPOINT_SCHEMES):
+    if _remote(command.policy):
+        check_endpoint(command.policy, bind=False)
         if command.latency != "none":
             raise UsageError(
                 f"--latency {command.latency} is held by the server that a run starts; give it to `leadtime serve`"
             )
-    else:
-        load_policy(command.policy)
 
 
 def resolve(command: Run) -> RunSpec:
@@ -89,7 +89,8 @@ def resolve(command: Run) -> RunSpec:
         rig = msgspec.structs.replace(rig, cameras={})
         policy = STATE_POLICY if policy == "demo" else policy
         _say(f"no pictures on this host: {obstacle}. Going on with joint and object states, policy {policy}")
-    remote = command.policy.startswith(ENDPOINT_SCHEMES)
+    if not _remote(policy):
+        check_policy(load_policy(policy), rig, command.task)
     prompt, episode_s, scene_length = command.task, float("inf"), 0
     if rig.simulated:
         task = TASKS[command.task]()
@@ -100,8 +101,8 @@ def resolve(command: Run) -> RunSpec:
         run_dir=str(run_folder(command.out, f"{rig.name}-{command.task if rig.simulated else 'task'}").resolve()),
         policy=policy,
         # An abstract socket: nothing in the file system to collide with or to leave behind.
-        endpoint=command.policy if remote else f"ipc://@leadtime-{os.getpid()}",
-        serve=not remote,
+        endpoint=policy if _remote(policy) else f"ipc://@leadtime-{os.getpid()}",
+        serve=not _remote(policy),
         task=command.task,
         prompt=prompt,
         latency=command.latency,
@@ -111,6 +112,10 @@ def resolve(command: Run) -> RunSpec:
         episode_s=episode_s,
         scene_length=scene_length,
     )
+
+
+def _remote(policy: str) -> bool:
+    return policy.startswith(ENDPOINT_SCHEMES)
 
 
 def _watched(command: Run) -> bool:

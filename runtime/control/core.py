@@ -135,7 +135,7 @@ class ControlCore:
         self._enter(before, inputs.servo_tick)
         self._reseed(inputs)
         target = self._target(inputs.servo_tick)
-        limited = self._limiter.step(target)
+        limited = self._limiter.step(target, self._pace(inputs.servo_tick))
         command = self._command(inputs, limited)
         tick = self._tick(inputs, command, target, faults)
         return TickOutputs(command, tick, self._view(inputs), verdicts)
@@ -144,7 +144,7 @@ class ControlCore:
         """Make the steps of skipped ticks; after a pause that outlived the commands there are none to make."""
         if elapsed <= self._ttl_ticks:
             for missed in range(servo_tick - elapsed + 1, servo_tick):
-                self._limiter.step(self._target(missed))
+                self._limiter.step(self._target(missed), self._pace(missed))
 
     def _check(self, inputs: TickInputs, elapsed: int) -> int:
         """Return the faults that stand before any decision of this tick."""
@@ -271,6 +271,10 @@ class ControlCore:
         if self._modes.mode is Mode.POLICY:
             return self._timeline.target(servo_tick)
         return self._course.at(servo_tick - self._course_tick)
+
+    def _pace(self, servo_tick: int) -> Array | None:
+        """Return how the target will move on where that is known: a plan knows its future."""
+        return self._timeline.pace(servo_tick) if self._modes.mode is Mode.POLICY else None
 
     def _source(self) -> Source:
         match self._modes.mode:

@@ -84,7 +84,7 @@ class RigLimiter:
         self._v = np.zeros(RIG_DOF)
         self._a = np.zeros(RIG_DOF)
         self._target = self._p.copy()
-        self._w = np.zeros((3, RIG_DOF))  # the target's last three steps
+        self._steps = np.zeros((3, RIG_DOF))  # the target's last three steps
         self._chasing = np.zeros(RIG_DOF, dtype=bool)
 
     @property
@@ -106,24 +106,26 @@ class RigLimiter:
         self._a = self._a.copy()
         self._a[part] = 0.0
         self._target[part] = self._p[part]
-        self._w[:, part] = 0.0
+        self._steps[:, part] = 0.0
         self._chasing[part] = False
 
-    def step(self, target: Array) -> int:
+    def step(self, target: Array, pace: Array | None = None) -> int:
         """Move on by one servo tick and return which joints were not given their target: bit i for joint i.
 
-        A joint whose target is not finite brakes. The command is `motion`.
+        A joint whose target is not finite brakes. `pace` (14,) is the step per tick that the target will keep
+        in the near future, where that is known. The command is `motion`.
         """
         sound = np.isfinite(target)
         goal = np.minimum(np.maximum(np.where(sound, target, self._p), self._low), self._high)
-        self._w[:2] = self._w[1:]
-        self._w[2] = goal - self._target
+        self._steps[:2] = self._steps[1:]
+        self._steps[2] = goal - self._target
         self._target = goal
         passed = self._passes(goal, sound)
         if passed.all():
             p = goal
         else:
-            a = self._chase(goal)
+            pace = self._pace if pace is None else pace
+            a = self._chase(goal, np.minimum(np.maximum(pace, -self._v_max), self._v_max))
             a = np.where(sound & self._safe(a), a, self._brake)
             p = np.where(passed, goal, self._p + (self._v + a))
             p = np.minimum(np.maximum(p, self._low), self._high)
@@ -150,10 +152,10 @@ class RigLimiter:
     @property
     def _pace(self) -> Array:
         """The target's step per tick: the middle one of the last three, so that a single jump is no velocity."""
-        first, second, third = self._w
+        first, second, third = self._steps
         low, high = np.minimum(first, second), np.maximum(first, second)
         middle: Array = np.maximum(low, np.minimum(high, third))
-        return np.minimum(np.maximum(middle, -self._v_max), self._v_max)
+        return middle
 
     @property
     def _brake(self) -> Array:
@@ -177,8 +179,8 @@ class RigLimiter:
         v = self._v + a
         return self._holds(self._reach(self._p + v, v, a))
 
-    def _chase(self, goal: Array) -> Array:
-        """Return the next acceleration that brings each joint to its moving goal soonest, within all limits."""
+    def _chase(self, goal: Array, pace: Array) -> Array:
+        """Return the next acceleration that brings each joint to its moving goal soonest, within its limits."""
         least = np.maximum(self._a - self._j_max, -ramp_inverse(self._v_max + self._v, self._j_max))
         most = np.minimum(self._a + self._j_max, ramp_inverse(self._v_max - self._v, self._j_max))
         least = np.maximum(least, -self._a_max)
@@ -186,9 +188,12 @@ class RigLimiter:
         grid = least + (most - least) * _FRACTIONS
         v = self._v + grid
         p = self._p + v
-        relative = stop(v - self._pace, grid, self._a_max, self._j_max)
-        absolute = stop(v, grid, self._a_max, self._j_max)
+        relative = stop(v - pace, grid, self._a_max, self._j_max)
         a = _root(grid, p + relative.end - goal)
+        if self._safe(a).all():
+            return a
+        # A goal that moves towards a position limit is followed as far as the stop before the limit allows.
+        absolute = stop(v, grid, self._a_max, self._j_max)
         a = np.minimum(a, _root(grid, p + absolute.up - self._high))
         return np.maximum(a, _root(grid, p - absolute.down - self._low))
 

@@ -33,8 +33,8 @@ class ControlLoop:
         self._chunks, self._commands = board["chunk"], board["joint_command"]
         self._timeline, self._ticks = board["timeline"], board["tick"]
         self._seen = self._chunks.head
-        self._last: dict[int, NDArray[Any]] = {}
-        self._none: dict[str, Any] = {
+        self._last: dict[str, NDArray[Any]] = {}
+        self._none: dict[str, NDArray[Any]] = {
             "arm": blank(records.ARM_STATE),
             "guardian": blank(records.GUARDIAN_STATUS),
             "operator": blank(records.OPERATOR),
@@ -76,8 +76,8 @@ class ControlLoop:
         except TornReadError:
             record = None
         if record is None:
-            return self._last.get(id(ring), self._none[kind])
-        self._last[id(ring)] = record
+            record = self._last.get(ring.topic.name, self._none[kind])
+        self._last[ring.topic.name] = record
         return record
 
     def run(self, board: Board, heart: Heart) -> None:

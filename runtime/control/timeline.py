@@ -17,6 +17,7 @@ CAPACITY: Final = 256
 """Ticks kept, past and future together."""
 HISTORY_TICKS: Final = 128
 """Past ticks that stay readable."""
+PACE_TICKS: Final = 4
 _GRIPPERS: Final = list(GRIPPER_INDEX)
 _VIEW: Final = np.arange(VIEW_TICKS) - VIEW_PAST_TICKS
 _STILL: Final = np.zeros(RIG_DOF)
@@ -118,6 +119,12 @@ class Timeline:
         """Return the target (14,) at a servo tick; the plan's last tick is coasted out, then it is held."""
         tick, step = divmod(servo_tick, self._ratio)
         return self._curve_of(tick).at(step / self._ratio)
+
+    def pace(self, servo_tick: int) -> Array:
+        """Return the mean step (14,) per servo tick of the next few actions."""
+        near = servo_tick // self._ratio + 1
+        far = min(near + PACE_TICKS, self.end_tick - 1)
+        return (self._row(far) - self._row(near)) / (max(far - near, 1) * self._ratio)
 
     def _take(self, ticks: NDArray[np.int64]) -> Array:
         if self.begin_tick == self.end_tick:

@@ -143,23 +143,19 @@ def test_a_cold_start_then_chunks_that_begin_with_what_was_committed(tmp_path: P
 
 def test_a_killed_server_is_a_lost_link_and_its_successor_serves_the_next_epoch(tmp_path: Path) -> None:
     with benched(tmp_path) as bench:
-        _kill_and_replace(bench)
-
-
-def _kill_and_replace(bench: Bench) -> None:
-    with server(bench.endpoint, "constant:300") as first:
-        bench.until(lambda: bench.link is Link.READY)
-        bench.view["engaged"], bench.view["epoch"] = 1, 1
-        bench.until(lambda: int(bench.status["requests"]) == 1)
-        first.kill()
-        bench.until(lambda: bench.link is Link.LOST)
-    requests, _, _ = bench.board["request"].since(0)
-    assert [int(request["verdict"]) for request in requests] == [Verdict.ERROR]
-    with server(bench.endpoint):
-        bench.view["epoch"] = 2
-        bench.until(lambda: bool(bench.chunks(2, cold=True)))
-        bench.until(lambda: bench.link is Link.READY)
-    assert not bench.chunks(1, cold=True)
+        with server(bench.endpoint, "constant:300") as first:
+            bench.until(lambda: bench.link is Link.READY)
+            bench.view["engaged"], bench.view["epoch"] = 1, 1
+            bench.until(lambda: int(bench.status["requests"]) == 1)
+            first.kill()
+            bench.until(lambda: bench.link is Link.LOST)
+        requests, _, _ = bench.board["request"].since(0)
+        assert [int(request["verdict"]) for request in requests] == [Verdict.ERROR]
+        with server(bench.endpoint):
+            bench.view["epoch"] = 2
+            bench.until(lambda: bool(bench.chunks(2, cold=True)))
+            bench.until(lambda: bench.link is Link.READY)
+        assert not bench.chunks(1, cold=True)
 
 
 def test_a_refusal_reaches_the_board_with_its_reason(tmp_path: Path) -> None:

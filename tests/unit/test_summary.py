@@ -12,7 +12,7 @@ import pytest
 from runtime import records
 from runtime.blackbox import Run
 from runtime.channels import RECORD_CHANNELS
-from runtime.faults import FAULTS
+from runtime.faults import BIT, FAULTS
 from runtime.records import Mode, Verdict
 from runtime.summary import build_summary, summarise
 from tests.unit import recorded
@@ -124,6 +124,14 @@ def test_answers_are_counted_by_the_last_verdict_of_each_request() -> None:
     inference = build_summary(make_run(request=requests))["inference"]
     assert (inference["requests"], inference["chunks_used"], inference["chunks_rejected"]) == (4, 1, 2)
     assert inference["verdicts"] == {"USED": 1, "LATE": 1, "TIMEOUT": 1, "JUMP": 1}
+
+
+def test_a_chunk_that_the_control_process_drops_is_not_called_used() -> None:
+    requests = [recorded.make_request(80 * i) for i in range(3)]
+    bits = np.zeros(20, dtype=np.uint64)
+    bits[4], bits[10:] = BIT["chunk_jump"], BIT["server_lost"]
+    inference = build_summary(make_run(request=requests, tick=make_ticks(20, faults=bits)))["inference"]
+    assert (inference["chunks_used"], inference["chunks_rejected"]) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ class Expert(Protocol):
     def reset(self, plant: Plant) -> None:
         """Start an episode from the plant's present state."""
 
+    def adopt(self, position: NDArray[np.float64], velocity: NDArray[np.float64]) -> None:
+        """Go on from what was commanded instead of the last target: rad and rad/s, shapes (14,)."""
+
     def act(self, plant: Plant) -> NDArray[np.float64]:
         """Position target for the next 20 ms, shape (14,), `runtime.layout` order."""
         ...

@@ -77,12 +77,19 @@ class ArmGuide:
         self._solved: tuple[Pose, NDArray[np.float64]] | None = None
         self.remaining_s = 0.0
         """How long the joints need from here to their goal."""
-        self._restart(plant.position()[ARM_SLICE[side]])
+        self._position: NDArray[np.float64] = plant.position()[ARM_SLICE[side]]
+        self._velocity: NDArray[np.float64] = np.zeros(ARM_DOF)
+        self._acceleration: NDArray[np.float64] = np.zeros(ARM_DOF)
 
     @property
     def commanded(self) -> NDArray[np.float64]:
         """The last command, shape (7,)."""
-        return self._position.copy()
+        return np.array(self._position)
+
+    def adopt(self, position: NDArray[np.float64], velocity: NDArray[np.float64]) -> None:
+        """Go on from what was commanded instead of the last command: rad and rad/s, shapes (7,)."""
+        self._restart(position)
+        self._velocity = velocity.copy()
 
     def follow(self, goal: Goal, measured: NDArray[np.float64]) -> NDArray[np.float64]:
         """The command for this tick, shape (7,), one tick nearer to the goal; `measured` (7,) is where the arm is.

@@ -96,7 +96,17 @@ def rollout(task_name: str, seed: int, *, noise: float = 0.0, max_s: float | Non
         if outcome is None:
             outcome = plant.task.outcome(plant.model, plant.data)
             decided_s = limit_s if outcome is None else plant.time_s
-    arrays = [np.stack(column) for column in zip(*rows, strict=True)]
+    actions, executed, position, velocity, states = (np.stack(column) for column in zip(*rows, strict=True))
     return Rollout(
-        task_name, seed, *arrays[:4], np.stack(objects), arrays[4], tuple(phases), outcome is True, decided_s
+        task=task_name,
+        seed=seed,
+        actions=actions,
+        executed=executed,
+        position=position,
+        velocity=velocity,
+        object_state=np.stack(objects),
+        states=states,
+        phases=tuple(phases),
+        success=outcome is True,
+        duration_s=decided_s,
     )

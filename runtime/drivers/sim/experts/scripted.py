@@ -14,7 +14,7 @@ from runtime.drivers.sim.experts.view import View, Watcher
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks.cube import Cube
 from runtime.errors import LeadtimeError
-from runtime.layout import SIDES, Side
+from runtime.layout import ARM_SLICE, SIDES, Side
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class ScriptedExpert(ABC):
         self.phase = "start"
         self._watcher = Watcher(plant, self._cube)
         self._guides = {side: ArmGuide(plant, side, self._pace) for side in SIDES}
+
+    def adopt(self, position: NDArray[np.float64], velocity: NDArray[np.float64]) -> None:
+        """Go on from what was commanded instead of the last target: rad and rad/s, shapes (14,)."""
+        for side, guide in self._guides.items():
+            guide.adopt(position[ARM_SLICE[side]], velocity[ARM_SLICE[side]])
 
     def act(self, plant: Plant) -> NDArray[np.float64]:
         """Position target for the next 20 ms, shape (14,)."""

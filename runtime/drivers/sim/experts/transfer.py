@@ -12,10 +12,11 @@ from runtime.drivers.sim.experts.scripted import Intent, ScriptedExpert
 from runtime.drivers.sim.experts.view import Hand, View
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.pose import Pose, gripper_rotation
-from runtime.drivers.sim.tasks.transfer import CUBE, TABLE_TOP_M, ZONE_RADIUS_M, ZONE_XY_M
+from runtime.drivers.sim.scene import TABLE_TOP_Z_M
+from runtime.drivers.sim.tasks.transfer import CUBE, ZONE_RADIUS_M, ZONE_XY_M
 from runtime.layout import SIDES, Side
 
-REST_Z_M: Final = TABLE_TOP_M + CUBE.half_m
+REST_Z_M: Final = TABLE_TOP_Z_M + CUBE.half_m
 MEETING: Final = np.array((0.07, -0.12, 0.87))
 GIVE: Final = Pose(MEETING, DOWN)
 GIVEN: Final = GIVE.moved(x_m=0.015, y_m=-0.025, z_m=0.095)
@@ -106,9 +107,9 @@ def _place(view: View, left: Hand) -> Intent:
     aside_m = float(np.hypot(*(left.tcp.position - OVER_ZONE.position)[:2]))
     if aside_m > ARRIVED_M:
         return Intent("place", {"left": Goal(OVER_ZONE, GRIP)})
-    landed = view.bottom_m < TABLE_TOP_M + LANDED_M
+    landed = view.bottom_m < TABLE_TOP_Z_M + LANDED_M
     # The hand stops where the cube's lowest corner meets the table, however the cube sits between the fingers.
-    in_zone = OVER_ZONE.moved(z_m=float(left.tcp.position[2]) - view.bottom_m + TABLE_TOP_M - OVER_ZONE.position[2])
+    in_zone = OVER_ZONE.moved(z_m=float(left.tcp.position[2]) - view.bottom_m + TABLE_TOP_Z_M - OVER_ZONE.position[2])
     return Intent("set" if landed else "place", {"left": Goal(in_zone, OPEN if landed else GRIP)})
 
 

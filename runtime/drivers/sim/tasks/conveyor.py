@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.drivers.sim.scene import TABLE_TOP_Z_M
 from runtime.drivers.sim.tasks.cube import Cube
-from runtime.drivers.sim.tasks.transfer import TABLE_TOP_M
 from runtime.drivers.sim.touch import Touch
 
 BLOCK: Final = Cube(name="block", half_m=0.02, mass_kg=0.06, rgba=(0.98, 0.72, 0.12, 1.0))
@@ -18,7 +18,7 @@ BELT_SPEED_M_S: Final = 0.14
 BELT_X_M: Final = (-0.30, 0.40)
 BELT_Y_M: Final = -0.03
 BELT_HALF_WIDTH_M: Final = 0.065
-BELT_TOP_M: Final = TABLE_TOP_M + 0.025
+BELT_TOP_M: Final = TABLE_TOP_Z_M + 0.025
 BELT_HALF_THICKNESS_M: Final = 0.008
 STRIPE_PITCH_M: Final = 0.05
 START_X_M: Final = (-0.18, 0.02)
@@ -43,10 +43,11 @@ class Conveyor:
 
     def __init__(self) -> None:
         self._addresses: tuple[int, int, int] | None = None
+        self._touch: Touch | None = None
 
     def add_to(self, spec: mujoco.MjSpec) -> None:
         """Add the belt, the block, the bin and the tray of the missed."""
-        BLOCK.add_to(spec, (float(np.mean(START_X_M)), BELT_Y_M, REST_Z_M))
+        BLOCK.add_to(spec, (sum(START_X_M) / 2, BELT_Y_M, REST_Z_M))
         _add_belt(spec)
         _add_bin(spec)
         _add_tray(spec)
@@ -76,14 +77,16 @@ class Conveyor:
             return None
         if position_m[0] > BELT_X_M[1]:
             return False
-        if Touch(model, BLOCK.name).sides(data).any():
+        if self._touch is None:
+            self._touch = Touch(model, BLOCK.name)
+        if self._touch.sides(data).any():
             return None
         if np.abs(position_m[:2] - BIN_XY_M).max() < BIN_HALF_M:
-            return True if position_m[2] < TABLE_TOP_M + BIN_HEIGHT_M else None
+            return True if position_m[2] < TABLE_TOP_Z_M + BIN_HEIGHT_M else None
         return False if BLOCK.is_at_rest(data) else None
 
-    def object_state(self, model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.float32]:
-        """(7,): block x, y, z in m; sin and cos of four times its yaw; bin x, y in m. The belt's speed never changes."""
+    def object_state(self, model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.float32]:  # noqa: ARG002
+        """(7,): block x, y, z in m; sin and cos of four times its yaw; bin x, y in m. The belt's speed is fixed."""
         return np.concatenate((BLOCK.state(data), BIN_XY_M)).astype(np.float32)
 
 
@@ -110,8 +113,8 @@ def _add_belt(spec: mujoco.MjSpec) -> None:
     metal = (0.62, 0.64, 0.67, 1.0)
     for sign in (-1.0, 1.0):
         rail_y_m = BELT_Y_M + sign * (BELT_HALF_WIDTH_M + 0.008)
-        height_m = (BELT_TOP_M - TABLE_TOP_M) / 2
-        _add_decor(spec.worldbody, (centre_m, rail_y_m, TABLE_TOP_M + height_m), (half_m, 0.007, height_m), metal)
+        height_m = (BELT_TOP_M - TABLE_TOP_Z_M) / 2
+        _add_decor(spec.worldbody, (centre_m, rail_y_m, TABLE_TOP_Z_M + height_m), (half_m, 0.007, height_m), metal)
     for end_m in BELT_X_M:
         spec.worldbody.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -131,11 +134,11 @@ def _add_bin(spec: mujoco.MjSpec) -> None:
     blue = (0.16, 0.42, 0.78, 1.0)
     _add_decor(
         spec.worldbody,
-        (x_m, y_m, TABLE_TOP_M + 0.001),
+        (x_m, y_m, TABLE_TOP_Z_M + 0.001),
         (BIN_HALF_M, BIN_HALF_M, 0.001),
         (0.10, 0.28, 0.55, 1.0),
     )
-    outer_m, z_m = BIN_HALF_M + BIN_WALL_M, TABLE_TOP_M + BIN_HEIGHT_M / 2
+    outer_m, z_m = BIN_HALF_M + BIN_WALL_M, TABLE_TOP_Z_M + BIN_HEIGHT_M / 2
     for sign in (-1.0, 1.0):
         for centre, size in (
             ((x_m + sign * outer_m, y_m), (BIN_WALL_M, outer_m + BIN_WALL_M)),
@@ -149,10 +152,10 @@ def _add_bin(spec: mujoco.MjSpec) -> None:
 def _add_tray(spec: mujoco.MjSpec) -> None:
     red = (0.72, 0.22, 0.20, 1.0)
     x_m = BELT_X_M[1] + 0.09
-    _add_decor(spec.worldbody, (x_m, BELT_Y_M, TABLE_TOP_M + 0.001), (0.07, 0.08, 0.001), red)
+    _add_decor(spec.worldbody, (x_m, BELT_Y_M, TABLE_TOP_Z_M + 0.001), (0.07, 0.08, 0.001), red)
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(x_m + 0.07, BELT_Y_M, TABLE_TOP_M + 0.02),
+        pos=(x_m + 0.07, BELT_Y_M, TABLE_TOP_Z_M + 0.02),
         size=(0.004, 0.08, 0.02),
         rgba=red,
     )

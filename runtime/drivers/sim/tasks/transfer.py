@@ -8,11 +8,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.drivers.sim.scene import TABLE_TOP_Z_M
 from runtime.drivers.sim.tasks.cube import Cube
 from runtime.drivers.sim.touch import Touch
 from runtime.layout import SIDES
 
-TABLE_TOP_M: Final = 0.74
 CUBE: Final = Cube(name="cube", half_m=0.02, mass_kg=0.06, rgba=(0.91, 0.26, 0.18, 1.0))
 START_X_M: Final = (0.13, 0.25)
 START_Y_M: Final = (-0.13, -0.03)
@@ -38,7 +38,7 @@ class Transfer:
 
     def add_to(self, spec: mujoco.MjSpec) -> None:
         """Add the cube and the zone's marker."""
-        CUBE.add_to(spec, (np.mean(START_X_M), np.mean(START_Y_M), TABLE_TOP_M + CUBE.half_m))
+        CUBE.add_to(spec, (sum(START_X_M) / 2, sum(START_Y_M) / 2, TABLE_TOP_Z_M + CUBE.half_m))
         for name, radius_m, height_m, rgba in (
             ("zone_rim", ZONE_RADIUS_M, 0.0008, (0.95, 0.97, 0.95, 1.0)),
             ("zone", ZONE_RADIUS_M - 0.006, 0.0012, (0.16, 0.62, 0.36, 1.0)),
@@ -46,7 +46,7 @@ class Transfer:
             spec.worldbody.add_geom(
                 name=name,
                 type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-                pos=(*ZONE_XY_M, TABLE_TOP_M + height_m / 2),
+                pos=(*ZONE_XY_M, TABLE_TOP_Z_M + height_m / 2),
                 size=(radius_m, height_m / 2, 0.0),
                 rgba=rgba,
                 contype=0,
@@ -58,11 +58,11 @@ class Transfer:
         self._touch = Touch(model, CUBE.name)
         self._handed_over = False
         x_m, y_m = rng.uniform(*START_X_M), rng.uniform(*START_Y_M)
-        CUBE.place(data, (x_m, y_m, TABLE_TOP_M + CUBE.half_m), rng.uniform(-START_YAW_RAD, START_YAW_RAD))
+        CUBE.place(data, (x_m, y_m, TABLE_TOP_Z_M + CUBE.half_m), rng.uniform(-START_YAW_RAD, START_YAW_RAD))
 
     def advance(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Remember that the left gripper has held the cube in the air."""
-        if self._handed_over or float(data.joint(CUBE.name).qpos[2]) < TABLE_TOP_M + CUBE.half_m + LIFTED_M:
+        if self._handed_over or float(data.joint(CUBE.name).qpos[2]) < TABLE_TOP_Z_M + CUBE.half_m + LIFTED_M:
             return
         if self._touch is None:
             self._touch = Touch(model, CUBE.name)
@@ -71,9 +71,9 @@ class Transfer:
     def outcome(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool | None:
         """True: handed over, released, at rest in the zone. False: off the table. None: still open."""
         position_m = CUBE.position_m(data)
-        if position_m[2] < TABLE_TOP_M - CUBE.half_m:
+        if position_m[2] < TABLE_TOP_Z_M - CUBE.half_m:
             return False
-        lies = position_m[2] < TABLE_TOP_M + CUBE.half_m + 0.005 and CUBE.is_at_rest(data)
+        lies = position_m[2] < TABLE_TOP_Z_M + CUBE.half_m + 0.005 and CUBE.is_at_rest(data)
         inside = float(np.hypot(*(position_m[:2] - ZONE_XY_M))) < ZONE_RADIUS_M
         if not (self._handed_over and lies and inside):
             return None
@@ -81,6 +81,6 @@ class Transfer:
             self._touch = Touch(model, CUBE.name)
         return None if self._touch.sides(data).any() else True
 
-    def object_state(self, model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.float32]:
+    def object_state(self, model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.float32]:  # noqa: ARG002
         """(7,): cube x, y, z in m; sin and cos of four times its yaw; zone x, y in m."""
         return np.concatenate((CUBE.state(data), ZONE_XY_M)).astype(np.float32)
