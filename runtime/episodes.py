@@ -14,6 +14,8 @@ from runtime.records import Mode
 
 SETTLE_NS: Final = NS_PER_S // 2
 """How long an outcome is shown before the arms go back: also lets a placed object come to rest."""
+ENGAGE_NS: Final = 30 * NS_PER_S
+"""How long the first chunk may take: the slowest published model answers in a few seconds."""
 
 
 class Phase(Enum):
@@ -60,16 +62,20 @@ class Episodes:
             return self
         if sight.now_ns >= self.end_ns:
             return self._finish(sight)
+        if self.phase in {Phase.LAY_OUT, Phase.ENGAGE} and self._stuck(sight):
+            return replace(self, phase=Phase.PARK, want=Mode.PARK)
         match self.phase:
             case Phase.PARK:
                 return self._park(sight)
             case Phase.LAY_OUT:
                 laid_out = not self.judged or sight.episode == self.episode
-                return replace(self, phase=Phase.ENGAGE) if laid_out and sight.link_ready else self
+                if laid_out and sight.link_ready:
+                    return replace(self, phase=Phase.ENGAGE, want=Mode.POLICY, since_ns=sight.now_ns)
+                return self
             case Phase.ENGAGE:
                 if sight.mode is Mode.POLICY:
                     return replace(self, phase=Phase.RUN, since_ns=sight.now_ns)
-                return replace(self, want=Mode.POLICY)
+                return self
             case Phase.RUN:
                 return self._run(sight)
             case Phase.SETTLE:
@@ -81,6 +87,11 @@ class Episodes:
     def over(self) -> bool:
         """Whether the sequence has ended."""
         return self.phase is Phase.OVER
+
+    def _stuck(self, sight: Sight) -> bool:
+        """Whether something ended the way into POLICY, so that a simulated rig has to begin again at its rest pose."""
+        waited_ns = sight.now_ns - self.since_ns if self.phase is Phase.ENGAGE else 0
+        return self.judged and (sight.mode is Mode.FAULT or waited_ns > ENGAGE_NS)
 
     def _park(self, sight: Sight) -> Episodes:
         if sight.mode is Mode.FAULT:

@@ -183,6 +183,7 @@ TIMELINE_VIEW: Final = _record(
         ("started", "u1"),  # 1 once a chunk of this epoch runs
         ("end_tick", "<i8"),  # first tick with no planned action
         ("chunk_id", "<u8"),  # newest chunk accepted
+        ("chunks_seen", "<u8"),  # head of the chunk ring that this plan has taken into account
         ("actions", "<f8", (VIEW_TICKS, RIG_DOF)),  # row i: tick - VIEW_PAST_TICKS + i
     ]
 )

@@ -15,7 +15,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """All that the processes of a run share. `endpoint` is where the policy server is reached.
 
     `serve` says whether the run starts the server itself; `scene_length` is the simulated scene state size, 0
-    on a real rig.
+    on a real rig; so is `episode_s`, the time a simulated task has.
     """
 
     rig: RigConfig

@@ -91,7 +91,7 @@ def resolve(command: Run) -> RunSpec:
         _say(f"no pictures on this host: {obstacle}. Going on with joint and object states, policy {policy}")
     if not _remote(policy):
         check_policy(load_policy(policy), rig, command.task)
-    prompt, episode_s, scene_length = command.task, float("inf"), 0
+    prompt, episode_s, scene_length = command.task, 0.0, 0
     if rig.simulated:
         task = TASKS[command.task]()
         prompt, episode_s = task.prompt, task.time_limit_s

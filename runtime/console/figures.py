@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from runtime.blackbox import Run
 from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
+from runtime.console.live import MILD
 from runtime.layout import ARM_SLICE, JOINT_NAMES, RIG_DOF, SIDES
 from runtime.records import Mode, Verdict
 from runtime.summary import answered, answers, fault_events
@@ -132,7 +133,7 @@ def _mark_modes(axes: Axes, run: Run) -> None:
         named.add(mode)
         axes.axvspan(start_s, stop_s, color=MODE_COLOURS[mode], alpha=0.13, linewidth=0, label=label)
     for event in fault_events(run):
-        axes.axvline(event["t_s"], color=RED, linewidth=1)
+        axes.axvline(event["t_s"], color=ORANGE if event["action"] in MILD else RED, linewidth=1)
 
 
 def buffer_figure(run: Run) -> Figure:

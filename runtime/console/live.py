@@ -83,6 +83,7 @@ class Watcher:
     """Follows a board: the last second of ticks, and what has added up since the start."""
 
     cursor: int = 0
+    began_ns: int = 0
     starved: int = 0
     skipped: int = 0
     mode: Mode = Mode.DISARMED
@@ -108,14 +109,14 @@ class Watcher:
         while len(self.lateness_us) > spec.rig.servo_hz:
             self.lateness_us.popleft()
         if ticks:
+            self.began_ns = self.began_ns or int(ticks[0]["scheduled_ns"])
             newest = ticks[-1]
             self.mode = Mode(int(newest["mode"]))
             self.ahead_ms = int(newest["ahead_ticks"]) * period_ms
         self.ahead_history_ms.append(self.ahead_ms)
-        t0_ns = board.t0_ns
         return Scene(
             title=f"{spec.rig.name} · {spec.policy} · {spec.task}",
-            elapsed_s=(now_ns - t0_ns) / NS_PER_S if t0_ns else 0.0,
+            elapsed_s=(now_ns - self.began_ns) / NS_PER_S if self.began_ns else 0.0,
             duration_s=spec.duration_s,
             mode=self.mode,
             ahead_ms=self.ahead_ms,

@@ -114,7 +114,9 @@ def _faults(summary: dict[str, Any]) -> str:
 
 
 def _sheets(run: Run) -> Iterator[str]:
-    for i, (camera, frames) in enumerate(run.frames.items()):
+    began_ns = int(run.ticks["now_ns"][0]) if len(run.ticks) else 0
+    for i, (camera, stored) in enumerate(run.frames.items()):
+        frames = [frame for frame in stored if frame.t_ns >= began_ns] or stored
         count = min(len(frames), SHEET_FRAMES if i == 0 else SHEET_FRAMES_OTHER)
         chosen = [frames[j] for j in np.linspace(0, len(frames) - 1, count).round().astype(int)]
         images = [(frame.jpeg, f"{(frame.t_ns - run.t0_ns) / NS_PER_S:.1f} s") for frame in chosen]

@@ -1,15 +1,16 @@
-"""What is wrong with the arms and with the ticks themselves, as bits of the fault table."""
+"""What is wrong with the arms, the guardians, the client and the ticks themselves, as bits of the fault table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.control.settings import ControlConfig
+from runtime.control.ticks import TickInputs
 from runtime.faults import BIT
-from runtime.layout import ARM_JOINTS
+from runtime.layout import ARM_DOF, ARM_JOINTS, ARM_SLICE, SIDES
 from runtime.records import Guard, Link, Mode, Trip
 
 Record = NDArray[Any]
@@ -30,70 +31,81 @@ _TRIP_FAULTS: Final = {
 }
 
 
-def fresh(record: Record, now_ns: int, stale_ns: int) -> bool:
-    """Whether a record was ever written and is no older than it may be."""
-    t_ns = int(record["t_ns"])
-    return t_ns > 0 and now_ns - t_ns <= stale_ns
-
-
-def usable(arm: Record, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-    """Whether an arm's feedback is fit for arming: finite, not all zero, no device fault, within the limits."""
-    position = arm["position"]
-    finite = bool(np.isfinite(position).all() and np.isfinite(arm["velocity"]).all())
-    inside = bool(((position >= low - OUTSIDE_RAD) & (position <= high + OUTSIDE_RAD)).all())
-    return finite and inside and bool(position.any()) and int(arm["fault"]) == 0
-
-
-def arm_faults(arm: Record, guardian: Record, now_ns: int, stale_ns: int) -> int:
-    """Return what is wrong with an armed arm's feedback, device or guardian."""
-    faults = 0
-    if not fresh(arm, now_ns, stale_ns) or not np.isfinite(arm["position"]).all():
-        faults |= BIT["arm_silent"]
-    if int(arm["fault"]):
-        faults |= BIT["device_fault"]
-    if not fresh(guardian, now_ns, stale_ns):
-        faults |= BIT["guardian_lost"]
-    if int(guardian["state"]) == Guard.FAULT:
-        faults |= BIT["device_fault"]
-    return faults
-
-
-def trip_fault(guardian: Record) -> int:
-    """Return why a guardian that has left FOLLOW did so."""
-    return BIT[_TRIP_FAULTS[Trip(int(guardian["reason"]))]]
-
-
-def client_faults(t_ns: int, link: int, now_ns: int) -> int:
-    """Return whether the way to the policy server is lost; a client that never spoke has not begun."""
-    lost = t_ns > 0 and (link == Link.LOST or now_ns - t_ns > CLIENT_SILENT_NS)
-    return BIT["server_lost"] if lost else 0
-
-
 def wanted(operator: Record) -> Mode:
     """Return the mode the operator asks for; what this runtime cannot do reads as HOLD."""
     want = int(operator["want"])
     return Mode(want) if want in {Mode.DISARMED, Mode.POLICY, Mode.PARK} else Mode.HOLD
 
 
-class Watch:
-    """What takes more than one tick to see: lost tracking and a rate that is not kept."""
+def following(inputs: TickInputs) -> bool:
+    """Whether both guardians follow the commands."""
+    return all(int(guardian["state"]) == Guard.FOLLOW for guardian in inputs.guardian)
 
-    def __init__(self, tracking_rad: float, tracking_ticks: int, ttl_ticks: int) -> None:
-        self._tracking_rad = tracking_rad
-        self._tracking_ticks = tracking_ticks
-        self._ttl_ticks = ttl_ticks
+
+def client_faults(inputs: TickInputs) -> int:
+    """Return whether the way to the policy server is lost; a client that never spoke has not begun."""
+    silent = inputs.now_ns - inputs.client_t_ns > CLIENT_SILENT_NS
+    lost = inputs.client_t_ns > 0 and (inputs.client_link == Link.LOST or silent)
+    return BIT["server_lost"] if lost else 0
+
+
+class Watch:
+    """Checks each tick's inputs. Two checks take more than one tick: lost tracking and a rate that is not kept."""
+
+    def __init__(self, config: ControlConfig, servo_period_ns: int) -> None:
+        self._low, self._high = config.limits.position_min, config.limits.position_max
+        self._stale_ns = config.state_stale_ns
+        self._tracking_rad = config.tracking_rad
+        self._tracking_ticks = config.tracking_ns // servo_period_ns
+        self._ttl_ticks = config.command_ttl_ns // servo_period_ns
         self._astray = 0
         self._overrun = 0
 
-    def tracking(self, commanded: NDArray[np.float64], arms: Sequence[Record]) -> int:
+    def usable(self, inputs: TickInputs) -> bool:
+        """Whether both arms' feedback is fit for arming: fresh, finite, not all zero, no fault, within limits."""
+        return all(
+            self._usable(arm, ARM_SLICE[side], inputs.now_ns) for side, arm in zip(SIDES, inputs.arm, strict=True)
+        )
+
+    def armable(self, inputs: TickInputs) -> bool:
+        """Whether both arms may be armed: their feedback is usable, their guardians alive and not in motion."""
+        return self.usable(inputs) and all(
+            self._fresh(guardian, inputs.now_ns) and int(guardian["state"]) in {Guard.DISARMED, Guard.HOLD}
+            for guardian in inputs.guardian
+        )
+
+    def arm_faults(self, inputs: TickInputs) -> int:
+        """Return what is wrong with an armed arm's feedback or device, or with its guardian."""
+        faults = 0
+        for arm, guardian in zip(inputs.arm, inputs.guardian, strict=True):
+            if not self._fresh(arm, inputs.now_ns) or not np.isfinite(arm["position"]).all():
+                faults |= BIT["arm_silent"]
+            if int(arm["fault"]) or int(guardian["state"]) == Guard.FAULT:
+                faults |= BIT["device_fault"]
+            if not self._fresh(guardian, inputs.now_ns):
+                faults |= BIT["guardian_lost"]
+        return faults
+
+    def trip_faults(self, inputs: TickInputs, acks: list[int], *, standing: bool) -> int:
+        """Return why guardians left FOLLOW, as far as that is not acknowledged; `standing`: no arm moves."""
+        faults = 0
+        for guardian, ack in zip(inputs.guardian, acks, strict=True):
+            if int(guardian["state"]) == Guard.DISARMED:
+                # A guardian that is disarmed under a moving arm was started anew.
+                faults |= 0 if standing else BIT["guardian_lost"]
+            elif int(guardian["trips"]) != ack:
+                faults |= BIT[_TRIP_FAULTS[Trip(int(guardian["reason"]))]]
+        return faults
+
+    def tracking(self, commanded: NDArray[np.float64], inputs: TickInputs) -> int:
         """Compare the last command (14,) with the measured joints; grippers may be held open by an object."""
-        apart = commanded.reshape(len(arms), -1) - np.stack([arm["position"] for arm in arms])
-        astray = bool((np.abs(apart[:, :ARM_JOINTS]) > self._tracking_rad).any())
-        self._astray = self._astray + 1 if astray else 0
+        measured = np.stack([arm["position"] for arm in inputs.arm])
+        apart = np.abs(commanded.reshape(-1, ARM_DOF) - measured)[:, :ARM_JOINTS]
+        self._astray = self._astray + 1 if (apart > self._tracking_rad).any() else 0
         return BIT["tracking_lost"] if self._astray > self._tracking_ticks else 0
 
     def rate(self, elapsed_ticks: int) -> int:
-        """Judge how many servo ticks this one took."""
+        """Judge how many servo ticks the present one took: a pause, or too many overruns one after another."""
         if elapsed_ticks > self._ttl_ticks:
             return BIT["control_paused"]
         self._overrun = max(self._overrun + (elapsed_ticks - 1) * OVERRUN_COST - 1, 0)
@@ -101,3 +113,15 @@ class Watch:
             return 0
         self._overrun = 0
         return BIT["overrun"]
+
+    def _fresh(self, record: Record, now_ns: int) -> bool:
+        t_ns = int(record["t_ns"])
+        return t_ns > 0 and now_ns - t_ns <= self._stale_ns
+
+    def _usable(self, arm: Record, part: slice, now_ns: int) -> bool:
+        position = arm["position"]
+        finite = bool(np.isfinite(position).all() and np.isfinite(arm["velocity"]).all())
+        low, high = self._low[part] - OUTSIDE_RAD, self._high[part] + OUTSIDE_RAD
+        inside = bool(((position >= low) & (position <= high)).all())
+        alive = self._fresh(arm, now_ns) and int(arm["fault"]) == 0
+        return alive and finite and inside and bool(position.any())

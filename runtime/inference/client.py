@@ -35,7 +35,14 @@ class Client:
         self._clock = clock
         self._connection = connection
         self._deadline_ms = spec.rig.request_deadline_ms
-        self._core = ClientCore(spec.tick_base(board.t0_ns), spec.merge, round(self._deadline_ms * NS_PER_MS))
+        self._core = ClientCore(
+            spec.tick_base(board.t0_ns),
+            spec.merge,
+            round(self._deadline_ms * NS_PER_MS),
+            chunks=board["chunk"].head,
+            # One may have been under way when an earlier client ended.
+            requests=board["request"].head + 1,
+        )
         self._sensors: Sensors | None = None
         self._view: NDArray[Any] | None = None
         self._status_ns = 0

@@ -71,9 +71,10 @@ class ClientCore:
     """State of one client: the request in flight, the forecast, the counters.
 
     `feasibility` says in a sentence, once a schema is agreed, whether its chunk can carry the expected delay.
+    `chunks` and `requests` are how many an earlier client of the same run has written: numbers go on from there.
     """
 
-    def __init__(self, base: TickBase, merge: str, deadline_ns: int) -> None:
+    def __init__(self, base: TickBase, merge: str, deadline_ns: int, *, chunks: int = 0, requests: int = 0) -> None:
         self._base = base
         self._deadline_ns = deadline_ns
         self._conditioned = merge in PREFIX_MERGES
@@ -82,8 +83,8 @@ class ClientCore:
         self._schema: wire.Schema | None = None
         self._scheduler: RequestScheduler | None = None
         self._flight: Ask | None = None
-        self._request_seq = 0
-        self._chunk_id = 0
+        self._request_seq = requests
+        self._chunk_id = chunks
         self._epoch = 0
         self._epoch_ns = 0
         self._last_tick: int | None = None
@@ -126,6 +127,8 @@ class ClientCore:
             and bool(view["engaged"])
             and now_ns - int(view["t_ns"]) < VIEW_STALE_NS
             and self._flight is None
+            # A plan that has not taken the last answer in yet would have it asked for again, and shorter.
+            and int(view["chunks_seen"]) >= self._chunk_id
             and now_ns >= self._pause_until_ns
         )
 

@@ -81,6 +81,7 @@ class Bench:
         self.steps += 1
         tick = self.base.tick(now_ns)
         self.view["t_ns"], self.view["tick"] = now_ns, tick
+        self.view["chunks_seen"] = self.board["chunk"].head
         self.view["end_tick"] = tick + 40 if self.view["started"] else tick
         self.view["actions"] = (tick - VIEW_PAST_TICKS + np.arange(VIEW_TICKS))[:, None]
         self.board["timeline"].push(self.view)

@@ -30,7 +30,9 @@ def at(tick: float) -> int:
     return BASE.t0_ns + round(tick * TICK_NS)
 
 
-def view(tick: int, *, epoch: int = 1, started: bool = True, ahead: int = 20, engaged: bool = True) -> NDArray[Any]:
+def view(
+    tick: int, *, epoch: int = 1, started: bool = True, ahead: int = 20, engaged: bool = True, chunks_seen: int = 99
+) -> NDArray[Any]:
     """Return a timeline whose action at tick k is k for every joint, planned up to `tick + ahead`."""
     record: Any = blank(TIMELINE_VIEW)
     record["t_ns"] = at(tick)
@@ -39,6 +41,7 @@ def view(tick: int, *, epoch: int = 1, started: bool = True, ahead: int = 20, en
     record["engaged"] = engaged
     record["started"] = started
     record["end_tick"] = tick + ahead if started else tick
+    record["chunks_seen"] = chunks_seen
     ticks = tick - VIEW_PAST_TICKS + np.arange(VIEW_TICKS)
     record["actions"] = np.where(ticks < record["end_tick"], ticks, np.nan)[:, None]
     return np.array(record)
@@ -100,6 +103,16 @@ def test_nothing_is_asked_before_the_control_process_wants_chunks() -> None:
     client = core()
     assert ask(client, view(100, engaged=False)) is None
     assert ask(ClientCore(BASE, "prefix", DEADLINE_NS), view(100)) is None
+
+
+def test_nothing_is_asked_on_a_plan_that_has_not_taken_in_the_last_answer() -> None:
+    """Asking then would commit to a prefix of the old plan, cut off where that plan ends."""
+    client = ClientCore(BASE, "prefix", DEADLINE_NS, chunks=3)
+    client.open(SCHEMA)
+    before, after = view(100, chunks_seen=2), view(100, chunks_seen=3)
+    client.follow(before)
+    assert not client.wants(before, at(100))
+    assert client.wants(after, at(100))
 
 
 def test_a_timeline_that_is_no_longer_renewed_is_not_served() -> None:

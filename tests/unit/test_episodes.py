@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.clock import NS_PER_S
-from runtime.episodes import SETTLE_NS, Episodes, Phase, Sight
+from runtime.episodes import ENGAGE_NS, SETTLE_NS, Episodes, Phase, Sight
 from runtime.records import Mode
 
 START = Episodes(end_ns=60 * NS_PER_S, limit_ns=10 * NS_PER_S, judged=True)
@@ -15,7 +15,6 @@ PARKED = Sight(now_ns=0, mode=Mode.PARK, at_rest=True, episode=0, outcome=None, 
 def running(now_ns: int = 0) -> Episodes:
     episodes = START.step(PARKED).step(replace(PARKED, episode=1))
     assert episodes.phase is Phase.ENGAGE
-    episodes = episodes.step(replace(PARKED, episode=1, now_ns=now_ns))
     return episodes.step(replace(PARKED, episode=1, now_ns=now_ns, mode=Mode.POLICY))
 
 
@@ -39,7 +38,7 @@ def test_the_policy_is_not_asked_for_before_the_server_is_ready() -> None:
 
 
 def test_engaging_waits_for_the_control_process_to_be_in_policy() -> None:
-    engaging = START.step(PARKED).step(replace(PARKED, episode=1)).step(replace(PARKED, episode=1))
+    engaging = START.step(PARKED).step(replace(PARKED, episode=1))
     assert engaging.want is Mode.POLICY
     assert engaging.phase is Phase.ENGAGE
 
@@ -68,9 +67,22 @@ def test_a_fault_is_acknowledged_only_while_parking_a_simulated_rig() -> None:
     assert parking.step(replace(faulted, now_ns=SETTLE_NS)).clear == 1
 
 
+def test_a_fault_on_the_way_into_policy_sends_a_simulated_rig_back_to_its_rest_pose() -> None:
+    engaging = START.step(PARKED).step(replace(PARKED, episode=1))
+    again = engaging.step(replace(PARKED, episode=1, mode=Mode.FAULT))
+    assert (again.phase, again.want) == (Phase.PARK, Mode.PARK)
+
+
+def test_a_first_chunk_that_never_comes_is_not_waited_for_forever() -> None:
+    engaging = START.step(PARKED).step(replace(PARKED, episode=1))
+    waiting = replace(PARKED, episode=1, mode=Mode.HOLD)
+    assert engaging.step(replace(waiting, now_ns=ENGAGE_NS)) is engaging
+    assert engaging.step(replace(waiting, now_ns=ENGAGE_NS + 1)).phase is Phase.PARK
+
+
 def test_on_a_real_rig_nothing_moves_again_by_itself_after_the_policy_was_left() -> None:
     start = replace(START, judged=False)
-    episodes = start.step(PARKED).step(PARKED).step(PARKED).step(replace(PARKED, mode=Mode.POLICY))
+    episodes = start.step(PARKED).step(PARKED).step(replace(PARKED, mode=Mode.POLICY))
     assert episodes.phase is Phase.RUN
     over = episodes.step(replace(PARKED, mode=Mode.FAULT))
     assert over.over

@@ -1,0 +1,52 @@
+"""What the control decisions depend on besides their inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.clock import NS_PER_MS
+from runtime.config import RigConfig
+from runtime.control.limits import RigLimits
+from runtime.control.merge import MERGES
+from runtime.control.trajectory import Rates
+from runtime.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """A rig's limits and times, and the thresholds of the checks. `home` has shape (14,)."""
+
+    limits: RigLimits
+    home: NDArray[np.float64]
+    merge: str
+    command_ttl_ns: int
+    state_stale_ns: int
+    jump_rad: float = 0.35
+    """The largest seam of a chunk that is believed."""
+    tracking_rad: float = 0.25
+    tracking_ns: int = 100 * NS_PER_MS
+    park_share: float = 0.3
+    """The share of the limits that PARK moves with."""
+
+    @classmethod
+    def from_rig(cls, rig: RigConfig, merge: str) -> Self:
+        """Resolve a rig's configuration; UsageError for an unknown merge, with the valid names."""
+        if merge not in MERGES:
+            raise unknown_name("merge", merge, MERGES)
+        return cls(
+            limits=RigLimits.from_rig(rig),
+            home=rig.stack("home"),
+            merge=merge,
+            command_ttl_ns=round(rig.command_ttl_ms * NS_PER_MS),
+            state_stale_ns=round(rig.state_stale_ms * NS_PER_MS),
+        )
+
+    @property
+    def park_rates(self) -> Rates:
+        """The rates of PARK."""
+        limits, share = self.limits, self.park_share
+        return Rates(limits.velocity_max * share, limits.acceleration_max * share, limits.jerk_max * share)
