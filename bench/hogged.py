@@ -18,6 +18,6 @@ def hog() -> None:
 
 
 if __name__ == "__main__":
-    realtime.die_with_parent(signal.SIGKILL)
+    realtime.die_with_parent(signal.SIGKILL, int(sys.argv[4]))
     threading.Thread(target=hog, daemon=True).start()
     sys.exit(run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

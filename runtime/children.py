@@ -119,16 +119,10 @@ class Children:
         log = Path(self.board.spec.run_dir) / "logs" / f"{role}.log"
         log.parent.mkdir(exist_ok=True)
         fd = self.board.segment.fd
+        module = self.entries.get(role, "runtime.process")
         with log.open("ab") as sink:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    self.entries.get(role, "runtime.process"),
-                    role,
-                    str(self.spec_file),
-                    str(fd),
-                ],
+                [sys.executable, "-m", module, role, str(self.spec_file), str(fd), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

@@ -96,9 +96,7 @@ def load_rig(name_or_file: str) -> RigConfig:
     path = builtin if builtin.is_file() else Path(name_or_file)
     if not path.is_file():
         if path.suffix in {".yaml", ".yml"} or path.parent != Path():
-            raise UsageError(
-                f"rig file {name_or_file} does not exist; built-in rigs: {', '.join(rig_names())}"
-            )
+            raise UsageError(f"rig file {name_or_file} does not exist; built-in rigs: {', '.join(rig_names())}")
         raise unknown_name("rig", name_or_file, rig_names())
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

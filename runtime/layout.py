@@ -18,9 +18,7 @@ RIG_DOF: Final = ARM_DOF * len(SIDES)
 ARM_GRIPPER: Final = ARM_JOINTS
 """Index of the gripper in an arm's own 7 numbers."""
 
-ARM_SLICE: Final[dict[Side, slice]] = {
-    side: slice(i * ARM_DOF, (i + 1) * ARM_DOF) for i, side in enumerate(SIDES)
-}
+ARM_SLICE: Final[dict[Side, slice]] = {side: slice(i * ARM_DOF, (i + 1) * ARM_DOF) for i, side in enumerate(SIDES)}
 GRIPPER_INDEX: Final[tuple[int, ...]] = tuple(i * ARM_DOF + ARM_GRIPPER for i in range(len(SIDES)))
 JOINT_NAMES: Final[tuple[str, ...]] = tuple(
     f"{side}_{name}" for side in SIDES for name in (*(f"joint{j}" for j in range(1, ARM_DOF)), "gripper")

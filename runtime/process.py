@@ -1,4 +1,4 @@
-"""The entry of every child process of a run: `python -m runtime.process ROLE SPEC_FILE SHARED_MEMORY_FD`."""
+"""The entry of every child process of a run: `python -m runtime.process ROLE SPEC_FILE MEMORY_FD PARENT_PID`."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def run(role: str, spec_file: Path, fd: int) -> int:
 if __name__ == "__main__":
     # Guardians get to hold their arm before they go; whatever else is orphaned just ends.
     orphaned = signal.SIGTERM if sys.argv[1].startswith("guardian") else signal.SIGKILL
-    realtime.die_with_parent(orphaned)
+    realtime.die_with_parent(orphaned, int(sys.argv[4]))
     sys.exit(run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

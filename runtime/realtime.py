@@ -71,12 +71,8 @@ def enter(role: str) -> tuple[Grant, ...]:
         gc.enable()
         return ()
     return (
-        Grant(
-            "mlockall", lock_memory(), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"
-        ),
-        Grant(
-            "SCHED_FIFO", set_fifo(priority), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"
-        ),
+        Grant("mlockall", lock_memory(), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"),
+        Grant("SCHED_FIFO", set_fifo(priority), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"),
     )
 
 
@@ -95,9 +91,7 @@ def survey() -> tuple[Grant, ...]:
     throttle = Path("/proc/sys/kernel/sched_rt_runtime_us")
     throttled = throttle.is_file() and throttle.read_text().strip() != "-1"
     return (
-        Grant(
-            "mlockall", bool(locked), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"
-        ),
+        Grant("mlockall", bool(locked), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"),
         Grant("SCHED_FIFO", bool(fifo), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"),
         Grant("affinity", bool(pinned), "allow sched_setaffinity in the container's profile"),
         Grant(
@@ -108,6 +102,8 @@ def survey() -> tuple[Grant, ...]:
     )
 
 
-def die_with_parent(signal_number: signal.Signals) -> None:
-    """Ask the kernel to send this process a signal when its parent ends (PR_SET_PDEATHSIG)."""
+def die_with_parent(signal_number: signal.Signals, parent: int) -> None:
+    """Have the kernel send this process a signal when its parent ends; at once when that has happened already."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal_number)

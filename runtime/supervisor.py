@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from runtime import realtime, records
+from runtime import records
 from runtime.board import ROLES, Board
 from runtime.children import Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
@@ -62,7 +62,6 @@ class Supervisor:
         spec_file = self._spec.save()
         board = self._board = Board.create(self._spec)
         children = Children(board, spec_file, self._clock, self._clock.now_ns(), self._roles(), self._entries)
-        realtime.die_with_parent(signal.SIGTERM)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupt)
         try:

@@ -120,8 +120,9 @@ class GuardianCore:
         self._seen_tick = self._goal_tick = int(command["servo_tick"])
         self._goal = np.array(command["position"][self._part])
         self._pace = np.array(command["velocity"][self._part]) * self._dt
-        # However long a command claims to be valid, it is followed no longer than its time to live.
-        self._expires_ns = min(int(command["valid_until_ns"]), int(command["t_ns"]) + self._ttl_ns)
+        if command["armed"]:
+            # However long a command claims to be valid, it is followed no longer than its time to live.
+            self._expires_ns = min(int(command["valid_until_ns"]), int(command["t_ns"]) + self._ttl_ns)
 
     def _valid(self, now_ns: int, command: NDArray[Any]) -> bool:
         """Whether a new command is armed, unexpired, finite, and knows of every trip."""

@@ -16,8 +16,7 @@ def run_capture(board: Board, clock: Clock, heart: Heart) -> None:
     cameras = board.spec.rig.cameras
     driver = open_cameras(board, clock)
     blanks: dict[str, Any] = {
-        name: blank(records.frame_dtype(camera.width_px, camera.height_px))
-        for name, camera in cameras.items()
+        name: blank(records.frame_dtype(camera.width_px, camera.height_px)) for name, camera in cameras.items()
     }
     period_ns = NS_PER_S // max(camera.rate_hz for camera in cameras.values())
     due_ns = clock.now_ns()

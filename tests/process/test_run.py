@@ -44,7 +44,7 @@ def test_a_run_at_gigaworld_latency_never_starves_and_replays_bit_for_bit(
 
 @pytest.mark.parametrize("mode", [None, Mode.HOLD, Mode.PARK, Mode.POLICY])
 def test_ctrl_c_ends_a_run_cleanly_from_every_state(start: Callable[..., Session], mode: Mode | None) -> None:
-    session = start("--duration-s", "60")
+    session = start("--policy", "demo-state", "--duration-s", "60")
     if mode is not None:
         session.await_mode(mode)
     else:
@@ -56,9 +56,9 @@ def test_ctrl_c_ends_a_run_cleanly_from_every_state(start: Callable[..., Session
 
 
 def test_a_second_instance_on_the_same_rig_is_refused_in_one_line(start: Callable[..., Session]) -> None:
-    first = start("--duration-s", "60")
+    first = start("--policy", "demo-state", "--duration-s", "60")
     first.await_roles("control")
-    second = start("--duration-s", "5")
+    second = start("--policy", "demo-state", "--duration-s", "5")
     status, _, stderr = second.finish()
     assert status == 1
     assert stderr.strip().splitlines() == [

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from runtime.board import Board
 from runtime.layout import SIDES
@@ -34,7 +35,7 @@ def expiry_report(board: Board) -> list[float]:
 def test_a_stopped_control_process_lets_the_arms_brake_and_its_resume_replays_nothing(
     start: Callable[..., Session],
 ) -> None:
-    session = start("--duration-s", "60", "--latency", "pi0")
+    session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
     board = session.await_mode(Mode.POLICY)
     time.sleep(1.0)
     control = session.children()["control"]
@@ -48,16 +49,21 @@ def test_a_stopped_control_process_lets_the_arms_brake_and_its_resume_replays_no
     assert reasons == [Trip.EXPIRED, Trip.EXPIRED]
     time.sleep(0.3)
     assert np.abs(positions(board) - held).max() < 0.01
+    ring = board["joint_command"]
+    head = ring.head
     os.kill(control, signal.SIGCONT)
-    time.sleep(0.3)
-    resumed = board["joint_command"].latest()
-    assert resumed["mode"] in {Mode.HOLD, Mode.FAULT, Mode.PARK}
+    wait_for(lambda: ring.head > head + 10, "commands after the resume")
+    resumed, _, lost = ring.since(head)
+    assert lost == 0
+    assert all(int(command["mode"]) != Mode.POLICY for command in resumed)
+    moved = np.abs(np.diff([command["position"] for command in resumed], axis=0))
+    assert moved.max() < 0.02
     session.interrupt()
     assert session.children() == {}
 
 
 def test_a_killed_control_process_is_restarted_into_hold(start: Callable[..., Session]) -> None:
-    session = start("--duration-s", "60", "--latency", "pi0")
+    session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
     board = session.await_mode(Mode.POLICY)
     before = session.children()["control"]
     seq = int(board["joint_command"].latest()["seq"])
@@ -76,12 +82,12 @@ def test_a_killed_control_process_is_restarted_into_hold(start: Callable[..., Se
 
 
 def test_a_killed_guardian_stops_the_other_arm(start: Callable[..., Session]) -> None:
-    session = start("--duration-s", "60", "--latency", "pi0")
+    session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
     board = session.await_mode(Mode.POLICY)
     os.kill(session.children()["guardian-left"], signal.SIGKILL)
 
     def left_policy() -> bool:
-        return board["joint_command"].latest()["mode"] in {Mode.FAULT, Mode.HOLD}
+        return board["joint_command"].latest()["mode"] in (Mode.FAULT, Mode.HOLD)
 
     wait_for(left_policy, "the control process to leave POLICY")
     session.interrupt()
@@ -89,7 +95,7 @@ def test_a_killed_guardian_stops_the_other_arm(start: Callable[..., Session]) ->
 
 
 def test_a_killed_server_comes_back_and_the_arms_wait_in_hold(start: Callable[..., Session]) -> None:
-    session = start("--duration-s", "60", "--latency", "pi0")
+    session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
     board = session.await_mode(Mode.POLICY)
     os.kill(session.children()["server"], signal.SIGKILL)
     wait_for(lambda: board["client"].latest()["link"] == Link.LOST, "the client to notice")
@@ -98,9 +104,14 @@ def test_a_killed_server_comes_back_and_the_arms_wait_in_hold(start: Callable[..
     session.interrupt()
 
 
-def test_the_supervisor_killed_leaves_no_process_behind(start: Callable[..., Session]) -> None:
-    session = start("--duration-s", "60")
-    session.await_roles("control", "server", "sim")
+@pytest.mark.parametrize("mode", [None, Mode.POLICY])
+def test_the_supervisor_killed_leaves_no_process_behind(start: Callable[..., Session], mode: Mode | None) -> None:
+    """While the children still import, and while the arms move."""
+    session = start("--policy", "demo-state", "--duration-s", "60")
+    if mode is None:
+        session.await_roles("control", "server", "sim")
+    else:
+        session.await_mode(mode)
     session.process.kill()
     session.process.communicate()
     wait_for(lambda: session.children() == {}, "the orphans to end")

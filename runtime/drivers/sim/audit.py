@@ -50,9 +50,7 @@ class LimitAudit:
                 self._last_velocity, self._last_step_s = velocity, step_s
             else:
                 # A pause or a counter that starts anew: the command must stay where the last one was.
-                fits = fits and bool(
-                    np.all(np.abs(position - self._last[1]) <= self._velocity * self._period_s)
-                )
+                fits = fits and bool(np.all(np.abs(position - self._last[1]) <= self._velocity * self._period_s))
                 self._last_velocity, self._last_step_s = None, self._period_s
         self._last = (servo_tick, position)
         if not fits:

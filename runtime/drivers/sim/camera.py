@@ -47,9 +47,7 @@ class SimCameras:
             scene = self._board["scene"].latest()
         self._last_t_ns = int(scene["t_ns"])
         set_state_vector(self._model, self._data, np.array(scene["state"]))
-        return tuple(
-            Frame(name, self._last_t_ns, self._renderer.render(self._data, name)) for name in self._names
-        )
+        return tuple(Frame(name, self._last_t_ns, self._renderer.render(self._data, name)) for name in self._names)
 
     def close(self) -> None:
         """Free the renderer."""
