@@ -27,6 +27,8 @@ class Run:
     """Built-in task of a simulated rig, or the instruction given to the policy on a real one."""
     duration_s: float = 60.0
     """How long to run; a simulated task is repeated with a new layout until then."""
+    episodes: int = 0
+    """End after this many finished episodes of a simulated task, if that is before the time is up; 0 for no limit."""
     latency: str = "none"
     """Latency profile of a server that the run starts: pi0, fast-wam, gigaworld, lingbot-va, cosmos-policy, motus,
     constant:MS, lognormal:MEDIAN_MS,SIGMA, trace:FILE, or none."""

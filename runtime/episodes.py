@@ -43,11 +43,12 @@ class Sight:
 
 @dataclass(frozen=True)
 class Episodes:
-    """State of the sequence. `want` and `clear` are what the operator's record shall say."""
+    """State of the sequence. `want` and `clear` are what the operator's record shall say; `wanted` episodes end it."""
 
     end_ns: int
     limit_ns: int
     judged: bool
+    wanted: int = 0
     phase: Phase = Phase.PARK
     want: Mode = Mode.PARK
     clear: int = 0
@@ -79,6 +80,8 @@ class Episodes:
             case Phase.RUN:
                 return self._run(sight)
             case Phase.SETTLE:
+                if self.wanted and self.successes + self.failures >= self.wanted:
+                    return replace(self, phase=Phase.OVER)
                 if sight.now_ns - self.since_ns >= SETTLE_NS:
                     return replace(self, phase=Phase.PARK, want=Mode.PARK)
                 return self

@@ -16,6 +16,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `serve` says whether the run starts the server itself; `scene_length` is the simulated scene state size, 0
     on a real rig; so is `episode_s`, the time a simulated task has.
+    `episodes` ends the run after as many, 0 for no limit.
     """
 
     rig: RigConfig
@@ -30,6 +31,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     seed: int
     duration_s: float
     episode_s: float
+    episodes: int = 0
     scene_length: int
     server_key: str = ""
     backend: Literal["onnx"] = "onnx"

@@ -93,6 +93,7 @@ class Supervisor:
             end_ns=start_ns + round(self._spec.duration_s * NS_PER_S),
             limit_ns=round(self._spec.episode_s * NS_PER_S),
             judged=self._spec.rig.simulated,
+            wanted=self._spec.episodes,
         )
         self._ask(episodes.want, episodes.clear)
         beat = 0

@@ -69,6 +69,8 @@ def _check(command: Run, rig: RigConfig) -> None:
         raise unknown_name("task", command.task, TASKS)
     if command.duration_s <= 0:
         raise UsageError(f"--duration-s {command.duration_s}: give a number of seconds above 0")
+    if command.episodes < 0:
+        raise UsageError(f"--episodes {command.episodes}: give a number of episodes, or 0 for no limit")
     if command.summary is not None and not command.summary.parent.is_dir():
         raise UsageError(f"--summary {command.summary}: folder {command.summary.parent} does not exist")
     parse_latency(command.latency)
@@ -110,6 +112,7 @@ def resolve(command: Run) -> RunSpec:
         seed=command.seed,
         duration_s=command.duration_s,
         episode_s=episode_s,
+        episodes=command.episodes,
         scene_length=scene_length,
     )
 

@@ -24,9 +24,7 @@ def main() -> None:
     low, high = np.array(LIMITS_RAD).T
     joints = np.round(np.random.default_rng(10).uniform(low, high, (POSES, 6)), 6)
     urdf = Path(arx5_interface.__file__).parent / "models" / "X5.urdf"
-    solver = arx5_interface.Arx5Solver(
-        str(urdf), 6, low, high, "base_link", "eef_link", np.array([0.0, 0.0, -9.807])
-    )
+    solver = arx5_interface.Arx5Solver(str(urdf), 6, low, high, "base_link", "eef_link", np.array([0.0, 0.0, -9.807]))
     poses = np.array([solver.forward_kinematics(q) for q in joints])
     table = {
         "source": f"arx5-interface {version('arx5-interface')} Arx5Solver on X5.urdf, eef_link in base_link",

@@ -20,6 +20,7 @@ AGE = 12
 def running(merge: str = "prefix") -> FakeRig:
     rig = FakeRig(merge=merge)
     rig.engage()
+    rig.run(4 * AGE)
     assert rig.mode is Mode.POLICY
     return rig
 
@@ -93,6 +94,7 @@ def test_a_smooth_policy_passes_bit_for_bit_and_without_a_seam() -> None:
     for _ in range(12):
         rig.run(39)
         assert refresh(rig) is Verdict.USED
+    rig.run(20)
     ticks = [o.tick for o in rig.outputs if o.tick["mode"] == Mode.POLICY][20:]
     assert not any(t["starved"] or t["command"]["limited"] for t in ticks)
     assert all((t["target"] == t["command"]["position"]).all() for t in ticks)
@@ -200,7 +202,7 @@ def test_a_gripper_may_start_anywhere() -> None:
     rig.run(20)
     actions = continued(rig, rig.tick)
     actions[:, 6] = 0.0
-    rig.run(60, (rig.answer(actions),))
+    rig.run(100, (rig.answer(actions),))
     assert rig.last.command["position"][6] == 0.0
     assert rig.violations == 0
 
@@ -220,7 +222,7 @@ def test_a_lost_server_is_named_while_the_tail_plays() -> None:
 def test_skipped_periods_cost_no_step_beyond_limits_and_no_lag(skipped: int) -> None:
     rig = running()
     rig.run(20)
-    for _ in range(10):
+    for _ in range(6):
         rig.run(12)
         rig.run(skipped, control=False)
     rig.run(1)

@@ -89,6 +89,14 @@ def test_on_a_real_rig_nothing_moves_again_by_itself_after_the_policy_was_left()
     assert over.want is Mode.HOLD
 
 
+def test_a_run_of_a_wanted_number_of_episodes_ends_with_the_last() -> None:
+    won = replace(running(), wanted=1).step(replace(PARKED, mode=Mode.POLICY, outcome=True, now_ns=5))
+    assert not won.over
+    over = won.step(replace(PARKED, mode=Mode.HOLD, outcome=True, now_ns=6))
+    assert over.over
+    assert (over.successes, over.want) == (1, Mode.HOLD)
+
+
 def test_an_undecided_episode_at_the_end_counts_neither_way() -> None:
     over = running().step(replace(PARKED, mode=Mode.POLICY, now_ns=60 * NS_PER_S))
     assert over.over

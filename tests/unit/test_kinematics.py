@@ -78,9 +78,7 @@ def assert_agree(capsys: pytest.CaptureFixture[str]) -> AssertAgree:
     def compare(label: str, ours: list[Matrix], theirs: list[Matrix]) -> None:
         distance, angle = worst_error(ours, theirs)
         with capsys.disabled():
-            sys.stdout.write(
-                f"\n{label}: {len(ours)} poses, worst error {distance * 1e3:.4f} mm, {angle:.5f} deg\n"
-            )
+            sys.stdout.write(f"\n{label}: {len(ours)} poses, worst error {distance * 1e3:.4f} mm, {angle:.5f} deg\n")
         assert distance < POSITION_LIMIT_M
         assert angle < ANGLE_LIMIT_DEG
 

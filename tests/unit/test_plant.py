@@ -162,9 +162,7 @@ def in_hand(plant: Plant) -> NDArray[np.float64]:
 def touching(plant: Plant) -> set[frozenset[str]]:
     """Pairs of bodies in contact."""
     model = plant.model
-    return {
-        frozenset(model.body(model.geom_bodyid[g]).name for g in contact.geom) for contact in plant.data.contact
-    }
+    return {frozenset(model.body(model.geom_bodyid[g]).name for g in contact.geom) for contact in plant.data.contact}
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -67,18 +67,14 @@ def test_every_camera_gives_an_rgb_picture_with_content(fast: SceneRenderer, pla
     np.testing.assert_array_equal(picture, fast.render(plant.data, camera))
 
 
-def test_the_head_camera_sees_the_table_centre_in_the_middle_right_way_up(
-    fast: SceneRenderer, plant: Plant
-) -> None:
+def test_the_head_camera_sees_the_table_centre_in_the_middle_right_way_up(fast: SceneRenderer, plant: Plant) -> None:
     rows, columns = red_pixels(fast.render(plant.data, "cam_high")).mean(axis=0)
     assert abs(rows - HEIGHT / 2) < HEIGHT * 0.12
     # The camera stands 32 mm to the left of the centre line.
     assert WIDTH / 2 < columns < WIDTH * 0.62
 
 
-def test_the_front_camera_sees_the_cube_below_its_horizon_and_to_its_left(
-    fast: SceneRenderer, plant: Plant
-) -> None:
+def test_the_front_camera_sees_the_cube_below_its_horizon_and_to_its_left(fast: SceneRenderer, plant: Plant) -> None:
     rows, columns = red_pixels(fast.render(plant.data, "cam_front")).mean(axis=0)
     assert rows > HEIGHT / 2
     assert columns < WIDTH / 2

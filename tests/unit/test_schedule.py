@@ -12,9 +12,7 @@ SCHEDULER = RequestScheduler(horizon=50, execute_steps=20)
 @pytest.mark.parametrize(
     ("horizon", "delay", "low", "high"), [(32, 10, 10, 22), (48, 18, 18, 30), (50, 25, 25, 25), (50, 0, 1, 50)]
 )
-def test_a_feasible_delay_names_the_range_of_execution_horizons(
-    horizon: int, delay: int, low: int, high: int
-) -> None:
+def test_a_feasible_delay_names_the_range_of_execution_horizons(horizon: int, delay: int, low: int, high: int) -> None:
     found = feasibility(horizon, delay, 50)
     assert (found.feasible, found.s_min_ticks, found.s_max_ticks) == (True, low, high)
     assert "feasible" in found.text

@@ -1,0 +1,79 @@
+"""The documentation is true: its commands parse, its manifest loads, its snippet runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+import yaml
+
+from runtime.blackbox import FILE_NAME
+from runtime.cli import Command
+from runtime.config import convert
+from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.policy import PolicyManifest
+from runtime.records import Mode
+from tests.unit.recorded import record
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for page in PAGES for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("") for line in block.splitlines()]
+    inline = [text for page in PAGES for text in re.findall(r"`(leadtime [^`]+)`", page.read_text())]
+    return sorted({line for line in (*lines, *inline) if line.startswith("leadtime ") and "RUN" not in line})
+
+
+def test_the_pages_show_commands() -> None:
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_shown_is_one_the_command_line_takes(line: str) -> None:
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            tyro.cli(Command, args=shlex.split(line)[1:])
+        except SystemExit:
+            pytest.fail(f"{line}: {said.getvalue()}")
+
+
+def test_the_manifest_shown_is_a_whole_one() -> None:
+    (text,) = blocks("yaml")
+    manifest = convert(yaml.safe_load(text), PolicyManifest, Path("docs/policies.md"))
+    assert manifest.horizon == 50
+
+
+def test_the_snippet_reads_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (text,) = blocks("python")
+    record(tmp_path)
+    exec(text.replace("runs/0001-sim-x5-transfer", str(tmp_path)), {})
+    assert "14)" in capsys.readouterr().out
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_profile_and_mode_named_exists() -> None:
+    text = (ROOT / "docs" / "policies.md").read_text()
+    for name in LATENCY_PROFILES:
+        assert name == "none" or f"`{name}`" in text
+    modes = re.findall(r"^`(DISARMED|[A-Z]+)`", (ROOT / "docs" / "how-it-works.md").read_text(), re.MULTILINE)
+    assert {*modes} <= Mode.__members__.keys()
+
+
+def test_the_black_box_page_names_the_file_that_is_written() -> None:
+    assert f"`{FILE_NAME}`" in (ROOT / "docs" / "black-box.md").read_text()
