@@ -58,9 +58,7 @@ class FakeRig:
         self.rig: RigConfig = load_rig(self.name)
         self.base = TickBase(T0_NS, self.rig.servo_hz, self.rig.policy_hz)
         self.core = self.new_core()
-        self.guardians = [
-            GuardianCore(self.rig.arm_model(side), i, self.base.servo_period_ns) for i, side in enumerate(SIDES)
-        ]
+        self.guardians = [self.new_guardian(i) for i in range(len(SIDES))]
         self.audits = [LimitAudit(self.rig.arm_model(side), self.base.servo_period_ns / NS_PER_S) for side in SIDES]
         self.position = self.rig.stack("home") * 0.9 + 0.02
         self.arms = [blank(records.ARM_STATE) for _ in SIDES]
@@ -71,6 +69,10 @@ class FakeRig:
     def new_core(self) -> ControlCore:
         """Return a control core as a process has it that has just started."""
         return ControlCore(ControlConfig.from_rig(self.rig, self.merge), self.base)
+
+    def new_guardian(self, i: int) -> GuardianCore:
+        """Return a guardian as a process has it that has just started."""
+        return GuardianCore(self.rig.arm_model(SIDES[i]), i, self.base.servo_period_ns)
 
     @property
     def tick(self) -> int:

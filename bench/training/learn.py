@@ -146,10 +146,12 @@ def fit_encoder(
 ) -> None:
     """Train the encoder to tell the objects from `frames` (n, 3, h, w, 3) uint8 and the joints, on rows `kept`."""
 
+    encoder.to(memory_format=torch.channels_last)
+
     def loss() -> Tensor:
         rows = np.sort(rng.choice(kept, budget.batch))
-        light = rng.uniform(0.95, 1.05, (budget.batch, 1, 1, 1, 1)).astype(np.float32)
-        pictures = pictures_of(frames[rows]) * torch.as_tensor(light)
+        light = torch.as_tensor(rng.uniform(0.95, 1.05, (budget.batch, 1, 1, 1, 1))).to(torch.bfloat16)
+        pictures = pictures_of(frames[rows], torch.bfloat16) * light
         state = torch.as_tensor(state_normal[rows])
         with torch.autocast("cpu", torch.bfloat16):
             estimate = encoder(pictures, state + 0.005 * torch.randn_like(state)).float()
@@ -168,6 +170,6 @@ def estimate(encoder: Encoder, frames: NDArray[np.uint8], state_normal: NDArray[
     return np.concatenate(out)
 
 
-def pictures_of(frames: NDArray[np.uint8]) -> Tensor:
+def pictures_of(frames: NDArray[np.uint8], kind: torch.dtype = torch.float32) -> Tensor:
     """Stored frames (n, 3, h, w, 3) uint8 as the encoder's input (n, 3, 3, h, w) in 0..1."""
-    return torch.as_tensor(np.ascontiguousarray(frames)).permute(0, 1, 4, 2, 3).to(torch.float32) / 255.0
+    return torch.as_tensor(np.ascontiguousarray(frames)).permute(0, 1, 4, 2, 3).to(kind) / 255.0

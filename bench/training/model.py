@@ -20,6 +20,8 @@ from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
 HORIZON = 50
 CAMERA_COUNT = 3
+VIEW_STRIDES = (1, 2, 2)
+"""Of each view's second convolution: an object is small in the head camera and large in the wrist cameras."""
 POOL = 2
 """Images are averaged over POOL x POOL pixels before the first convolution."""
 
@@ -173,7 +175,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
 
     def __init__(self, object_dim: int, keypoints: int = 32) -> None:
         super().__init__()
-        self.views = nn.ModuleList(View(keypoints) for _ in range(CAMERA_COUNT))
+        self.views = nn.ModuleList(View(keypoints, stride) for stride in VIEW_STRIDES)
         self.mix = nn.Sequential(
             nn.Linear(CAMERA_COUNT * 3 * keypoints + RIG_DOF, 256),
             nn.SiLU(),
@@ -191,12 +193,12 @@ class Encoder(nn.Module):  # type: ignore[misc]
 class View(nn.Module):  # type: ignore[misc]
     """One camera's convolutions; keypoints as the mean position and the strength of each soft heat map."""
 
-    def __init__(self, keypoints: int) -> None:
+    def __init__(self, keypoints: int, stride: int) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(3, 24, 8, stride=4, padding=2),
             nn.ReLU(),
-            nn.Conv2d(24, 32, 3, padding=1),
+            nn.Conv2d(24, 32, 3, stride=stride, padding=1),
             nn.ReLU(),
             nn.Conv2d(32, 32, 3, padding=1),
             nn.ReLU(),

@@ -71,14 +71,12 @@ class Recipe:
 def train(recipe: Recipe) -> Path:
     """Run every stage that the cache does not hold yet; the path of the exported policy."""
     begun = time.monotonic()
-    torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
-    rng = np.random.default_rng(recipe.seed)
     demos = _demos(recipe)
-    policy, batches = _head(recipe, demos, rng)
+    policy, batches = _head(recipe, demos)
     encoder, rmse = None, None
     if recipe.reads == "images":
-        encoder, rmse = _see(recipe, demos, policy, batches, rng)
+        encoder, rmse = _see(recipe, demos, policy, batches)
     path = recipe.out / f"{recipe.task}.onnx"
     export(policy, encoder, path, steps=DENOISE_STEPS)
     trained_s = time.monotonic() - begun
@@ -115,6 +113,12 @@ def _note(path: Path, task: str, entry: dict[str, object]) -> None:
     path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
+def _seeded(recipe: Recipe, stage: int) -> np.random.Generator:
+    # Each stage has its own seed, so that a stage from the cache does not change the next.
+    torch.manual_seed(recipe.seed * 100 + stage)
+    return np.random.default_rng((recipe.seed, stage))
+
+
 def _demos(recipe: Recipe) -> Demos:
     path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}.npz"
     if not path.exists():
@@ -122,7 +126,8 @@ def _demos(recipe: Recipe) -> Demos:
     return Demos.load(path)
 
 
-def _head(recipe: Recipe, demos: Demos, rng: np.random.Generator) -> tuple[FlowPolicy, Batches]:
+def _head(recipe: Recipe, demos: Demos) -> tuple[FlowPolicy, Batches]:
+    rng = _seeded(recipe, 1)
     policy = FlowPolicy(scales_of(demos, rng))
     batches = Batches(demos, rng)
     batches.objects_noise = (0.02 * policy.objects_std).numpy()
@@ -136,10 +141,9 @@ def _head(recipe: Recipe, demos: Demos, rng: np.random.Generator) -> tuple[FlowP
     return policy, batches
 
 
-def _see(
-    recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches, rng: np.random.Generator
-) -> tuple[Encoder, NDArray[np.float32]]:
+def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> tuple[Encoder, NDArray[np.float32]]:
     """Train the encoder, then the head on its estimates; the encoder and its error on held-out pictures."""
+    rng = _seeded(recipe, 2)
     ticks = np.sort(np.random.default_rng(recipe.seed).choice(demos.ticks, recipe.frames, replace=False))
     path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-frames-{recipe.frames}-{recipe.seed}.npy"
     if not path.exists():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S, TickBase
 from runtime.control import modes, watch
-from runtime.control.intake import Intake
+from runtime.control.intake import Intake, Now
 from runtime.control.limits import RigLimiter
 from runtime.control.merge import MERGES
 from runtime.control.modes import ModeState, Situation
@@ -107,13 +107,13 @@ class ControlCore:
     def _receive(self, inputs: TickInputs, faults: int) -> Verdicts:
         """Merge the new chunks that are fit; none once something ends the motion."""
         welcome = self._modes.engaged and not faults & (modes.HOLDING | modes.BRAKING)
-        tick = inputs.servo_tick // self._ratio
+        now = Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
         verdicts = []
         for chunk in inputs.chunks:
             verdict = Verdict.STALE
             if welcome:
-                started = self._timeline.end_tick > tick
-                verdict = self._intake.take(chunk, self._modes.epoch, inputs.servo_tick, tick, started=started)
+                started = self._timeline.end_tick > now.tick
+                verdict = self._intake.take(chunk, self._modes.epoch, now, started=started)
             verdicts.append((int(chunk["chunk_id"]), verdict))
         return tuple(verdicts)
 
@@ -204,6 +204,6 @@ class ControlCore:
         return TickOutputs(
             command=command,
             tick=tick_record(inputs, made, command, self._timeline, now),
-            view=view_record(inputs.now_ns, self._modes, self._timeline, self._intake.chunk_id, now),
+            view=view_record(inputs, self._modes, self._timeline, self._intake.chunk_id, now),
             verdicts=verdicts,
         )

@@ -26,6 +26,15 @@ class Seam:
     jump_rad: float
 
 
+@dataclass(frozen=True)
+class Now:
+    """The moment of a tick: its servo tick, its policy tick, the time."""
+
+    servo_tick: int
+    tick: int
+    t_ns: int
+
+
 class Intake:
     """Takes chunks into a timeline, or says why not. `jump_rad` is the largest seam that is believed."""
 
@@ -50,24 +59,26 @@ class Intake:
         """Whether chunk after chunk started far from the target."""
         return self._jumps >= JUMPS_MAX
 
-    def take(self, record: NDArray[Any], epoch: int, servo_tick: int, tick: int, *, started: bool) -> Verdict:
+    def take(self, record: NDArray[Any], epoch: int, now: Now, *, started: bool) -> Verdict:
         """Judge a CHUNK record and merge it where it is fit; `started` says whether the epoch's plan runs."""
         if int(record["epoch"]) != epoch or int(record["t_obs_ns"]) <= self._newest_ns:
             return Verdict.STALE
         # The epoch's first chunk was asked for at standstill, and only that one.
         if bool(record["cold"]) is started:
             return Verdict.STALE
+        start_tick, chunk_id = int(record["start_tick"]), int(record["chunk_id"])
         horizon, prefix_len = int(record["horizon"]), int(record["prefix_len"])
+        if start_tick > now.tick or int(record["t_obs_ns"]) > now.t_ns:
+            return Verdict.INVALID
         if not (1 <= horizon <= CHUNK_STEPS_MAX and 0 <= prefix_len <= horizon):
             return Verdict.INVALID
         actions = np.array(record["actions"][:horizon])
         if not np.isfinite(actions).all():
             return Verdict.INVALID
-        chunk_id = int(record["chunk_id"])
         if started:
-            verdict = self._join(Chunk(int(record["start_tick"]), prefix_len, actions), chunk_id, servo_tick, tick)
+            verdict = self._join(Chunk(start_tick, prefix_len, actions), chunk_id, now)
         else:
-            verdict = self._begin(actions, chunk_id, servo_tick, tick)
+            verdict = self._begin(actions, chunk_id, now)
         if verdict is Verdict.USED:
             self._newest_ns = int(record["t_obs_ns"])
             self.chunk_id = chunk_id
@@ -80,23 +91,23 @@ class Intake:
         self._seams = [seam for seam in self._seams if seam.tick > tick]
         return reached[-1] if reached else None
 
-    def _begin(self, actions: NDArray[np.float64], chunk_id: int, servo_tick: int, tick: int) -> Verdict:
+    def _begin(self, actions: NDArray[np.float64], chunk_id: int, now: Now) -> Verdict:
         """Start a plan with a cold chunk: the arms stood still, so its first action is due at the next tick."""
-        if _distance(actions[0], self._timeline.expected(tick)) > self._jump_rad:
+        if _distance(actions[0], self._timeline.expected(now.tick)) > self._jump_rad:
             return self._reject_jump()
-        self._timeline.begin(tick)
-        self._timeline.replace(tick + 1, actions, chunk_id, servo_tick)
+        self._timeline.begin(now.tick)
+        self._timeline.replace(now.tick + 1, actions, chunk_id, now.servo_tick)
         return Verdict.USED
 
-    def _join(self, chunk: Chunk, chunk_id: int, servo_tick: int, tick: int) -> Verdict:
+    def _join(self, chunk: Chunk, chunk_id: int, now: Now) -> Verdict:
         timeline = self._timeline
-        merged = self._merge(Plan(tick, timeline.rows(tick, timeline.end_tick - tick)), chunk)
+        merged = self._merge(Plan(now.tick, timeline.rows(now.tick, timeline.end_tick - now.tick)), chunk)
         if merged is None:
             return Verdict.LATE
         jump_rad = _distance(merged.actions[0], timeline.expected(merged.first_tick))
         if jump_rad > self._jump_rad:
             return self._reject_jump()
-        timeline.replace(merged.first_tick, merged.actions, chunk_id, servo_tick)
+        timeline.replace(merged.first_tick, merged.actions, chunk_id, now.servo_tick)
         self._seams = [seam for seam in self._seams if seam.tick < merged.first_tick]
         self._seams.append(Seam(merged.first_tick, jump_rad))
         return Verdict.USED

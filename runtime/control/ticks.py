@@ -124,10 +124,10 @@ def tick_record(inputs: TickInputs, made: Decision, command: Record, timeline: T
     return record
 
 
-def view_record(now_ns: int, state: ModeState, timeline: Timeline, chunk_id: int, now: int) -> Record:
+def view_record(inputs: TickInputs, state: ModeState, timeline: Timeline, chunk_id: int, now: int) -> Record:
     """Return the TIMELINE_VIEW around the policy tick `now`."""
     view: Any = blank(records.TIMELINE_VIEW)
-    view["t_ns"] = now_ns
+    view["t_ns"] = inputs.now_ns
     view["tick"] = now
     view["epoch"] = state.epoch
     view["mode"] = state.mode
@@ -135,6 +135,7 @@ def view_record(now_ns: int, state: ModeState, timeline: Timeline, chunk_id: int
     view["started"] = state.started
     view["end_tick"] = max(timeline.end_tick, now)
     view["chunk_id"] = chunk_id
+    view["chunks_seen"] = inputs.chunks_seen
     view["actions"] = timeline.view(now)
     record: Record = view
     return record

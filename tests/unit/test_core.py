@@ -144,6 +144,8 @@ def test_actions_that_run_out_brake_to_hold_until_the_operator_acts() -> None:
         ({"epoch": 99}, Verdict.STALE, "chunk_stale"),
         ({"cold": 1}, Verdict.STALE, "chunk_stale"),
         ({"t_obs_ns": 1}, Verdict.STALE, "chunk_stale"),
+        ({"t_obs_ns": 2**62}, Verdict.INVALID, "chunk_invalid"),
+        ({"start_tick": 2**40}, Verdict.INVALID, "chunk_invalid"),
         ({"horizon": 0}, Verdict.INVALID, "chunk_invalid"),
         ({"horizon": 65}, Verdict.INVALID, "chunk_invalid"),
         ({"prefix_len": -1}, Verdict.INVALID, "chunk_invalid"),
@@ -318,6 +320,20 @@ def test_a_device_fault_brakes_both_arms() -> None:
     assert rig.mode is Mode.FAULT
     assert int(rig.last.tick["faults"]) & BIT["device_fault"]
     assert [int(o[-1].status["state"]) for o in rig.guarded] == [Guard.FAULT, Guard.FOLLOW]
+
+
+def test_a_guardian_found_disarmed_under_a_moving_arm_is_a_fault() -> None:
+    rig = running()
+    rig.guardians[1] = rig.new_guardian(1)
+    rig.status[1]["state"], rig.status[1]["trips"] = Guard.DISARMED, 0
+    rig.run(1)
+    assert rig.mode is Mode.FAULT
+    assert int(rig.last.tick["faults"]) & BIT["guardian_lost"]
+    rig.run(60)
+    rig.clear += 1
+    rig.run(5)
+    assert rig.mode is Mode.HOLD
+    assert [int(s["state"]) for s in rig.status] == [Guard.FOLLOW] * 2
 
 
 def test_an_arm_that_does_not_follow_is_a_fault() -> None:

@@ -101,15 +101,15 @@ def test_it_reads_its_own_arm_of_the_command(side_index: int) -> None:
         {"ack": (1, 1)},
         {"valid_until_ns": 1},
         {"t_ns": 1},
-        {"position": START[0] + np.full(14, guardian.ENGAGE * 4)},
-        {"position": np.full(14, np.nan)},
-        {"velocity": np.full(14, np.nan)},
+        {"position": START + guardian.ENGAGE * 1.001},
+        {"position": START * np.nan},
+        {"velocity": START * np.nan},
     ],
-    ids=lambda fields: next(iter(fields)),
+    ids=["unarmed", "ack", "expired", "old", "far", "position", "velocity"],
 )
 def test_it_does_not_arm_on_anything_else(refused: dict[str, Any]) -> None:
     bench = Bench()
-    assert not bench.step(bench.command(START, **refused)).enabled
+    assert not bench.step(bench.command(**{"position": START, **refused})).enabled
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_moderate_step_is_taken_within_limits_and_ends_where_it_should() -> No
     for _ in range(60):
         out = bench.step(bench.command(START + 0.1))
     assert state_of(out)[0] is Guard.FOLLOW
-    np.testing.assert_allclose(out.position, np.minimum(START + 0.1, 1.0 + START * 0 + 9 * (START < 9)), atol=1e-9)
+    np.testing.assert_allclose(out.position, np.minimum(START + 0.1, X5.position_max), atol=1e-9)
 
 
 @pytest.mark.parametrize(("beyond", "reason"), [(-1e-6, Trip.NONE), (1e-6, Trip.JUMP)])
