@@ -21,6 +21,8 @@ from runtime.shm import blank
 START_TIMEOUT_NS: Final = 120 * NS_PER_S
 STOP_TIMEOUT_NS: Final = 900 * NS_PER_MS
 POLL_NS: Final = 5 * NS_PER_MS
+SILENT_NS: Final = 3 * NS_PER_S
+"""A process whose heart has not beaten for this long hangs and is replaced; the slowest beats five times a second."""
 RESTARTS_MAX: Final = 3
 RESTARTABLE: Final = ("server", "recorder", "camera", "client", "guardian-left", "guardian-right", "control")
 """Roles that a run survives losing: each restarts into a state in which nothing moves."""
@@ -76,13 +78,16 @@ class Children:
         return self._children[role].process.pid
 
     def watch(self) -> list[str]:
-        """Restart what has died and say so, one line each.
+        """Restart what has died or hangs and say so, one line each.
 
         Raises:
             LeadtimeError: a role died that the run cannot go on without, or once too often.
         """
         notes = []
         for role, child in list(self._children.items()):
+            if self._silent(role):
+                _signal(child.process, signal.SIGKILL)
+                child.process.wait()
             status = child.process.poll()
             if status is None:
                 continue
@@ -93,6 +98,16 @@ class Children:
             self._children[role] = replacement
             notes.append(f"{role} ended ({_how(status)}) and was restarted")
         return notes
+
+    def _silent(self, role: str) -> bool:
+        """Whether a process that was ready has not beaten its heart for too long: it hangs."""
+        beat = self.board[f"heartbeat/{role}"].latest()
+        return (
+            beat is not None
+            and beat["life"] == Life.READY
+            and beat["pid"] == self._children[role].process.pid
+            and self.clock.now_ns() - int(beat["t_ns"]) > SILENT_NS
+        )
 
     def stop(self) -> None:
         """Ask all to end, then end what has not: nothing of the run is left when this returns."""

@@ -52,6 +52,11 @@ class Supervisor:
         self._operator: Any = blank(records.OPERATOR)
         self._request: Any = blank(records.TASK_REQUEST)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person or a signal ended the run before its time."""
+        return self._interrupted
+
     def run(self) -> Episodes:
         """Run the session; returns how its episodes went.
 

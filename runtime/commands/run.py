@@ -50,15 +50,18 @@ def run(command: Run) -> int:
             view.note(line)
 
     _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
+    supervisor = Supervisor(spec, on_view, on_note)
     with view if view is not None else nullcontext():
-        Supervisor(spec, on_view, on_note).run()
+        supervisor.run()
     summary = summarise(Path(spec.run_dir))
     text = json.dumps(summary, indent=2) + "\n"
     (Path(spec.run_dir) / "summary.json").write_text(text, encoding="utf-8")
     if command.summary is not None:
         command.summary.write_text(text, encoding="utf-8")
-    page = write_report(Path(spec.run_dir))
-    _say(_closing(summary, page))
+    if supervisor.interrupted:
+        _say(f"interrupted; everything has stopped. The recording is whole: leadtime view {spec.run_dir}")
+    else:
+        _say(_closing(summary, write_report(Path(spec.run_dir))))
     return 0
 
 

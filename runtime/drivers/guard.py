@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -12,15 +12,20 @@ from runtime.clock import NS_PER_MS, Clock
 from runtime.control.guardian import GuardianCore
 from runtime.drivers.factory import open_arm
 from runtime.layout import SIDES, Side
+from runtime.records import Guard
 from runtime.shm import Ring, TornReadError
 
-BEAT_EVERY_STEPS = 20
+BEAT_EVERY_STEPS: Final = 20
+MOVING: Final = (Guard.FOLLOW, Guard.BRAKE)
+BRAKE_TIMEOUT_NS: Final = 700 * NS_PER_MS
+"""How long a guardian outlives the stop of a run to brake its arm: a brake takes well under this."""
 
 
 def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
-    """Guard one arm until the run stops, then leave it holding.
+    """Guard one arm until the run stops and the arm is at rest, then leave it holding.
 
-    It wakes on each new command, and one servo period after the last when none comes.
+    It wakes on each new command, and one servo period after the last when none comes. However the run ends, the
+    commands end with it, they expire, and the arm is braked before this process goes.
     """
     spec = board.spec
     arm = open_arm(board, side)
@@ -34,9 +39,10 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
         state_stale_ns=round(spec.rig.state_stale_ms * NS_PER_MS),
     )
     realtime.enter(f"guardian-{side}")
-    steps = 0
+    steps = stop_ns = 0
+    moving = False
     try:
-        while not board.stopping:
+        while not stop_ns or (moving and clock.now_ns() - stop_ns < BRAKE_TIMEOUT_NS):
             head = commands.head
             state = arm.read()
             now_ns = clock.now_ns()
@@ -46,9 +52,12 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
                 if output.enabled:
                     arm.command(output.servo_tick, output.position, now_ns)
                 statuses.push(output.status)
+                moving = int(output.status["state"]) in MOVING
             if steps % BEAT_EVERY_STEPS == 0:
                 heart.beat(now_ns)
             steps += 1
+            if board.stopping and not stop_ns:
+                stop_ns = now_ns
             commands.wait(head, now_ns + base.servo_period_ns - clock.now_ns())
     finally:
         arm.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,20 @@ def test_a_run_at_gigaworld_latency_never_starves_and_replays_bit_for_bit(
     assert session.children() == {}
     replayed = leadtime("replay", str(session.run_dir))
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+
+
+def test_a_run_reaches_a_policy_served_elsewhere(start: Callable[..., Session], tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/policy.sock"
+    command = [sys.executable, "-m", "runtime", "serve", "--policy", "demo-state", "--bind", endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert endpoint in server.stdout.readline()
+        session = start("--policy", endpoint, "--duration-s", "60")
+        session.await_mode(Mode.POLICY)
+        assert "server" not in session.children()
+        session.interrupt()
+        server.terminate()
+        assert server.wait(30) == 0
 
 
 @pytest.mark.parametrize("mode", [None, Mode.HOLD, Mode.PARK, Mode.POLICY])

@@ -13,7 +13,7 @@ import pytest
 from runtime.board import Board
 from runtime.layout import SIDES
 from runtime.records import Guard, Link, Mode, Trip
-from tests.process.harness import Session, wait_for
+from tests.process.harness import Session, leadtime, wait_for
 
 
 def guardian_states(board: Board) -> list[int]:
@@ -79,6 +79,18 @@ def test_a_killed_control_process_is_restarted_into_hold(start: Callable[..., Se
     wait_for(commands_again, "the new control process to hold")
     assert all(int(board[f"guardian/{side}"].latest()["trips"]) >= 1 for side in SIDES)
     session.interrupt()
+
+
+def test_a_process_that_hangs_is_replaced(start: Callable[..., Session]) -> None:
+    session = start("--policy", "demo-state", "--duration-s", "60")
+    session.await_mode(Mode.POLICY)
+    hung = session.children()["recorder"]
+    os.kill(hung, signal.SIGSTOP)
+    wait_for(lambda: session.children().get("recorder", hung) != hung, "a new recorder")
+    session.interrupt()
+    assert session.children() == {}
+    replayed = leadtime("view", str(session.run_dir))
+    assert replayed.returncode == 0, replayed.stderr
 
 
 def test_a_killed_guardian_stops_the_other_arm(start: Callable[..., Session]) -> None:

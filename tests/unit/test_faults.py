@@ -30,7 +30,7 @@ def test_whatever_ends_a_motion_waits_for_the_operator(fault: Fault) -> None:
 
 
 def test_masks_split_the_table() -> None:
-    assert HOLDING == mask("hold")
+    assert mask("hold") == HOLDING
     assert not HOLDING & BRAKING
     assert HOLDING & BIT["starved"]
     assert BRAKING & BIT["guardian_lost"]
