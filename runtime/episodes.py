@@ -16,6 +16,8 @@ SETTLE_NS: Final = NS_PER_S // 2
 """How long an outcome is shown before the arms go back: also lets a placed object come to rest."""
 ENGAGE_NS: Final = 30 * NS_PER_S
 """How long the first chunk may take: the slowest published model answers in a few seconds."""
+CLEAR_NS: Final = NS_PER_S // 2
+"""How long the way to the rest pose may be barred before the scripted operator acknowledges the fault."""
 
 
 class Phase(Enum):
@@ -64,7 +66,7 @@ class Episodes:
         if sight.now_ns >= self.end_ns:
             return self._finish(sight)
         if self.phase in {Phase.LAY_OUT, Phase.ENGAGE} and self._stuck(sight):
-            return replace(self, phase=Phase.PARK, want=Mode.PARK)
+            return self._back(sight)
         match self.phase:
             case Phase.PARK:
                 return self._park(sight)
@@ -83,7 +85,7 @@ class Episodes:
                 if self.wanted and self.successes + self.failures >= self.wanted:
                     return replace(self, phase=Phase.OVER)
                 if sight.now_ns - self.since_ns >= SETTLE_NS:
-                    return replace(self, phase=Phase.PARK, want=Mode.PARK)
+                    return self._back(sight)
                 return self
 
     @property
@@ -97,11 +99,16 @@ class Episodes:
         return self.judged and (sight.mode is Mode.FAULT or waited_ns > ENGAGE_NS)
 
     def _park(self, sight: Sight) -> Episodes:
-        if sight.mode is Mode.FAULT:
-            return replace(self, clear=self.clear + 1)
         if sight.mode is Mode.PARK and sight.at_rest:
             return replace(self, phase=Phase.LAY_OUT, episode=self.episode + 1)
+        # What ended the last episode is latched until it is acknowledged: on a simulated rig that harms nobody.
+        kept_from_it = sight.mode in {Mode.FAULT, Mode.HOLD} and sight.now_ns - self.since_ns > CLEAR_NS
+        if self.judged and kept_from_it:
+            return replace(self, clear=self.clear + 1, since_ns=sight.now_ns)
         return self
+
+    def _back(self, sight: Sight) -> Episodes:
+        return replace(self, phase=Phase.PARK, want=Mode.PARK, since_ns=sight.now_ns)
 
     def _run(self, sight: Sight) -> Episodes:
         if not self.judged:

@@ -85,8 +85,12 @@ def answered(requests: NDArray[Any]) -> NDArray[Any]:
 
 
 def fault_events(run: Run) -> list[dict[str, Any]]:
-    """Return each appearance of a fault: its name, when (s since tick zero) and what was done about it."""
-    bits = run.ticks["faults"]
+    """Return each appearance of a fault: its name, when (s since tick zero) and what was done about it.
+
+    An answer dropped because the policy was left while it was under way is how that is meant to end, no fault.
+    """
+    left = run.ticks["mode"] != Mode.POLICY
+    bits = np.where(left, run.ticks["faults"] & ~np.uint64(mask("drop")), run.ticks["faults"])
     events = []
     for i, fault in enumerate(FAULTS):
         raised = ((bits >> np.uint64(i)) & np.uint64(1)).astype(bool)

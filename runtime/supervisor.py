@@ -16,9 +16,9 @@ from runtime.children import Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.episodes import Episodes, Sight
 from runtime.errors import UsageError
-from runtime.layout import GRIPPER_INDEX, SIDES
+from runtime.layout import SIDES
 from runtime.lock import RigLock
-from runtime.records import Link, Mode
+from runtime.records import Link, Mode, Source
 from runtime.shm import blank
 from runtime.spec import RunSpec
 
@@ -135,7 +135,7 @@ class Supervisor:
         deadline_ns = self._clock.now_ns() + HOLD_BEFORE_STOP_NS
         while self._clock.now_ns() < deadline_ns:
             sight = self._look(board)
-            if sight.mode in {Mode.HOLD, Mode.FAULT, Mode.DISARMED} and sight.at_rest:
+            if sight.mode is Mode.DISARMED or (sight.mode in {Mode.HOLD, Mode.FAULT} and sight.at_rest):
                 return
             self._clock.sleep_until_ns(self._clock.now_ns() + PERIOD_NS)
 
@@ -164,7 +164,7 @@ class Supervisor:
         return Sight(
             now_ns=self._clock.now_ns(),
             mode=Mode.DISARMED if command is None else Mode(int(command["mode"])),
-            at_rest=command is not None and _still(command) and _settled(board),
+            at_rest=command is not None and command["source"] == Source.HOLD and _settled(board),
             episode=episode,
             outcome=outcome,
             link_ready=client is not None and client["link"] == Link.READY,
@@ -174,11 +174,6 @@ class Supervisor:
 def episode_seed(seed: int, episode: int) -> int:
     """Return the seed of an episode's layout: the run's seed and the episode's number decide it."""
     return seed * 100_003 + episode
-
-
-def _still(command: Any) -> bool:
-    velocity = np.delete(command["velocity"], GRIPPER_INDEX)
-    return bool(np.all(np.abs(velocity) < REST_VELOCITY_RAD_S))
 
 
 def _settled(board: Board) -> bool:

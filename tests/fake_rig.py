@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import records
-from runtime.clock import NS_PER_S, TickBase
+from runtime.clock import NS_PER_MS, NS_PER_S, TickBase
 from runtime.config import RigConfig, load_rig
 from runtime.control.core import ControlConfig, ControlCore, TickInputs, TickOutputs
 from runtime.control.guardian import GuardianCore, GuardianOutput
@@ -72,7 +72,9 @@ class FakeRig:
 
     def new_guardian(self, i: int) -> GuardianCore:
         """Return a guardian as a process has it that has just started."""
-        return GuardianCore(self.rig.arm_model(SIDES[i]), i, self.base.servo_period_ns)
+        ttl_ns, stale_ns = self.rig.command_ttl_ms * NS_PER_MS, self.rig.state_stale_ms * NS_PER_MS
+        period_ns = self.base.servo_period_ns
+        return GuardianCore(self.rig.arm_model(SIDES[i]), i, period_ns, round(ttl_ns), round(stale_ns))
 
     @property
     def tick(self) -> int:

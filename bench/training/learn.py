@@ -66,7 +66,7 @@ class Batches:
     """Random training samples: an observation tick, a prefix length and the commands from the tick on."""
 
     def __init__(self, demos: Demos, rng: np.random.Generator) -> None:
-        self._demos, self._rng = demos, rng
+        self._demos, self.rng = demos, rng
         self.objects = demos.objects
         self.objects_noise = np.zeros(demos.objects.shape[1], np.float32)
         self.noise_free = np.zeros(demos.ticks, np.bool_)
@@ -74,7 +74,7 @@ class Batches:
 
     def draw(self, count: int) -> tuple[Observed, Tensor, Tensor, Tensor]:
         """The arguments of `FlowPolicy.loss`: what is seen, chunk, prefix_len, until."""
-        demos, rng = self._demos, self._rng
+        demos, rng = self._demos, self.rng
         ticks = rng.integers(0, demos.ticks, count)
         prefix = rng.integers(0, MAX_DELAY_TICKS + 1, count)
         prefix[rng.random(count) < COLD_SHARE] = 0

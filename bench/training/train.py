@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from torch import nn
 
 from bench.training import demos as demonstrations
 from bench.training.closed_loop import Pace
@@ -131,13 +133,11 @@ def _head(recipe: Recipe, demos: Demos) -> tuple[FlowPolicy, Batches]:
     policy = FlowPolicy(scales_of(demos, rng))
     batches = Batches(demos, rng)
     batches.objects_noise = (0.02 * policy.objects_std).numpy()
-    path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-head-{recipe.head_steps}-{recipe.seed}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            policy.load_state_dict({name: torch.as_tensor(stored[name]) for name in stored.files})
-    else:
-        fit_head(policy, batches, Budget(recipe.head_steps, 256, 1e-3))
-        np.savez(path, **{name: value.numpy() for name, value in policy.state_dict().items()})
+    _fit_once(
+        policy,
+        _cached(recipe, f"head-{recipe.head_steps}-{recipe.seed}.npz"),
+        lambda: fit_head(policy, batches, Budget(recipe.head_steps, 256, 1e-3)),
+    )
     return policy, batches
 
 
@@ -145,7 +145,7 @@ def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> 
     """Train the encoder, then the head on its estimates; the encoder and its error on held-out pictures."""
     rng = _seeded(recipe, 2)
     ticks = np.sort(np.random.default_rng(recipe.seed).choice(demos.ticks, recipe.frames, replace=False))
-    path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-frames-{recipe.frames}-{recipe.seed}.npy"
+    path = _cached(recipe, f"frames-{recipe.frames}-{recipe.seed}.npy")
     if not path.exists():
         np.save(path, demonstrations.render(recipe.arm, recipe.task, demos.scene[ticks], workers=recipe.workers))
     frames = np.load(path, mmap_mode="r")
@@ -154,9 +154,12 @@ def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> 
     target = (demos.objects[ticks] - mean) / std
     held_out = np.sort(rng.choice(recipe.frames, HELD_OUT_FRAMES, replace=False))
     kept = np.setdiff1d(np.arange(recipe.frames), held_out)
-    encoder = Encoder(policy.object_dim)
-    budget = Budget(recipe.encoder_steps, 64, 1e-3)
-    fit_encoder(encoder, frames, state, target, kept=kept, budget=budget, rng=rng)
+    encoder, budget = Encoder(policy.object_dim), Budget(recipe.encoder_steps, 64, 1e-3)
+    _fit_once(
+        encoder,
+        _cached(recipe, f"encoder-{recipe.frames}-{recipe.encoder_steps}-{recipe.seed}.npz"),
+        lambda: fit_encoder(encoder, frames, state, target, kept=kept, budget=budget, rng=rng),
+    )
     seen = estimate(encoder, frames, state)
     rmse = np.sqrt(((seen - target)[held_out] ** 2).mean(0)) * std
     print("estimate error (rms, held out):", rmse.round(4).tolist(), flush=True)
@@ -164,8 +167,23 @@ def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> 
     batches.objects[ticks] = seen * std + mean
     batches.noise_free[ticks] = True
     batches.objects_noise = rmse.astype(np.float32)
+    batches.rng = _seeded(recipe, 3)
     fit_head(policy, batches, Budget(recipe.finetune_steps, 256, 3e-4), "finetune")
     return encoder, rmse
+
+
+def _cached(recipe: Recipe, name: str) -> Path:
+    return recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-{name}"
+
+
+def _fit_once(module: nn.Module, path: Path, fit: Callable[[], None]) -> None:
+    """Load the module's weights from `path`; where there are none, train and keep them."""
+    if path.exists():
+        with np.load(path, allow_pickle=False) as stored:
+            module.load_state_dict({name: torch.as_tensor(stored[name]) for name in stored.files})
+        return
+    fit()
+    np.savez(path, **{name: value.contiguous().numpy() for name, value in module.state_dict().items()})
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ BRAKE_TIMEOUT_NS: Final = 700 * NS_PER_MS
 def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
     """Guard one arm until the run stops and the arm is at rest, then leave it holding.
 
-    It wakes on each new command, and one servo period after the last when none comes. However the run ends, the
-    commands end with it, they expire, and the arm is braked before this process goes.
+    It wakes on each new command, and one and a half servo periods after the last when none comes, to bridge it.
+    However the run ends, the commands end with it, they expire, and the arm is braked before this process goes.
     """
     spec = board.spec
     arm = open_arm(board, side)
@@ -58,7 +58,7 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
             steps += 1
             if board.stopping and not stop_ns:
                 stop_ns = now_ns
-            commands.wait(head, now_ns + base.servo_period_ns - clock.now_ns())
+            commands.wait(head, now_ns + 3 * base.servo_period_ns // 2 - clock.now_ns())
     finally:
         arm.close()
 

@@ -283,7 +283,7 @@ def test_a_dead_guardian_brakes_the_other_arm(side: int) -> None:
     rig = running()
     rig.run(60)
     rig.dead_guardians = {side}
-    rig.run(6)
+    rig.run(1 + round(rig.rig.state_stale_ms / 5))
     assert rig.mode is Mode.FAULT
     assert int(rig.last.tick["faults"]) & BIT["guardian_lost"]
     rig.run(60)

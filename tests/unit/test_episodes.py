@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.clock import NS_PER_S
-from runtime.episodes import ENGAGE_NS, SETTLE_NS, Episodes, Phase, Sight
+from runtime.episodes import CLEAR_NS, ENGAGE_NS, SETTLE_NS, Episodes, Phase, Sight
 from runtime.records import Mode
 
 START = Episodes(end_ns=60 * NS_PER_S, limit_ns=10 * NS_PER_S, judged=True)
@@ -64,7 +64,9 @@ def test_a_fault_is_acknowledged_only_while_parking_a_simulated_rig() -> None:
     settling = running().step(faulted)
     assert settling.clear == 0
     parking = settling.step(replace(faulted, now_ns=SETTLE_NS))
-    assert parking.step(replace(faulted, now_ns=SETTLE_NS)).clear == 1
+    assert parking.step(replace(faulted, now_ns=SETTLE_NS + CLEAR_NS)).clear == 0
+    assert parking.step(replace(faulted, now_ns=SETTLE_NS + CLEAR_NS + 1)).clear == 1
+    assert replace(parking, judged=False).step(replace(faulted, now_ns=SETTLE_NS + CLEAR_NS + 1)).clear == 0
 
 
 def test_a_fault_on_the_way_into_policy_sends_a_simulated_rig_back_to_its_rest_pose() -> None:
