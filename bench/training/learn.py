@@ -172,4 +172,4 @@ def estimate(encoder: Encoder, frames: NDArray[np.uint8], state_normal: NDArray[
 
 def pictures_of(frames: NDArray[np.uint8], kind: torch.dtype = torch.float32) -> Tensor:
     """Stored frames (n, 3, h, w, 3) uint8 as the encoder's input (n, 3, 3, h, w) in 0..1."""
-    return torch.as_tensor(np.ascontiguousarray(frames)).permute(0, 1, 4, 2, 3).to(kind) / 255.0
+    return torch.as_tensor(np.array(frames)).permute(0, 1, 4, 2, 3).to(kind) / 255.0

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -59,11 +58,11 @@ class Recipe:
     reads: Literal["images", "objects"] = "images"
     arm: str = "x5"
     cache: Path = Path("/tmp/leadtime-demos")  # noqa: S108
-    demos: int = 1200
+    demos: int = 1000
     frames: int = 20_000
-    head_steps: int = 12_000
-    encoder_steps: int = 4_000
-    finetune_steps: int = 4_000
+    head_steps: int = 6_000
+    encoder_steps: int = 3_000
+    finetune_steps: int = 2_500
     episodes: int = 100
     workers: int = 2
     threads: int = 2
@@ -72,16 +71,15 @@ class Recipe:
 
 def train(recipe: Recipe) -> Path:
     """Run every stage that the cache does not hold yet; the path of the exported policy."""
-    begun = time.monotonic()
     torch.set_num_threads(recipe.threads)
-    demos = _demos(recipe)
-    policy, batches = _head(recipe, demos)
+    stages = Stages(recipe)
+    demos = _demos(recipe, stages)
+    policy, batches = _head(recipe, demos, stages)
     encoder, rmse = None, None
     if recipe.reads == "images":
-        encoder, rmse = _see(recipe, demos, policy, batches)
+        encoder, rmse = _see(recipe, demos, policy, batches, stages)
     path = recipe.out / f"{recipe.task}.onnx"
     export(policy, encoder, path, steps=DENOISE_STEPS)
-    trained_s = time.monotonic() - begun
     scores = [
         evaluate(path, recipe.task, arm=recipe.arm, episodes=recipe.episodes, pace=pace, seed=EVALUATION_SEED)
         for pace in PACES
@@ -90,11 +88,10 @@ def train(recipe: Recipe) -> Path:
         recipe.out / "card.json",
         recipe.task,
         {
-            "command": "python -m bench.training.train " + " ".join(sys.argv[1:]),
+            "command": _command(recipe),
             "demonstrations": len(demos.start) - 1,
             "demonstration_seed": demonstrations.DEMO_SEED,
-            "seed": recipe.seed,
-            "training_s": round(trained_s),
+            "stage_s": stages.seconds,
             "threads": recipe.threads,
             "denoise_steps": DENOISE_STEPS,
             "estimate_rmse": None if rmse is None else [round(float(value), 5) for value in rmse],
@@ -109,6 +106,51 @@ def train(recipe: Recipe) -> Path:
     return path
 
 
+class Stages:
+    """The cache of a recipe's stages, and how long each took when it was made."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.seconds: dict[str, int] = {}
+        self._recipe = recipe
+
+    def path(self, name: str) -> Path:
+        """Where a stage's result is kept."""
+        recipe = self._recipe
+        return recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-{name}"
+
+    def once(self, stage: str, path: Path, make: Callable[[], None]) -> None:
+        """Call `make`, which writes `path`, unless the file is there from before."""
+        clock = path.with_name(path.name + ".seconds")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            begun = time.monotonic()
+            make()
+            clock.write_text(f"{time.monotonic() - begun:.0f}")
+        if clock.exists():
+            self.seconds[stage] = int(clock.read_text())
+
+    def fit_once(self, stage: str, module: nn.Module, path: Path, fit: Callable[[], None]) -> None:
+        """Train a module unless its weights are there from before; load them."""
+
+        def make() -> None:
+            fit()
+            np.savez(path, **{name: value.contiguous().numpy() for name, value in module.state_dict().items()})
+
+        self.once(stage, path, make)
+        with np.load(path, allow_pickle=False) as stored:
+            module.load_state_dict({name: torch.as_tensor(stored[name]) for name in stored.files})
+
+
+def _command(recipe: Recipe) -> str:
+    default = {field.name: field.default for field in fields(Recipe)}
+    options = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in vars(recipe).items()
+        if value != default[name] and name not in {"cache", "workers", "threads"}
+    ]
+    return " ".join(["python -m bench.training.train", *options])
+
+
 def _note(path: Path, task: str, entry: dict[str, object]) -> None:
     card = json.loads(path.read_text()) if path.exists() else {}
     card[task] = entry
@@ -121,33 +163,44 @@ def _seeded(recipe: Recipe, stage: int) -> np.random.Generator:
     return np.random.default_rng((recipe.seed, stage))
 
 
-def _demos(recipe: Recipe) -> Demos:
-    path = recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}.npz"
-    if not path.exists():
-        demonstrations.record(recipe.arm, recipe.task, recipe.demos, workers=recipe.workers).save(path)
+def _demos(recipe: Recipe, stages: Stages) -> Demos:
+    path = stages.path("demos.npz")
+    stages.once(
+        "demonstrations",
+        path,
+        lambda: demonstrations.record(recipe.arm, recipe.task, recipe.demos, workers=recipe.workers).save(path),
+    )
     return Demos.load(path)
 
 
-def _head(recipe: Recipe, demos: Demos) -> tuple[FlowPolicy, Batches]:
+def _head(recipe: Recipe, demos: Demos, stages: Stages) -> tuple[FlowPolicy, Batches]:
     rng = _seeded(recipe, 1)
     policy = FlowPolicy(scales_of(demos, rng))
     batches = Batches(demos, rng)
     batches.objects_noise = (0.02 * policy.objects_std).numpy()
-    _fit_once(
+    stages.fit_once(
+        "head",
         policy,
-        _cached(recipe, f"head-{recipe.head_steps}-{recipe.seed}.npz"),
+        stages.path(f"head-{recipe.head_steps}-{recipe.seed}.npz"),
         lambda: fit_head(policy, batches, Budget(recipe.head_steps, 256, 1e-3)),
     )
     return policy, batches
 
 
-def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> tuple[Encoder, NDArray[np.float32]]:
+def _see(
+    recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches, stages: Stages
+) -> tuple[Encoder, NDArray[np.float32]]:
     """Train the encoder, then the head on its estimates; the encoder and its error on held-out pictures."""
     rng = _seeded(recipe, 2)
     ticks = np.sort(np.random.default_rng(recipe.seed).choice(demos.ticks, recipe.frames, replace=False))
-    path = _cached(recipe, f"frames-{recipe.frames}-{recipe.seed}.npy")
-    if not path.exists():
-        np.save(path, demonstrations.render(recipe.arm, recipe.task, demos.scene[ticks], workers=recipe.workers))
+    path = stages.path(f"frames-{recipe.frames}-{recipe.seed}.npy")
+    stages.once(
+        "frames",
+        path,
+        lambda: np.save(
+            path, demonstrations.render(recipe.arm, recipe.task, demos.scene[ticks], workers=recipe.workers)
+        ),
+    )
     frames = np.load(path, mmap_mode="r")
     mean, std = policy.objects_mean.numpy(), policy.objects_std.numpy()
     state = (demos.position[ticks] - policy.state_mean.numpy()) / policy.state_std.numpy()
@@ -155,9 +208,10 @@ def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> 
     held_out = np.sort(rng.choice(recipe.frames, HELD_OUT_FRAMES, replace=False))
     kept = np.setdiff1d(np.arange(recipe.frames), held_out)
     encoder, budget = Encoder(policy.object_dim), Budget(recipe.encoder_steps, 64, 1e-3)
-    _fit_once(
+    stages.fit_once(
+        "encoder",
         encoder,
-        _cached(recipe, f"encoder-{recipe.frames}-{recipe.encoder_steps}-{recipe.seed}.npz"),
+        stages.path(f"encoder-{recipe.frames}-{recipe.encoder_steps}-{recipe.seed}.npz"),
         lambda: fit_encoder(encoder, frames, state, target, kept=kept, budget=budget, rng=rng),
     )
     seen = estimate(encoder, frames, state)
@@ -168,22 +222,13 @@ def _see(recipe: Recipe, demos: Demos, policy: FlowPolicy, batches: Batches) -> 
     batches.noise_free[ticks] = True
     batches.objects_noise = rmse.astype(np.float32)
     batches.rng = _seeded(recipe, 3)
-    fit_head(policy, batches, Budget(recipe.finetune_steps, 256, 3e-4), "finetune")
+    stages.fit_once(
+        "finetune",
+        policy,
+        stages.path(f"finetune-{recipe.frames}-{recipe.encoder_steps}-{recipe.finetune_steps}-{recipe.seed}.npz"),
+        lambda: fit_head(policy, batches, Budget(recipe.finetune_steps, 256, 3e-4), "finetune"),
+    )
     return encoder, rmse
-
-
-def _cached(recipe: Recipe, name: str) -> Path:
-    return recipe.cache / f"{recipe.task}-{recipe.arm}-{recipe.demos}-{name}"
-
-
-def _fit_once(module: nn.Module, path: Path, fit: Callable[[], None]) -> None:
-    """Load the module's weights from `path`; where there are none, train and keep them."""
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            module.load_state_dict({name: torch.as_tensor(stored[name]) for name in stored.files})
-        return
-    fit()
-    np.savez(path, **{name: value.contiguous().numpy() for name, value in module.state_dict().items()})
 
 
 if __name__ == "__main__":
