@@ -27,7 +27,9 @@ from runtime.blackbox import load_run
 from runtime.cli import Run
 from runtime.clock import NS_PER_US
 from runtime.commands.run import resolve
+from runtime.config import load_rig
 from runtime.console import figures, page
+from runtime.errors import LeadtimeError
 from runtime.realtime import PRIORITIES
 from runtime.records import Mode
 from runtime.supervisor import Supervisor
@@ -66,6 +68,7 @@ def main(out: Path, *, quick: bool) -> Path:
     seconds, run_s = (2.0, 12.0) if quick else (20.0, 40.0)
     cpu = max(os.sched_getaffinity(0))
     samples: dict[tuple[str, str], NDArray[np.float64]] = {}
+    kept: dict[str, dict[str, int]] = {}
     for load in ("idle", "busy core"):
         for case in ("cyclictest", *PROBES):
             _say(f"{case}, {load}: {seconds:.0f} s")
@@ -74,13 +77,16 @@ def main(out: Path, *, quick: bool) -> Path:
                 samples[case, load] = found
     for name, entries in HOGGED.items():
         _say(f"run, {name}: {run_s:.0f} s")
-        samples["control process", name] = _run_lateness(out, run_s, entries)
+        found, skipped, starved = _run_lateness(out, run_s, entries)
+        samples["control process", name] = found
+        kept[name] = {"ticks_skipped": skipped, "ticks_starved": starved}
     rows = [Lateness.of(*key, found) for key, found in samples.items()]
     results = {
         "period_us": PERIOD_NS // NS_PER_US,
         "host": {"machine": platform.machine(), "kernel": platform.release(), "processors": os.cpu_count()},
-        "cyclictest": shutil.which("cyclictest") is not None,
+        "cyclictest": ("cyclictest", "idle") in samples,
         "lateness_us": [asdict(row) for row in rows],
+        "runs": kept,
     }
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for row in rows:
@@ -94,6 +100,8 @@ def _measure(case: str, seconds: float, cpu: int, *, busy: bool) -> NDArray[np.f
         if case == "cyclictest":
             return _cyclictest(seconds, cpu)
         output, _ = _probe(case, seconds, cpu).communicate()
+        if not output:
+            raise LeadtimeError(f"probe {case} gave nothing back; see what it wrote above")
         return np.frombuffer(output, dtype="<i8") / NS_PER_US
     finally:
         if load is not None:
@@ -119,13 +127,17 @@ def _cyclictest(seconds: float, cpu: int) -> NDArray[np.float64] | None:
     return found if len(found) else None
 
 
-def _run_lateness(out: Path, seconds: float, entries: dict[str, str]) -> NDArray[np.float64]:
-    spec = resolve(Run(duration_s=seconds, latency="gigaworld", headless=True, out=out / "runs"))
+def _run_lateness(out: Path, seconds: float, entries: dict[str, str]) -> tuple[NDArray[np.float64], int, int]:
+    """Return the latenesses of a run's ticks in POLICY, and how many of them were skipped and starved."""
+    command = Run(duration_s=seconds, latency="gigaworld", headless=True, out=out / "runs")
+    spec = resolve(command, load_rig(command.rig))
     Supervisor(spec, lambda _board: None, _say, entries).run()
     ticks = load_run(Path(spec.run_dir)).ticks
     ticks = ticks[ticks["mode"] == Mode.POLICY]
+    if not len(ticks):
+        raise LeadtimeError(f"the run in {spec.run_dir} never reached POLICY: there is nothing to measure")
     lateness: NDArray[np.float64] = (ticks["now_ns"] - ticks["scheduled_ns"]) / NS_PER_US
-    return lateness
+    return lateness, int(ticks["skipped"].sum()), int(ticks["starved"].sum())
 
 
 def _report(out: Path, rows: list[Lateness], samples: dict[tuple[str, str], Any]) -> Path:

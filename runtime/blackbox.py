@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +35,8 @@ FILE_NAME: Final = "run.mcap"
 
 def parts(run_dir: Path) -> list[Path]:
     """Return the files of a run's black box, oldest first: a recorder that is restarted begins a new one."""
-    numbered = {int(path.stem.removeprefix("run-")): path for path in run_dir.glob("run-*.mcap")}
+    named = ((re.fullmatch(r"run-(\d+)\.mcap", path.name), path) for path in run_dir.glob("run-*.mcap"))
+    numbered = {int(match[1]): path for match, path in named if match}
     first = run_dir / FILE_NAME
     return ([first] if first.is_file() else []) + [numbered[number] for number in sorted(numbered)]
 
@@ -188,7 +190,9 @@ def _joined(run: Run, later: Run) -> Run:
         both = np.concatenate([indices, later.indices[name]])
         joined.indices[name], first = np.unique(both, return_index=True)
         # As bytes: numpy leaves the padding of a record that it copies field by field undefined.
-        raw = [part.records[name].view(np.uint8).reshape(len(part.records[name]), -1) for part in (run, later)]
+        raw = [
+            part.records[name].view(np.uint8).reshape(-1, part.records[name].dtype.itemsize) for part in (run, later)
+        ]
         dtype = later.records[name].dtype
         joined.records[name] = np.concatenate(raw)[first].reshape(-1).view(dtype)
     for name, frames in later.frames.items():

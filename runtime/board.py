@@ -20,6 +20,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("lifecycle", records.LIFECYCLE, 4),  # supervisor
         Topic("operator", records.OPERATOR, 64),  # supervisor
         Topic("task_request", records.TASK_REQUEST, 4),  # supervisor
+        Topic("episode_end", records.EPISODE_END, 8),  # supervisor
         Topic("joint_command", records.JOINT_COMMAND, 64),  # control
         Topic("timeline", records.TIMELINE_VIEW, 8),  # control
         Topic("tick", records.TICK, 4096),  # control

@@ -52,6 +52,7 @@ RECORD_CHANNELS: Final = (
     RecordChannel("chunk", records.CHUNK, "t_received_ns"),
     RecordChannel("request", records.REQUEST, "t_request_ns"),
     RecordChannel("task_request", records.TASK_REQUEST, "t_ns"),
+    RecordChannel("episode_end", records.EPISODE_END, "t_ns"),
     RecordChannel("client", records.CLIENT_STATUS, "t_ns", every=False),
     RecordChannel("task", records.TASK_STATUS, "t_ns", every=False),
 )

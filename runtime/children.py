@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from runtime.records import Life
 from runtime.shm import blank
 
 START_TIMEOUT_NS: Final = 120 * NS_PER_S
-STOP_TIMEOUT_NS: Final = 900 * NS_PER_MS
+STOP_TIMEOUT_NS: Final = 1100 * NS_PER_MS
 POLL_NS: Final = 5 * NS_PER_MS
 SILENT_NS: Final = 3 * NS_PER_S
 """A process whose heart has not beaten for this long hangs and is replaced; the slowest beats five times a second."""
@@ -58,10 +59,12 @@ class Children:
     roles: tuple[str, ...] = ROLES
     entries: Mapping[str, str] = field(default_factory=dict)
     _children: dict[str, Child] = field(default_factory=dict)
+    _watched_ns: int = 0
+    _awake_ns: int = 0
     _lifecycle: Any = field(default_factory=lambda: blank(records.LIFECYCLE))
 
-    def start(self) -> None:
-        """Spawn every role, then let them begin one after the other, arms last.
+    def start(self, stopped: Callable[[], bool]) -> None:
+        """Spawn every role, then let them begin one after the other, arms last; early to return when `stopped`.
 
         Raises:
             LeadtimeError: a role ended or did not get ready; carries the role's own one-line reason.
@@ -71,19 +74,25 @@ class Children:
             self._children[role] = self._spawn(role)
         for role in self.roles:
             self._publish(stage=ROLES.index(role) + 1)
-            self._await_ready(role)
+            self._await_ready(role, stopped)
+            if stopped():
+                return
 
     def pid(self, role: str) -> int:
         """Return a role's process id."""
         return self._children[role].process.pid
 
-    def watch(self) -> list[str]:
-        """Restart what has died or hangs and say so, one line each.
+    def watch(self) -> list[tuple[str, str]]:
+        """Restart what has died or hangs; returns each role with a line that says so.
 
         Raises:
             LeadtimeError: a role died that the run cannot go on without, or once too often.
         """
         notes = []
+        now_ns = self.clock.now_ns()
+        if now_ns - self._watched_ns > NS_PER_S:
+            self._awake_ns = now_ns
+        self._watched_ns = now_ns
         for role, child in list(self._children.items()):
             if self._silent(role):
                 _signal(child.process, signal.SIGKILL)
@@ -96,7 +105,7 @@ class Children:
             replacement = self._spawn(role)
             replacement.restarts = child.restarts + 1
             self._children[role] = replacement
-            notes.append(f"{role} ended ({_how(status)}) and was restarted")
+            notes.append((role, f"{role} ended ({_how(status)}) and was restarted"))
         return notes
 
     def _silent(self, role: str) -> bool:
@@ -106,7 +115,8 @@ class Children:
             beat is not None
             and beat["life"] == Life.READY
             and beat["pid"] == self._children[role].process.pid
-            and self.clock.now_ns() - int(beat["t_ns"]) > SILENT_NS
+            # Silence counts only from when this process was awake to hear it.
+            and self._watched_ns - max(int(beat["t_ns"]), self._awake_ns) > SILENT_NS
         )
 
     def stop(self) -> None:
@@ -135,7 +145,7 @@ class Children:
         log.parent.mkdir(exist_ok=True)
         fd = self.board.segment.fd
         module = self.entries.get(role, "runtime.process")
-        with log.open("ab") as sink:
+        with log.open("ab") as sink, _without_interrupts():
             process = subprocess.Popen(
                 [sys.executable, "-m", module, role, str(self.spec_file), str(fd), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
@@ -146,10 +156,10 @@ class Children:
             )
         return Child(role, process, log)
 
-    def _await_ready(self, role: str) -> None:
+    def _await_ready(self, role: str, stopped: Callable[[], bool]) -> None:
         child = self._children[role]
         deadline_ns = self.clock.now_ns() + START_TIMEOUT_NS
-        while True:
+        while not stopped():
             beat = self.board[f"heartbeat/{role}"].latest()
             if beat is not None and beat["pid"] == child.process.pid and beat["life"] == Life.READY:
                 return
@@ -167,6 +177,16 @@ class Children:
         if status == UsageError.exit_status:
             return UsageError(reason.removeprefix(f"{child.role}: "))
         return LeadtimeError(reason if reason.startswith(f"{child.role}: ") else f"{child.role}: {reason}")
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Block Ctrl-C for the processes started meanwhile: it reaches them all, but who stops when is decided here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -133,4 +133,7 @@ def main() -> None:
         # The reader of our output left (`| head`): not an error of the job.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        sys.stderr.write(f"leadtime: {error.filename or 'this host'}: {error.strerror or error}\n")
+        sys.exit(1)
     sys.exit(status)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
 from runtime.errors import UsageError, unknown_name
-from runtime.layout import SIDES, Side
+from runtime.layout import CAMERAS, SIDES, Side
 
 RIG_FOLDER: Final = Path(__file__).parent / "rigs"
 ARM_DRIVERS: Final = ("sim",)
 CAMERA_DRIVERS: Final = ("sim",)
+SIM_CAMERAS: Final = (*CAMERAS, "cam_front")
 
 Rate = Annotated[int, Meta(ge=1, le=1000)]
 Pixels = Annotated[int, Meta(ge=16, le=4096)]
@@ -55,7 +56,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bimanual rig. `servo_hz` must be a multiple of `policy_hz`."""
 
-    name: str
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$")]
     servo_hz: Rate = 200
     policy_hz: Rate = 50
     command_ttl_ms: Milliseconds = 20.0
@@ -100,7 +101,7 @@ def load_rig(name_or_file: str) -> RigConfig:
         raise unknown_name("rig", name_or_file, rig_names())
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise UsageError(f"{path}{line}: not valid YAML; write one 'key: value' a line") from error
@@ -158,5 +159,9 @@ def _check(rig: RigConfig, path: Path) -> None:
         require(f"arms.{side}.driver", "driver", arm.driver, ARM_DRIVERS)
     if len({arm.model for arm in rig.arms.values()}) > 1 and rig.simulated:
         raise refuse("arms", "the simulated rig has one arm model for both sides")
+    if rig.simulated and len({(c.width_px, c.height_px, c.rate_hz) for c in rig.cameras.values()}) > 1:
+        raise refuse("cameras", "the simulated cameras share one size and one rate")
     for name, camera in rig.cameras.items():
+        if camera.driver == "sim":
+            require(f"cameras.{name}", "simulated camera", name, SIM_CAMERAS)
         require(f"cameras.{name}.driver", "driver", camera.driver, CAMERA_DRIVERS)

@@ -45,7 +45,9 @@ class Sight:
 
 @dataclass(frozen=True)
 class Episodes:
-    """State of the sequence. `want` and `clear` are what the operator's record shall say; `wanted` episodes end it."""
+    """State of the sequence. `want` and `clear` are what the operator's record shall say; `wanted` episodes end it;
+    `engaged`: the policy has moved the arms at least once.
+    """
 
     end_ns: int
     limit_ns: int
@@ -58,6 +60,7 @@ class Episodes:
     since_ns: int = 0
     successes: int = 0
     failures: int = 0
+    engaged: bool = False
 
     def step(self, sight: Sight) -> Episodes:
         """Return the next state; unchanged when there is nothing to do."""
@@ -77,7 +80,7 @@ class Episodes:
                 return self
             case Phase.ENGAGE:
                 if sight.mode is Mode.POLICY:
-                    return replace(self, phase=Phase.RUN, since_ns=sight.now_ns)
+                    return replace(self, phase=Phase.RUN, since_ns=sight.now_ns, engaged=True)
                 return self
             case Phase.RUN:
                 return self._run(sight)
@@ -87,6 +90,15 @@ class Episodes:
                 if sight.now_ns - self.since_ns >= SETTLE_NS:
                     return self._back(sight)
                 return self
+
+    def disturbed(self, sight: Sight) -> Episodes:
+        """Return the state after a process that moves the arms was lost and replaced."""
+        if self.phase is Phase.OVER:
+            return self
+        if not self.judged:
+            return replace(self, phase=Phase.OVER, want=Mode.HOLD)
+        lost = self.phase is Phase.RUN
+        return replace(self._back(sight), want=Mode.HOLD if lost else Mode.PARK, failures=self.failures + lost)
 
     @property
     def over(self) -> bool:

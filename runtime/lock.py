@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from runtime.errors import LeadtimeError
@@ -14,8 +15,10 @@ class RigLock:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.bind(f"\0leadtime-rig-{rig}")
-        except OSError:
+        except OSError as error:
             self._socket.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
             raise LeadtimeError(
                 f"rig {rig} is in use by another leadtime run on this host; stop it, or choose another --rig"
             ) from None

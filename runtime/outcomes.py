@@ -12,40 +12,35 @@ from runtime.clock import NS_PER_S
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode: its number, the layout's seed, when it was laid out and decided, and how it ended.
+    """One episode: its number, the layout's seed, when it was laid out, and the verdict when it ended.
 
-    `success` is None for the last one when the run ended before it was decided; an episode that was followed
-    by another without a decision has failed. `decided_s` is the physics' own time since it was laid out.
+    `success` is None for the last one when the run ended before it was decided. `policy_s` is the time from its
+    first chunk to the verdict.
     """
 
     number: int
     seed: int
     t_s: float
-    decided_s: float | None
+    policy_s: float | None
     success: bool | None
 
 
 def episodes(run: Run) -> list[Episode]:
     """Return the episodes of a run in their order; none where nothing judges."""
-    status = run.records["task"]
     requests = run.records["task_request"]
     requests = requests[np.argsort(requests["t_ns"], kind="stable")]
+    verdicts = {int(end["episode"]): end for end in run.records["episode_end"]}
     found = []
-    for i, request in enumerate(requests):
+    for request in requests:
         number = int(request["episode"])
-        own = status[status["episode"] == number]
-        decided = own[own["outcome"] >= 0]
-        last = i == len(requests) - 1
-        success = bool(decided[-1]["outcome"]) if len(decided) else None
-        if success is None and not last:
-            success = False
+        end = verdicts.get(number)
         found.append(
             Episode(
                 number=number,
                 seed=int(request["seed"]),
                 t_s=(int(request["t_ns"]) - run.t0_ns) / NS_PER_S,
-                decided_s=float(decided[0]["episode_s"]) if len(decided) else None,
-                success=success,
+                policy_s=None if end is None else float(end["policy_s"]),
+                success=None if end is None else bool(end["success"]),
             )
         )
     return found

@@ -37,8 +37,6 @@ def run(role: str, spec_file: Path, fd: int) -> int:
     module, function = MAINS[role].split(":")
     main = getattr(importlib.import_module(module), function)
     board = Board.attach(RunSpec.load(spec_file), fd)
-    # Ctrl-C reaches the whole foreground group: the supervisor alone decides the order of stopping.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         board.stop_here()

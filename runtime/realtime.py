@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,11 @@ _PR_SET_PDEATHSIG: Final = 1
 
 PRIORITIES: Final[dict[str, int]] = {"guardian-left": 84, "guardian-right": 84, "control": 80, "sim": 70}
 """SCHED_FIFO priority by role; a role that is not here stays with the host's ordinary scheduler."""
+BESIDE: Final = ("sim",)
+"""Real-time roles that are not pinned: the control process and the guardians share the last core without them."""
+_ALLOW_AFFINITY: Final = "allow sched_setaffinity in the container's profile"
 SPIN_NS: Final = 150_000
-"""How long the control process spins before a tick once it holds SCHED_FIFO; a sleep alone wakes that late."""
+"""How long the control process spins before a tick; a sleep alone wakes up to about that late."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +64,21 @@ def freeze_garbage() -> None:
     gc.disable()
 
 
-def enter(role: str) -> tuple[Grant, ...]:
-    """Set a process up for its role: memory, garbage, and the scheduler for the roles that keep time.
+def enter(role: str) -> None:
+    """Set a process of `PRIORITIES` up: memory, garbage, core and scheduler; what is not permitted is logged.
 
     Call it after imports and warm-up: what is allocated before is what gets frozen.
     """
     freeze_garbage()
-    priority = PRIORITIES.get(role)
-    if priority is None:
-        gc.enable()
-        return ()
-    return (
+    cores = sorted(os.sched_getaffinity(0))
+    grants = (
+        Grant("affinity", role in BESIDE or len(cores) < 2 or pin(cores[-1]), _ALLOW_AFFINITY),
         Grant("mlockall", lock_memory(), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"),
-        Grant("SCHED_FIFO", set_fifo(priority), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"),
+        Grant("SCHED_FIFO", set_fifo(PRIORITIES[role]), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"),
     )
+    for grant in grants:
+        if not grant.granted:
+            sys.stderr.write(f"{role}: no {grant.name}; {grant.remedy}\n")
 
 
 def survey() -> tuple[Grant, ...]:
@@ -93,7 +98,7 @@ def survey() -> tuple[Grant, ...]:
     return (
         Grant("mlockall", bool(locked), "raise the memlock limit (ulimit -l unlimited) or grant CAP_IPC_LOCK"),
         Grant("SCHED_FIFO", bool(fifo), "raise the rtprio limit (ulimit -r 90) or grant CAP_SYS_NICE"),
-        Grant("affinity", bool(pinned), "allow sched_setaffinity in the container's profile"),
+        Grant("affinity", bool(pinned), _ALLOW_AFFINITY),
         Grant(
             "no RT throttling",
             not throttled,

@@ -262,7 +262,6 @@ DEVICE_COMMAND: Final = _record(
         ("servo_tick", "<i8"),  # of the command it carries out, or of the guardian's own braking step
         ("t_ns", "<i8"),
         ("position", "<f8", (ARM_DOF,)),
-        ("enabled", "u1"),
     ]
 )
 
@@ -272,8 +271,6 @@ TASK_STATUS: Final = _record(
         ("episode", "<u4"),
         ("outcome", "i1"),  # 1 success, 0 failed, -1 undecided
         ("episode_s", "<f8"),
-        ("successes", "<u4"),
-        ("failures", "<u4"),
         ("limit_violations", "<u8"),
         ("late_steps", "<u8"),
         ("real_time_factor", "<f8"),
@@ -283,6 +280,17 @@ TASK_STATUS: Final = _record(
 OBJECT_STATE_MAX: Final = 32
 OBJECT_STATE: Final = _record(
     [("t_ns", "<i8"), ("length", "<i4"), ("state", "<f4", (OBJECT_STATE_MAX,))]  # the simulator's own truth
+)
+
+EPISODE_END: Final = _record(
+    [
+        ("t_ns", "<i8"),
+        ("episode", "<u4"),
+        ("success", "u1"),
+        ("policy_s", "<f8"),  # from the first chunk to the verdict
+        ("successes", "<u4"),  # of the run so far
+        ("failures", "<u4"),
+    ]
 )
 
 TASK_REQUEST: Final = _record([("episode", "<u4"), ("seed", "<u8"), ("t_ns", "<i8")])

@@ -33,7 +33,6 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     episode_s: float
     episodes: int = 0
     scene_length: int
-    server_key: str = ""
     backend: Literal["onnx"] = "onnx"
 
     def tick_base(self, t0_ns: int) -> TickBase:

@@ -61,7 +61,7 @@ def build_summary(run: Run) -> dict[str, Any]:
         "episodes": len(done),
         "successes": sum(episode.success is True for episode in done),
         "failures": sum(episode.success is False for episode in done),
-        "completion_s_p50": _median([e.decided_s for e in done if e.success and e.decided_s is not None]),
+        "completion_s_p50": _median([e.policy_s for e in done if e.success and e.policy_s is not None]),
         "real_time_factor": _last(run.records["task"], "real_time_factor"),
         "recorder": {
             "complete": run.complete,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,18 +16,22 @@ from runtime.board import ROLES, Board
 from runtime.children import Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.episodes import Episodes, Sight
-from runtime.errors import UsageError
+from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import SIDES
-from runtime.lock import RigLock
 from runtime.records import Link, Mode, Source
+from runtime.seed import episode_seed
 from runtime.shm import blank
 from runtime.spec import RunSpec
 
 PERIOD_NS: Final = 20 * NS_PER_MS
 VIEW_EVERY: Final = 6
 REST_VELOCITY_RAD_S: Final = 0.03
+MOVERS: Final = ("control", "guardian-left", "guardian-right")
+"""Roles whose loss ends an episode; the policy plays on without the others for as long as it can."""
+COMMAND_STALE_NS: Final = 200 * NS_PER_MS
+"""A command older than this says nothing of the present: the control process is gone."""
 HOLD_BEFORE_STOP_NS: Final = 500 * NS_PER_MS
-"""How long Ctrl-C lets the arms brake to HOLD before the processes end: a brake takes well under this."""
+"""How long the arms have to brake to HOLD before the processes end; what is left of it the guardians do."""
 
 
 class Supervisor:
@@ -61,21 +66,21 @@ class Supervisor:
         """Run the session; returns how its episodes went.
 
         Raises:
-            LeadtimeError: a process failed or the rig is in use; everything has been stopped by then.
+            LeadtimeError: a process failed; everything has been stopped by then.
         """
-        lock = RigLock(self._spec.rig.name)
         spec_file = self._spec.save()
         board = self._board = Board.create(self._spec)
         children = Children(board, spec_file, self._clock, self._clock.now_ns(), self._roles(), self._entries)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._interrupt)
+        ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: signal.signal(number, self._interrupt) for number in ends}
         try:
             self._ask(Mode.HOLD, 0)
-            children.start()
+            children.start(lambda: self._interrupted)
             return self._conduct(board, children)
         finally:
             children.stop()
-            lock.release()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     def _roles(self) -> tuple[str, ...]:
         absent = set()
@@ -88,8 +93,6 @@ class Supervisor:
         return tuple(role for role in ROLES if role not in absent)
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._interrupted:
-            return
         self._interrupted = True
 
     def _conduct(self, board: Board, children: Children) -> Episodes:
@@ -105,30 +108,42 @@ class Supervisor:
         while not (episodes.over or self._interrupted):
             due_ns += PERIOD_NS
             self._clock.sleep_until_ns(due_ns)
-            for note in children.watch():
-                self._on_note(note)
-                # Whoever restarts finds the operator asking for HOLD: nothing engages by itself.
-                self._ask(Mode.HOLD, episodes.clear)
             sight = self._look(board)
             following = episodes.step(sight)
+            for role, note in children.watch():
+                self._on_note(note)
+                if role in MOVERS:
+                    # Whoever restarts finds the operator asking for HOLD or PARK: nothing engages by itself.
+                    following = episodes.disturbed(sight)
             if following is not episodes:
                 if following.episode != episodes.episode:
                     self._lay_out(board, following.episode)
                 self._ask(following.want, following.clear)
-                self._note_end(episodes, following, sight)
+                self._judge(board, episodes, following, sight)
                 episodes = following
             beat += 1
             if beat % VIEW_EVERY == 0:
                 self._on_view(board)
         self._hold(board, episodes)
+        if not episodes.engaged and not self._interrupted:
+            client = board["client"].latest()
+            raise LeadtimeError(f"the policy never took over: {_text(client) if client is not None else 'no client'}")
         return episodes
 
-    def _note_end(self, before: Episodes, after: Episodes, sight: Sight) -> None:
-        if after.successes > before.successes:
-            self._on_note(f"episode {after.episode}: success")
-        elif after.failures > before.failures:
-            why = "failed" if sight.outcome is False else f"no success ({sight.mode.name} at its end)"
-            self._on_note(f"episode {after.episode}: {why}")
+    def _judge(self, board: Board, before: Episodes, after: Episodes, sight: Sight) -> None:
+        """Write the verdict of an episode that has just ended, and say it."""
+        won = after.successes > before.successes
+        if not won and after.failures == before.failures:
+            return
+        end: Any = blank(records.EPISODE_END)
+        end["t_ns"] = sight.now_ns
+        end["episode"] = after.episode
+        end["success"] = won
+        end["policy_s"] = (sight.now_ns - before.since_ns) / NS_PER_S
+        end["successes"], end["failures"] = after.successes, after.failures
+        board["episode_end"].push(end)
+        why = "failed" if sight.outcome is False else f"no success ({sight.mode.name} at its end)"
+        self._on_note(f"episode {after.episode}: {'success' if won else why}")
 
     def _hold(self, board: Board, episodes: Episodes) -> None:
         self._ask(Mode.HOLD, episodes.clear)
@@ -155,10 +170,12 @@ class Supervisor:
 
     def _look(self, board: Board) -> Sight:
         command = board["joint_command"].latest()
+        if command is not None and self._clock.now_ns() - int(command["t_ns"]) > COMMAND_STALE_NS:
+            command = None
         task = board["task"].latest()
         client = board["client"].latest()
         if client is not None and client["link"] == Link.REFUSED:
-            raise UsageError(bytes(client["text"]).rstrip(b"\0").decode(errors="replace"))
+            raise UsageError(_text(client))
         outcome = None if task is None or task["outcome"] < 0 else bool(task["outcome"])
         episode = 0 if task is None else int(task["episode"])
         return Sight(
@@ -171,9 +188,8 @@ class Supervisor:
         )
 
 
-def episode_seed(seed: int, episode: int) -> int:
-    """Return the seed of an episode's layout: the run's seed and the episode's number decide it."""
-    return seed * 100_003 + episode
+def _text(client: Any) -> str:
+    return bytes(client["text"]).rstrip(b"\0").decode(errors="replace")
 
 
 def _settled(board: Board) -> bool:
@@ -187,7 +203,8 @@ def _settled(board: Board) -> bool:
 def run_folder(base: Path, name: str) -> Path:
     """Make and return the folder of a new run, numbered after those that are there."""
     base.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(p.name.split("-")[0]) for p in base.iterdir() if p.name[:4].isdigit()), default=0)
+    taken = (re.fullmatch(r"(\d{4,})-.*", path.name) for path in base.iterdir())
+    number = 1 + max((int(match[1]) for match in taken if match), default=0)
     while True:
         folder = base / f"{number:04d}-{name}"
         try:

@@ -62,7 +62,7 @@ class Recipe:
     frames: int = 20_000
     head_steps: int = 6_000
     encoder_steps: int = 3_000
-    finetune_steps: int = 2_500
+    finetune_steps: int = 8_000
     episodes: int = 100
     workers: int = 2
     threads: int = 2

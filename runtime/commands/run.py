@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from runtime.blackbox import parts
 from runtime.board import Board
 from runtime.cli import Run
 from runtime.config import RigConfig, load_rig
@@ -25,18 +26,29 @@ from runtime.inference.check import check_policy
 from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
 from runtime.inference.sockets import check_endpoint
+from runtime.lock import RigLock
+from runtime.seed import check_seed
 from runtime.spec import RunSpec
 from runtime.summary import summarise
 from runtime.supervisor import Supervisor, run_folder
 
 ENDPOINT_SCHEMES: Final = ("tcp://", "ipc://")
+DURATION_MAX_S: Final = 86_400.0
 STATE_POLICY: Final = "demo-state"
 """What stands in for the demo policy where nothing can be rendered."""
 
 
 def run(command: Run) -> int:
     """Carry the command out; returns the exit status."""
-    spec = resolve(command)
+    rig = load_rig(command.rig)
+    lock = RigLock(rig.name)
+    try:
+        return _run(command, resolve(command, rig))
+    finally:
+        lock.release()
+
+
+def _run(command: Run, spec: RunSpec) -> int:
     view = LiveView() if _watched(command) else None
 
     def on_view(board: Board) -> None:
@@ -53,6 +65,9 @@ def run(command: Run) -> int:
     supervisor = Supervisor(spec, on_view, on_note)
     with view if view is not None else nullcontext():
         supervisor.run()
+    if supervisor.interrupted and not parts(Path(spec.run_dir)):
+        _say("interrupted before anything moved")
+        return 0
     summary = summarise(Path(spec.run_dir))
     text = json.dumps(summary, indent=2) + "\n"
     (Path(spec.run_dir) / "summary.json").write_text(text, encoding="utf-8")
@@ -70,12 +85,13 @@ def _check(command: Run, rig: RigConfig) -> None:
         raise unknown_name("merge", command.merge, MERGES)
     if rig.simulated and command.task not in TASKS:
         raise unknown_name("task", command.task, TASKS)
-    if command.duration_s <= 0:
-        raise UsageError(f"--duration-s {command.duration_s}: give a number of seconds above 0")
+    if not 0 < command.duration_s <= DURATION_MAX_S:
+        raise UsageError(f"--duration-s {command.duration_s}: give a number of seconds above 0, at most a day")
+    check_seed(command.seed)
     if command.episodes < 0:
         raise UsageError(f"--episodes {command.episodes}: give a number of episodes, or 0 for no limit")
-    if command.summary is not None and not command.summary.parent.is_dir():
-        raise UsageError(f"--summary {command.summary}: folder {command.summary.parent} does not exist")
+    if command.summary is not None and (command.summary.is_dir() or not command.summary.parent.is_dir()):
+        raise UsageError(f"--summary {command.summary}: give a file in a folder that exists")
     parse_latency(command.latency)
     if _remote(command.policy):
         check_endpoint(command.policy, bind=False)
@@ -85,9 +101,8 @@ def _check(command: Run, rig: RigConfig) -> None:
             )
 
 
-def resolve(command: Run) -> RunSpec:
+def resolve(command: Run, rig: RigConfig) -> RunSpec:
     """Check what was asked for and make the run's folder; raises UsageError before anything starts."""
-    rig = load_rig(command.rig)
     _check(command, rig)
     policy = command.policy
     if rig.simulated and rig.cameras and (obstacle := rendering_obstacle()) is not None:

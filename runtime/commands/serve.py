@@ -8,10 +8,12 @@ from types import FrameType
 
 from runtime.cli import Serve
 from runtime.inference.server import serve as serve_policy
+from runtime.seed import check_seed
 
 
 def serve(command: Serve) -> int:
     """Serve until interrupted; returns the exit status."""
+    check_seed(command.seed)
     stopped = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -75,6 +75,7 @@ class Scene:
     faults: Sequence[Fault]
     client: Any | None
     task: Any | None
+    verdicts: tuple[int, int]
     notes: Sequence[str]
 
 
@@ -131,8 +132,15 @@ class Watcher:
             faults=tuple(FAULTS[i] for i, t_ns in self.fault_ns.items() if now_ns - t_ns < FAULT_SHOWN_NS),
             client=_newest(board, "client"),
             task=_newest(board, "task"),
+            verdicts=_verdicts(board),
             notes=tuple(self.notes),
         )
+
+
+def _verdicts(board: Board) -> tuple[int, int]:
+    """Return how many episodes succeeded and how many failed so far."""
+    end = _newest(board, "episode_end")
+    return (0, 0) if end is None else (int(end["successes"]), int(end["failures"]))
 
 
 def _newest(board: Board, topic: str) -> Any | None:
@@ -185,8 +193,8 @@ def _mode_line(scene: Scene) -> Text:
     outcome = int(task["outcome"])
     if outcome >= 0:
         line.append(" success" if outcome else " failed", "bold green" if outcome else "bold red")
-    line.append(f"   ✔ {int(task['successes'])}", "green")
-    failures = int(task["failures"])
+    successes, failures = scene.verdicts
+    line.append(f"   ✔ {successes}", "green")
     line.append(f"  ✘ {failures}", "red" if failures else "dim")
     factor = float(task["real_time_factor"])
     line.append(f"   {factor:.2f} of real time", "dim" if factor > 0.98 else "bold yellow")

@@ -130,7 +130,7 @@ def _tables(run: Run, summary: dict[str, Any]) -> Iterator[str]:
     if done:
         words = {True: "success", False: "failed", None: "undecided"}
         lines = [
-            (str(e.number), words[e.success], f"{e.t_s:.1f} s", _shown(e.decided_s, "s"), str(e.seed)) for e in done
+            (str(e.number), words[e.success], f"{e.t_s:.1f} s", _shown(e.policy_s, "s"), str(e.seed)) for e in done
         ]
         yield page.section(
             "Episodes", page.table(lines, ("episode", "outcome", "laid out at", "decided after", "seed"))

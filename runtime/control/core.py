@@ -70,7 +70,7 @@ class ControlCore:
 
         before = self._modes
         self._modes = modes.step(before, self._situation(inputs, faults))
-        self._enter(before, inputs.servo_tick)
+        self._enter(before, inputs)
         self._reseed(inputs)
 
         target = self._target(inputs.servo_tick)
@@ -99,7 +99,7 @@ class ControlCore:
     def _arming_faults(self, inputs: TickInputs) -> int:
         faults = 0
         if any(int(guardian["state"]) != Guard.DISARMED for guardian in inputs.guardian):
-            faults |= BIT["control_restarted"]
+            faults |= BIT["control_restarted"] | self._watch.trip_faults(inputs, self._acks, standing=True)
         if watch.wanted(inputs.operator) is not Mode.DISARMED and not self._watch.usable(inputs):
             faults |= BIT["feedback_unusable"]
         return faults
@@ -139,20 +139,20 @@ class ControlCore:
             chunk=self._timeline.end_tick > 0,
         )
 
-    def _enter(self, before: ModeState, servo_tick: int) -> None:
+    def _enter(self, before: ModeState, inputs: TickInputs) -> None:
         """Do what a change of mode asks for: a plan is opened or forgotten, a brake or a move begins."""
         now = self._modes
         if now.engaged is not before.engaged or now.epoch != before.epoch:
             self._timeline.clear(self._limiter.motion.position)
-            self._intake.open()
+            self._intake.open(inputs.now_ns)
         if now.mode is before.mode:
             return
         self._starving = bool(now.latched & ~before.latched & BIT["starved"])
         if now.mode is Mode.PARK:
             self._course = plan_move(self._limiter.motion, self._config.home, self._config.park_rates, self._dt)
-            self._course_tick = servo_tick - 1
+            self._course_tick = inputs.servo_tick - 1
         elif now.mode is not Mode.POLICY:
-            self._stop(servo_tick)
+            self._stop(inputs.servo_tick)
 
     def _stop(self, servo_tick: int) -> None:
         self._course = plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)

@@ -149,6 +149,11 @@ class GuardianCore:
         self._move(self._goal, self._pace)
 
     def _follow(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> None:
+        if now_ns - self._t_ns > self._ttl_ns:
+            # This process itself stood still, and so does the arm by now: what it missed is not made up for.
+            self._rest(self._target)
+            self._leave(Trip.EXPIRED, now_ns)
+            return
         trip = self._reason(now_ns, command, state, healthy)
         if trip is not Trip.NONE:
             self._leave(trip, now_ns)
@@ -201,6 +206,10 @@ class GuardianCore:
         passed = round((now_ns - self._t_ns) / self._period_ns)
         self._t_ns += passed * self._period_ns
         self._tick += passed
+        if passed > self._ticks_max:
+            self._rest(self._target)
+            self._state = Guard.HOLD if healthy else Guard.FAULT
+            return
         for _ in range(passed):
             self._braked += 1
             goal = self._brake.at(self._braked)

@@ -48,10 +48,10 @@ class Intake:
         self.chunk_id = 0
         """The newest chunk accepted."""
 
-    def open(self) -> None:
-        """Begin an epoch: nothing of an earlier one counts."""
+    def open(self, now_ns: int) -> None:
+        """Begin an epoch: nothing that was observed before it counts, whatever epoch it says it is of."""
         self._seams.clear()
-        self._newest_ns = 0
+        self._newest_ns = now_ns - 1
         self._jumps = 0
 
     @property

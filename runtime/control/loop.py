@@ -32,7 +32,7 @@ class ControlLoop:
         self._operator, self._client = board["operator"], board["client"]
         self._chunks, self._commands = board["chunk"], board["joint_command"]
         self._timeline, self._ticks = board["timeline"], board["tick"]
-        self._seen = self._chunks.head
+        self._seen = -1
         self._last: dict[str, NDArray[Any]] = {}
         self._none: dict[str, NDArray[Any]] = {
             "arm": blank(records.ARM_STATE),
@@ -54,6 +54,8 @@ class ControlLoop:
 
     def _read(self, servo_tick: int, now_ns: int) -> TickInputs:
         client = self._newest(self._client, "client")
+        if self._seen < 0:
+            self._seen = self._chunks.head
         # The ring's head is read once: a chunk that arrives meanwhile belongs to the next tick.
         chunks, self._seen, _ = self._chunks.since(self._seen)
         return TickInputs(
@@ -84,11 +86,13 @@ class ControlLoop:
         """Keep the servo grid until the run stops; an overrun skips whole periods and keeps the phase."""
         servo_tick = self._base.servo_tick(self._clock.now_ns()) + 1
         skipped = 0
+        beat_due = servo_tick
         while not board.stopping:
             self._clock.sleep_until_ns(self._base.servo_time_ns(servo_tick))
             self.tick(servo_tick, skipped)
-            if servo_tick % BEAT_EVERY_TICKS == 0:
+            if servo_tick >= beat_due:
                 heart.beat(self._clock.now_ns())
+                beat_due = servo_tick + BEAT_EVERY_TICKS
             due = servo_tick + 1
             servo_tick = max(due, self._base.servo_tick(self._clock.now_ns()) + 1)
             skipped = servo_tick - due

@@ -85,7 +85,8 @@ def _arm(state: ModeState, seen: Situation) -> ModeState:
     """Leave DISARMED into HOLD, never further."""
     if seen.want is Mode.DISARMED or not seen.armable:
         return state
-    return replace(state, mode=Mode.HOLD, latched=seen.faults & HOLDING)
+    latched = seen.faults & (HOLDING | BRAKING)
+    return replace(state, mode=Mode.FAULT if latched & BRAKING else Mode.HOLD, latched=latched)
 
 
 def _obey(state: ModeState, seen: Situation) -> ModeState:

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from runtime.board import Board
 from runtime.clock import Clock
 from runtime.drivers.base import ArmDriver, CameraDriver
 from runtime.layout import Side
 
 
-def open_arm(board: Board, side: Side) -> ArmDriver:
-    """Open the driver of one arm; raises DriverError."""
+def _sim_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.sim.arm import SimArm  # noqa: PLC0415
 
-    arm = SimArm(board, side)
+    return SimArm(board, side)
+
+
+def _sim_cameras(board: Board, clock: Clock) -> CameraDriver:
+    from runtime.drivers.sim.camera import SimCameras  # noqa: PLC0415
+
+    return SimCameras(board, clock, tuple(board.spec.rig.cameras))
+
+
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm}
+CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
+
+
+def open_arm(board: Board, side: Side) -> ArmDriver:
+    """Open the driver that the rig names for an arm; raises DriverError."""
+    arm = ARMS[board.spec.rig.arms[side].driver](board, side)
     arm.open()
     return arm
 
 
 def open_cameras(board: Board, clock: Clock) -> CameraDriver:
-    """Open the rig's cameras; raises DriverError."""
-    from runtime.drivers.sim.camera import SimCameras  # noqa: PLC0415
-
-    cameras = SimCameras(board, clock, tuple(board.spec.rig.cameras))
+    """Open the driver that the rig names for its cameras; raises DriverError."""
+    (driver,) = {camera.driver for camera in board.spec.rig.cameras.values()}
+    cameras = CAMERAS[driver](board, clock)
     cameras.open()
     return cameras

@@ -53,6 +53,7 @@ class Client:
         """Take what came, ask if it is time, and say how things stand. Never waits."""
         now_ns = self._clock.now_ns()
         self._look()
+        self._publish(self._core.abandon(now_ns))
         self._receive(now_ns)
         if self._connection.link is Link.READY:
             self._ask()

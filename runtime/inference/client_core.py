@@ -205,6 +205,13 @@ class ClientCore:
         """Give up the request in flight: the connection it went by is gone."""
         return None if self._flight is None else self._end(self._flight, Verdict.ERROR, now_ns)
 
+    def abandon(self, now_ns: int) -> Outcome | None:
+        """Give up a request of an epoch that is over, so that the new one need not wait for its answer."""
+        flight = self._flight
+        if flight is None or flight.epoch == self._epoch:
+            return None
+        return self._end(flight, Verdict.STALE, now_ns)
+
     def status(self, now_ns: int, link: Link, text: str, reconnects: int) -> NDArray[Any]:
         """Return the CLIENT_STATUS record of this moment."""
         record = self._status
@@ -227,7 +234,7 @@ class ClientCore:
         horizon = 0 if schema is None else schema.horizon
         if actions is None or actions.shape != (horizon, RIG_DOF) or not np.isfinite(actions).all():
             verdict = Verdict.INVALID
-        elif flight.epoch != self._epoch:
+        elif flight.epoch != self._epoch or flight.t_obs_ns < self._epoch_ns:
             verdict = Verdict.STALE
         elif not flight.cold and delay_ticks >= horizon:
             verdict = Verdict.LATE

@@ -159,7 +159,7 @@ def _load_folder(folder: Path) -> Policy:
         raise UsageError(f"policy folder {folder} has no {MANIFEST_NAME}")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError):
         raise UsageError(f"{path}: not valid YAML; write one 'key: value' a line") from None
     manifest: PolicyManifest = convert(raw, PolicyManifest, path)
     for task, name in manifest.graphs.items():

@@ -65,10 +65,13 @@ def test_ctrl_c_ends_a_run_cleanly_from_every_state(start: Callable[..., Session
         session.await_mode(mode)
     else:
         session.await_roles("sim")
+        board = session.board()
     took_s = session.interrupt()
     print(f"ended {took_s:.2f} s after Ctrl-C")
     assert session.children() == {}
     assert session.process.returncode == 0
+    if mode is None:
+        assert board["joint_command"].head == 0, "the arms were commanded after Ctrl-C"
 
 
 def test_a_second_instance_on_the_same_rig_is_refused_in_one_line(start: Callable[..., Session]) -> None:

@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from runtime.board import Board
+from runtime.faults import BIT
 from runtime.layout import SIDES
 from runtime.records import Guard, Link, Mode, Trip
 from tests.process.harness import Session, leadtime, wait_for
@@ -22,6 +24,18 @@ def guardian_states(board: Board) -> list[int]:
 
 def positions(board: Board) -> np.ndarray:
     return np.concatenate([board[f"arm/{side}"].latest()["position"] for side in SIDES])
+
+
+def recent_ticks(board: Board) -> list[Any]:
+    return board["tick"].since(board["tick"].head - 1000)[0]
+
+
+def faults_seen(board: Board) -> int:
+    return int(np.bitwise_or.reduce([int(tick["faults"]) for tick in recent_ticks(board)]))
+
+
+def at_rest(board: Board, side: str) -> bool:
+    return float(np.abs(board[f"arm/{side}"].latest()["velocity"][:6]).max()) < 0.05
 
 
 def expiry_report(board: Board) -> list[float]:
@@ -43,6 +57,8 @@ def test_a_stopped_control_process_lets_the_arms_brake_and_its_resume_replays_no
     wait_for(lambda: all(state == Guard.HOLD for state in guardian_states(board)), "both guardians to hold")
     late = expiry_report(board)
     print(f"guardians tripped {late} command lifetimes after the expiry")
+    # Half a lifetime is the 20 ms that are promised; a machine that stalls is given several.
+    assert all(0.0 <= lifetimes < 5.0 for lifetimes in late)
     time.sleep(0.5)
     held = positions(board)
     reasons = [int(board[f"guardian/{side}"].latest()["reason"]) for side in SIDES]
@@ -68,15 +84,16 @@ def test_a_killed_control_process_is_restarted_into_hold(start: Callable[..., Se
     before = session.children()["control"]
     seq = int(board["joint_command"].latest()["seq"])
     os.kill(before, signal.SIGKILL)
+    ring = board["joint_command"]
+    head = ring.head
     wait_for(lambda: session.children().get("control", before) != before, "a new control process")
-    seen = set()
-
-    def commands_again() -> bool:
-        command = board["joint_command"].latest()
-        seen.add(int(command["mode"]))
-        return int(command["seq"]) != seq and command["mode"] == Mode.HOLD
-
-    wait_for(commands_again, "the new control process to hold")
+    wait_for(lambda: ring.head > head + 40, "the new control process to command")
+    # The dead process may have written a last command after it was looked at; its successor counts from one.
+    successor = [command for command in ring.since(head)[0] if int(command["seq"]) < seq]
+    assert len(successor) >= 30
+    assert all(int(command["mode"]) != Mode.POLICY for command in successor)
+    faults = faults_seen(board)
+    assert faults & BIT["control_restarted"]
     assert all(int(board[f"guardian/{side}"].latest()["trips"]) >= 1 for side in SIDES)
     session.interrupt()
 
@@ -98,10 +115,10 @@ def test_a_killed_guardian_stops_the_other_arm(start: Callable[..., Session]) ->
     board = session.await_mode(Mode.POLICY)
     os.kill(session.children()["guardian-left"], signal.SIGKILL)
 
-    def left_policy() -> bool:
-        return board["joint_command"].latest()["mode"] in (Mode.FAULT, Mode.HOLD)
-
-    wait_for(left_policy, "the control process to leave POLICY")
+    wait_for(lambda: faults_seen(board) & BIT["guardian_lost"], "the loss to be seen")
+    lost_at = next(t for t in recent_ticks(board) if int(t["faults"]) & BIT["guardian_lost"])
+    assert int(lost_at["mode"]) == Mode.FAULT
+    wait_for(lambda: at_rest(board, "right"), "the other arm to stand still")
     session.interrupt()
     assert session.children() == {}
 
@@ -111,7 +128,9 @@ def test_a_killed_server_comes_back_and_the_arms_wait_in_hold(start: Callable[..
     board = session.await_mode(Mode.POLICY)
     os.kill(session.children()["server"], signal.SIGKILL)
     wait_for(lambda: board["client"].latest()["link"] == Link.LOST, "the client to notice")
-    wait_for(lambda: board["joint_command"].latest()["mode"] == Mode.HOLD, "the arms to hold")
+    wait_for(lambda: faults_seen(board) & BIT["server_lost"], "the control process to be told")
+    wait_for(lambda: faults_seen(board) & BIT["starved"], "the plan to run out")
+    wait_for(lambda: at_rest(board, "left") and at_rest(board, "right"), "the arms to hold")
     wait_for(lambda: board["client"].latest()["link"] == Link.READY, "the client to reconnect")
     session.interrupt()
 

@@ -122,13 +122,22 @@ def make_client(i: int) -> Any:
     return client
 
 
-def make_task(i: int, episode: int = 1, outcome: int = -1, successes: int = 0) -> Any:
+def make_task(i: int, episode: int = 1, outcome: int = -1) -> Any:
     """Return the task's status at servo tick `i`."""
     task = blank(records.TASK_STATUS)
     task["t_ns"] = T0_NS + i * PERIOD_NS
-    task["episode"], task["outcome"], task["successes"] = episode, outcome, successes
+    task["episode"], task["outcome"] = episode, outcome
     task["episode_s"], task["real_time_factor"] = i / 200, 1.0
     return task
+
+
+def make_end(i: int, episode: int, *, success: bool) -> Any:
+    """Return the verdict on an episode, given at servo tick `i`."""
+    end = blank(records.EPISODE_END)
+    end["t_ns"], end["episode"], end["success"] = T0_NS + i * PERIOD_NS, episode, success
+    end["policy_s"] = 0.5
+    end["successes" if success else "failures"] = 1
+    return end
 
 
 def make_task_request(i: int, episode: int = 1) -> Any:
@@ -151,7 +160,9 @@ def put(board: Board, i: int, count: int) -> None:
     board["tick"].push(make_tick(i))
     board["client"].push(make_client(i))
     done = i >= count - 40
-    board["task"].push(make_task(i, outcome=1 if done else -1, successes=int(done)))
+    board["task"].push(make_task(i, outcome=1 if done else -1))
+    if done and board["episode_end"].head == 0:
+        board["episode_end"].push(make_end(i, 1, success=True))
 
 
 def record(run_dir: Path, count: int = 1000) -> list[bytes]:

@@ -63,3 +63,12 @@ def test_a_jump_across_a_pause_is_counted() -> None:
     audit = LimitAudit(X5, PERIOD_S)
     audit.check(0, HOME)
     assert not audit.check(1000, HOME + 0.1)
+
+
+def test_a_repeated_command_does_not_blind_the_check() -> None:
+    audit = LimitAudit(X5, PERIOD_S)
+    for tick in (0, 1, 1):
+        assert audit.check(tick, HOME)
+    leap = HOME.copy()
+    leap[0] += X5.velocity_max[0] * PERIOD_S * 0.95
+    assert not audit.check(2, leap)

@@ -76,7 +76,7 @@ def test_the_first_chunk_begins_at_the_next_tick_from_standstill() -> None:
     rig = FakeRig()
     rig.run(20)
     rig.want = Mode.POLICY
-    rig.run(3)
+    rig.run(130)
     assert (rig.mode, int(rig.last.view["engaged"]), int(rig.last.view["started"])) == (Mode.HOLD, 1, 0)
     held = rig.last.command["position"]
     assert (rig.last.view["actions"] == held).all()
@@ -87,6 +87,17 @@ def test_the_first_chunk_begins_at_the_next_tick_from_standstill() -> None:
     np.testing.assert_array_equal(rig.last.view["actions"][VIEW_PAST_TICKS + 1], actions[0])
     assert int(rig.last.view["end_tick"]) == now + 1 + len(actions)
     assert int(rig.last.tick["switched"]) == 0
+
+
+def test_a_chunk_about_what_was_seen_before_the_epoch_is_stale_whatever_epoch_it_names() -> None:
+    """Epochs start anew with a restarted control process; an answer to its predecessor may name the same one."""
+    rig = FakeRig()
+    rig.run(20)
+    rig.want = Mode.POLICY
+    rig.run(3)
+    rig.run(1, (rig.answer(np.tile(rig.last.command["position"], (50, 1)), age=2),))
+    assert [verdict for _, verdict in rig.last.verdicts] == [Verdict.STALE]
+    assert rig.mode is Mode.HOLD
 
 
 def test_a_smooth_policy_passes_bit_for_bit_and_without_a_seam() -> None:

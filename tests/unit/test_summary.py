@@ -134,6 +134,18 @@ def test_a_chunk_that_the_control_process_drops_is_not_called_used() -> None:
     assert (inference["chunks_used"], inference["chunks_rejected"]) == (2, 1)
 
 
+def test_what_physics_finds_after_the_verdict_changes_nothing() -> None:
+    """A cube that rolls into the zone while the arms go home is no success."""
+    summary = build_summary(
+        make_run(
+            task_request=[recorded.make_task_request(100)],
+            episode_end=[recorded.make_end(150, 1, success=False)],
+            task=[recorded.make_task(170, 1, outcome=1)],
+        )
+    )
+    assert (summary["success"], summary["successes"], summary["failures"]) == (False, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "success"),
     [
@@ -142,13 +154,16 @@ def test_a_chunk_that_the_control_process_drops_is_not_called_used() -> None:
         ([1], True),
         ([1, -1], True),
         ([1, 0, 1], False),
-        ([-1, 1], False),  # left without a decision: the time was up
     ],
 )
 def test_success_is_of_all_episodes_that_were_finished(outcomes: list[int], success: bool | None) -> None:
     numbers = range(1, len(outcomes) + 1)
     requests = [recorded.make_task_request(n * 100, n) for n in numbers]
-    status = [recorded.make_task(n * 100 + 50, n, outcome) for n, outcome in zip(numbers, outcomes, strict=True)]
-    summary = build_summary(make_run(task_request=requests, task=status))
+    ends = [
+        recorded.make_end(n * 100 + 50, n, success=bool(outcome))
+        for n, outcome in zip(numbers, outcomes, strict=True)
+        if outcome >= 0
+    ]
+    summary = build_summary(make_run(task_request=requests, episode_end=ends))
     assert summary["success"] is success
     assert summary["episodes"] == len(outcomes)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.training.closed_loop import HORIZON, ChunkPolicy, Pace, run_episode
-from bench.training.demos import Demos, halve
-from bench.training.evaluate import wilson
+from bench.training.demos import DEMO_SEED, Demos, halve, record_episode
+from bench.training.evaluate import EVALUATION_SEED, wilson
 from runtime.drivers.sim.plant import Plant
+from runtime.drivers.sim.tasks import TASKS
 from runtime.layout import RIG_DOF
 
 
@@ -68,6 +69,22 @@ def test_halving_a_picture_averages_blocks() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     blocks = image.reshape(2, 2, 3, 2, 3).mean(axis=(1, 3))
     assert np.abs(halve(image) - blocks).max() <= 0.5
+
+
+def test_a_disturbed_demonstration_is_marked_free_of_jumps_and_repeatable() -> None:
+    plant = Plant("x5", TASKS["conveyor"]())
+    one, two = (record_episode(plant, "conveyor", DEMO_SEED + 1, disturb=True) for _ in range(2))
+    assert one is not None
+    assert two is not None
+    assert np.array_equal(one["command"], two["command"])
+    assert 0.0 < one["disturbed"].mean() < 0.7
+    # 3.5 rad/s: the expert's own pace and a strong push on top.
+    arms = np.delete(one["command"], [6, 13], axis=1)
+    assert np.abs(np.diff(arms, axis=0)).max() < 3.5 * 0.02
+
+
+def test_evaluation_never_meets_a_demonstration() -> None:
+    assert EVALUATION_SEED + 100_000 < DEMO_SEED
 
 
 class CountingPolicy(ChunkPolicy):

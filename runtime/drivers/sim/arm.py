@@ -35,7 +35,6 @@ class SimArm:
         record["servo_tick"] = servo_tick
         record["t_ns"] = now_ns
         record["position"] = position
-        record["enabled"] = 1
         self._commands.push(record)
 
     def close(self) -> None:

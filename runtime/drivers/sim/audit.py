@@ -17,6 +17,8 @@ _TOLERANCE = 1e-6
 class LimitAudit:
     """Watches one arm's device commands for position, velocity and acceleration beyond the model's limits.
 
+    Jerk is left to the control process: a guardian that bridges a missing command does so at constant velocity.
+
     Rates are finite differences over the servo ticks that the commands carry, so they do not depend on when a
     process happened to be woken. After a pause longer than `gap_ticks` the history starts anew.
     """
@@ -39,6 +41,8 @@ class LimitAudit:
         fits = fits and bool(np.all(position <= self._high))
         if self._last is not None:
             ticks = servo_tick - self._last[0]
+            if ticks == 0 and np.array_equal(position, self._last[1]):
+                return fits
             if 0 < ticks <= self._gap_ticks:
                 step_s = ticks * self._period_s
                 velocity = (position - self._last[1]) / step_s

@@ -95,7 +95,6 @@ class Physics:
             outcome = plant.task.outcome(plant.model, plant.data)
             if outcome is not None:
                 status["outcome"] = outcome
-                status["successes" if outcome else "failures"] += 1
         status["t_ns"] = now_ns
         status["episode_s"] = plant.time_s
         status["limit_violations"] = sum(audit.violations for audit in self._audit.values())
@@ -110,14 +109,24 @@ class Physics:
         self._status["outcome"] = -1
 
 
+def _left_alone(board: Board) -> bool:
+    """Whether both guardians have ended: until then an arm may still be braking."""
+    beats = [board[f"heartbeat/guardian-{side}"].latest() for side in SIDES]
+    return all(beat is None or beat["life"] in {records.Life.STOPPING, records.Life.FAILED} for beat in beats)
+
+
 def run_physics(board: Board, clock: Clock, heart: Heart) -> None:
-    """Step the physics in real time until the run stops; late steps are caught up with, up to `RESYNC_NS`."""
+    """Step the physics in real time until the run stops and the arms are left alone.
+
+    Late steps are caught up with, up to `RESYNC_NS`. A guardian that never says that it ended is not waited for:
+    the supervisor ends what has not ended by itself.
+    """
     physics = Physics(board)
     period_ns = physics.period_ns
     realtime.enter("sim")
     start_ns = due_ns = clock.now_ns()
     late = steps = 0
-    while not board.stopping:
+    while not (board.stopping and _left_alone(board)):
         clock.sleep_until_ns(due_ns)
         now_ns = clock.now_ns()
         if now_ns - due_ns > period_ns:

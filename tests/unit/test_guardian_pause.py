@@ -1,0 +1,69 @@
+"""Promises of a guardian about its own pauses: what it slept through is not made up for in one step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime import records
+from runtime.arms import X5
+from runtime.control.guardian import GuardianCore
+from runtime.layout import ARM_DOF
+from runtime.records import Guard, Trip
+from runtime.shm import blank
+
+PERIOD_NS = 5_000_000
+SPEED_RAD_S = 3.0
+
+
+def at(tick: int) -> int:
+    return 1_000_000_000 + tick * PERIOD_NS
+
+
+def command(tick: int, position: np.ndarray, velocity: np.ndarray) -> Any:
+    record = blank(records.JOINT_COMMAND)
+    record["seq"] = record["servo_tick"] = tick
+    record["t_ns"], record["valid_until_ns"] = at(tick), at(tick) + 4 * PERIOD_NS
+    record["position"][:ARM_DOF], record["velocity"][:ARM_DOF] = position, velocity
+    record["armed"] = 1
+    return record
+
+
+def state(tick: int, position: np.ndarray) -> Any:
+    record = blank(records.ARM_STATE)
+    record["t_ns"], record["position"] = at(tick), position
+    return record
+
+
+def moving(ticks: int) -> tuple[GuardianCore, np.ndarray]:
+    """A guardian that follows the first joint up to speed, and the last position it sent."""
+    core = GuardianCore(X5, 0, PERIOD_NS, 4 * PERIOD_NS, 12 * PERIOD_NS)
+    position, velocity = X5.home_array.copy(), np.zeros(ARM_DOF)
+    for tick in range(1, ticks):
+        velocity[0] = min(velocity[0] + 0.1, SPEED_RAD_S)
+        position = position + velocity * PERIOD_NS / 1e9
+        output = core.step(at(tick), command(tick, position, velocity), state(tick, position))
+    assert Guard(int(output.status["state"])) is Guard.FOLLOW
+    return core, output.position
+
+
+@pytest.mark.parametrize("asleep", [5, 20, 100])
+def test_after_its_own_pause_a_guardian_holds_instead_of_catching_up(asleep: int) -> None:
+    core, last = moving(60)
+    tick = 60 + asleep
+    ahead = last.copy()
+    ahead[0] += 0.1
+    output = core.step(at(tick), command(tick, ahead, np.zeros(ARM_DOF)), state(tick, last))
+    np.testing.assert_array_equal(output.position, last)
+    assert int(output.status["reason"]) == Trip.EXPIRED
+
+
+@pytest.mark.parametrize("asleep", [5, 20, 100])
+def test_a_pause_in_the_middle_of_a_brake_ends_it_where_the_arm_is(asleep: int) -> None:
+    core, _ = moving(60)
+    braking = core.step(at(65), None, state(65, X5.home_array))
+    assert Guard(int(braking.status["state"])) in {Guard.BRAKE, Guard.HOLD}
+    output = core.step(at(65 + asleep), None, state(65 + asleep, braking.position))
+    assert np.abs(output.position - braking.position).max() <= X5.velocity_max[0] * PERIOD_NS / 1e9
