@@ -31,7 +31,7 @@ from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError
 from runtime.realtime import PRIORITIES
-from runtime.records import Mode
+from runtime.states import Mode
 from runtime.supervisor import Supervisor
 
 PROBES: Final = ("sleep", "absolute-fifo", "leadtime")

@@ -8,6 +8,7 @@ from runtime import records
 from runtime.layout import SIDES
 from runtime.shm import Ring, Segment, Topic, blank
 from runtime.spec import RunSpec
+from runtime.states import Life
 
 ROLES = ("sim", "server", "recorder", "camera", "client", "guardian-left", "guardian-right", "control")
 """Processes of a run in the order they may begin: whatever moves the arms comes last."""
@@ -101,7 +102,7 @@ class Heart:
         self._record: Any = blank(records.HEARTBEAT)
         self._record["pid"] = pid
 
-    def beat(self, now_ns: int, life: records.Life = records.Life.READY) -> None:
+    def beat(self, now_ns: int, life: Life = Life.READY) -> None:
         """Say that the process is alive and where it stands."""
         self._record["t_ns"] = now_ns
         self._record["count"] += 1

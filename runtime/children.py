@@ -16,8 +16,8 @@ from runtime import records
 from runtime.board import ROLES, Board
 from runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from runtime.errors import LeadtimeError, UsageError
-from runtime.records import Life
 from runtime.shm import blank
+from runtime.states import Life
 
 START_TIMEOUT_NS: Final = 120 * NS_PER_S
 STOP_TIMEOUT_NS: Final = 1100 * NS_PER_MS

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from runtime.clock import NS_PER_S
-from runtime.records import Mode
+from runtime.states import Mode
 
 SETTLE_NS: Final = NS_PER_S // 2
 """How long an outcome is shown before the arms go back: also lets a placed object come to rest."""

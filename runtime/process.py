@@ -14,8 +14,8 @@ from runtime import realtime
 from runtime.board import ROLES, Board, Heart
 from runtime.clock import NS_PER_MS, MonotonicClock
 from runtime.errors import LeadtimeError
-from runtime.records import Life
 from runtime.spec import RunSpec
+from runtime.states import Life
 
 MAINS: Final[dict[str, str]] = {
     "sim": "runtime.drivers.sim.physics:run_physics",

@@ -15,9 +15,9 @@ from runtime.blackbox import new_part
 from runtime.board import Board, Heart
 from runtime.channels import RECORD_CHANNELS, BlackBoxWriter, RecordChannel
 from runtime.clock import NS_PER_MS, Clock
-from runtime.records import Mode
 from runtime.shm import Ring
 from runtime.spool import Spool
+from runtime.states import Mode
 
 DRAIN_PERIOD_NS: Final = 50 * NS_PER_MS
 FRAME_PERIOD_NS: Final = 200 * NS_PER_MS

@@ -14,14 +14,12 @@ from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from runtime.faults import FAULTS, mask
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.outcomes import Episode, episodes
-from runtime.records import Mode, Verdict
+from runtime.states import Mode, Verdict
 
 REJECTED: Final = (Verdict.LATE, Verdict.STALE, Verdict.INVALID, Verdict.JUMP)
 """Verdicts of an answer that came and was not used."""
 ANSWERED: Final = (Verdict.USED, *REJECTED)
 JOINT_INDEX: Final = tuple(i for i in range(RIG_DOF) if i not in GRIPPER_INDEX)
-
-Numbers = NDArray[np.float64]
 
 
 def summarise(run_dir: Path) -> dict[str, Any]:

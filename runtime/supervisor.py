@@ -18,10 +18,10 @@ from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.episodes import Episodes, Sight
 from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import SIDES
-from runtime.records import Link, Mode, Source
 from runtime.seed import episode_seed
 from runtime.shm import blank
 from runtime.spec import RunSpec
+from runtime.states import Link, Mode, Source
 
 PERIOD_NS: Final = 20 * NS_PER_MS
 VIEW_EVERY: Final = 6

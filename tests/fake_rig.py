@@ -15,8 +15,8 @@ from runtime.control.core import ControlConfig, ControlCore, TickInputs, TickOut
 from runtime.control.guardian import GuardianCore, GuardianOutput
 from runtime.drivers.sim.audit import LimitAudit
 from runtime.layout import ARM_SLICE, RIG_DOF, SIDES
-from runtime.records import Link, Mode
 from runtime.shm import blank
+from runtime.states import Link, Mode
 
 T0_NS = NS_PER_S
 HORIZON = 50

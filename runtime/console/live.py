@@ -19,8 +19,8 @@ from runtime.board import Board
 from runtime.clock import NS_PER_S, NS_PER_US, Clock, MonotonicClock
 from runtime.faults import FAULTS, Fault
 from runtime.layout import SIDES
-from runtime.records import Guard, Link, Mode
 from runtime.shm import TornReadError
+from runtime.states import Guard, Link, Mode
 
 WIDTH: Final = 80
 HISTORY: Final = 40

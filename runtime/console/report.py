@@ -13,7 +13,7 @@ from runtime.clock import NS_PER_S
 from runtime.console import figures, page
 from runtime.faults import FAULTS
 from runtime.outcomes import episodes
-from runtime.records import Mode
+from runtime.states import Mode
 from runtime.summary import build_summary
 
 FILE_NAME: Final = "report.html"

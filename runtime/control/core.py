@@ -20,7 +20,7 @@ from runtime.control.trajectory import plan_brake, plan_move
 from runtime.control.watch import Watch
 from runtime.faults import BIT
 from runtime.layout import ARM_DOF, ARM_JOINTS, ARM_SLICE, SIDES
-from runtime.records import Guard, Mode, Verdict
+from runtime.states import Guard, Mode, Verdict
 
 __all__ = ["ControlConfig", "ControlCore", "TickInputs", "TickOutputs"]
 

@@ -18,8 +18,8 @@ from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.control.trajectory import Course, Motion, Rates, plan_brake
 from runtime.layout import ARM_DOF, ARM_JOINTS
-from runtime.records import Guard, Trip
 from runtime.shm import blank
+from runtime.states import Guard, Trip
 
 Array = NDArray[np.float64]
 

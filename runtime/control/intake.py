@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from runtime.control.merge import Chunk, MergeFn, Plan
 from runtime.control.timeline import Timeline
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
-from runtime.records import CHUNK_STEPS_MAX, Verdict
+from runtime.records import CHUNK_STEPS_MAX
+from runtime.states import Verdict
 
 JUMPS_MAX: Final = 3
 """Chunks in a row that may start far from the target before the arms brake."""

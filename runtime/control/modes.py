@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from runtime.faults import mask
-from runtime.records import Mode
+from runtime.states import Mode
 
 HOLDING: Final = mask("hold")
 BRAKING: Final = mask("brake")

@@ -15,8 +15,8 @@ from runtime.control.modes import ModeState
 from runtime.control.timeline import Timeline
 from runtime.control.trajectory import Motion
 from runtime.layout import SIDES
-from runtime.records import Mode, Source, Verdict
 from runtime.shm import blank
+from runtime.states import Mode, Source, Verdict
 
 Record = NDArray[Any]
 

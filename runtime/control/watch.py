@@ -11,7 +11,7 @@ from runtime.control.settings import ControlConfig
 from runtime.control.ticks import TickInputs
 from runtime.faults import BIT
 from runtime.layout import ARM_DOF, ARM_JOINTS, ARM_SLICE, SIDES
-from runtime.records import Guard, Link, Mode, Trip
+from runtime.states import Guard, Link, Mode, Trip
 
 Record = NDArray[Any]
 

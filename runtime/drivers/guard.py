@@ -12,8 +12,8 @@ from runtime.clock import NS_PER_MS, Clock
 from runtime.control.guardian import GuardianCore
 from runtime.drivers.factory import open_arm
 from runtime.layout import SIDES, Side
-from runtime.records import Guard
 from runtime.shm import Ring, TornReadError
+from runtime.states import Guard
 
 BEAT_EVERY_STEPS: Final = 20
 MOVING: Final = (Guard.FOLLOW, Guard.BRAKE)

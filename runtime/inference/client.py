@@ -16,8 +16,8 @@ from runtime.inference.connection import Connection
 from runtime.inference.handshake import rig_schema
 from runtime.inference.observation import Observation, ObservationError
 from runtime.inference.sensors import Sensors
-from runtime.records import Link
 from runtime.shm import TornReadError
+from runtime.states import Link
 
 BEAT_NS: Final = 100 * NS_PER_MS
 STATUS_NS: Final = 10 * NS_PER_MS

@@ -17,17 +17,9 @@ from runtime.control.forecast import DelayForecast
 from runtime.control.schedule import RequestScheduler, feasibility
 from runtime.inference import wire
 from runtime.layout import RIG_DOF
-from runtime.records import (
-    CHUNK,
-    CLIENT_STATUS,
-    REQUEST,
-    TEXT_BYTES,
-    VIEW_PAST_TICKS,
-    VIEW_TICKS,
-    Link,
-    Verdict,
-)
+from runtime.records import CHUNK, CLIENT_STATUS, REQUEST, TEXT_BYTES, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank
+from runtime.states import Link, Verdict
 
 PREFIX_MERGES: Final = frozenset({"prefix"})
 """Merges that keep the committed prefix, so that the policy is told of it."""

@@ -19,7 +19,7 @@ from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.sockets import check_endpoint, open_dealer, receive
-from runtime.records import Link
+from runtime.states import Link
 
 BACKOFF_MIN_NS: Final = 50 * NS_PER_MS
 BACKOFF_MAX_NS: Final = 1 * NS_PER_S

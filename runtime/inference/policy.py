@@ -83,7 +83,6 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
     observation: ObservationSpec
     capabilities: Capabilities = Capabilities()
     graphs: Annotated[dict[ShortText, ShortText], Meta(min_length=1, max_length=64)]
-    prompts: dict[ShortText, str] = msgspec.field(default_factory=dict)
 
     @property
     def prefix_max(self) -> int:

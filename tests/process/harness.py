@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.board import ROLES, Board
-from runtime.records import Mode
 from runtime.spec import RunSpec
+from runtime.states import Mode
 
 PATIENCE_S = 90.0
 """How long a test waits for something that takes a second or two on an idle machine."""

@@ -17,9 +17,10 @@ from runtime.clock import MonotonicClock
 from runtime.config import load_rig
 from runtime.inference.client import run_client
 from runtime.layout import CAMERAS, SIDES
-from runtime.records import ARM_STATE, LIFECYCLE, TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS, Link, Verdict
+from runtime.records import ARM_STATE, LIFECYCLE, TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank
 from runtime.spec import RunSpec
+from runtime.states import Link, Verdict
 from tests.process.serving import named_policy, server
 
 CLOCK = MonotonicClock()

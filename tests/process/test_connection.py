@@ -24,7 +24,7 @@ from runtime.inference.connection import (
 from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import load_policy
 from runtime.inference.sockets import open_router, receive
-from runtime.records import Link
+from runtime.states import Link
 from tests.process.serving import TINY, server
 
 CLOCK = MonotonicClock()

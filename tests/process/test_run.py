@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.records import Mode
+from runtime.states import Mode
 from tests.process.harness import Session, leadtime
 
 CONTRACT_KEYS = {

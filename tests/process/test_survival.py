@@ -14,7 +14,7 @@ import pytest
 from runtime.board import Board
 from runtime.faults import BIT
 from runtime.layout import SIDES
-from runtime.records import Guard, Link, Mode, Trip
+from runtime.states import Guard, Link, Mode, Trip
 from tests.process.harness import Session, leadtime, wait_for
 
 

@@ -15,8 +15,8 @@ from runtime.clock import NS_PER_MS
 from runtime.control.guardian import GuardianCore
 from runtime.drivers.sim.audit import LimitAudit
 from runtime.layout import ARM_DOF
-from runtime.records import Guard
 from runtime.shm import blank
+from runtime.states import Guard
 
 PERIOD_NS = 5 * NS_PER_MS
 DT = 0.005

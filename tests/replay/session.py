@@ -14,9 +14,9 @@ from runtime.clock import VirtualClock
 from runtime.control.loop import ControlLoop
 from runtime.layout import ARM_SLICE, SIDES
 from runtime.recorder import Recorder
-from runtime.records import Guard, Link, Mode
 from runtime.shm import blank
 from runtime.spool import Spool
+from runtime.states import Guard, Link, Mode
 from tests.unit.recorded import PERIOD_NS, T0_NS, make_board
 
 ENGAGE_TICK = 60

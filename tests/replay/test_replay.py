@@ -12,8 +12,8 @@ import pytest
 from runtime.blackbox import Run, load_run
 from runtime.control.core import ControlConfig, ControlCore
 from runtime.errors import LeadtimeError
-from runtime.records import Mode
 from runtime.replay import ReplayResult, replay, replay_run
+from runtime.states import Mode
 from tests.replay.session import LAST_CHUNK_TICK, TICKS, Session
 
 

@@ -13,10 +13,10 @@ from runtime.clock import NS_PER_S
 from runtime.config import load_rig
 from runtime.layout import ARM_SLICE, RIG_DOF, SIDES
 from runtime.recorder import Recorder
-from runtime.records import Guard, Link, Mode, Verdict
 from runtime.shm import blank
 from runtime.spec import RunSpec
 from runtime.spool import Spool
+from runtime.states import Guard, Link, Mode, Verdict
 
 T0_NS = 7 * NS_PER_S
 PERIOD_NS = NS_PER_S // 200

@@ -16,8 +16,9 @@ from runtime.inference import wire
 from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, Ask, ClientCore, Outcome, committed
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
-from runtime.records import TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS, Link, Verdict
+from runtime.records import TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank
+from runtime.states import Link, Verdict
 
 TICK_NS = 20_000_000
 BASE = TickBase(t0_ns=1_000_000_000, servo_hz=200, policy_hz=50)

@@ -11,7 +11,8 @@ from runtime.control.merge import MERGES
 from runtime.errors import UsageError
 from runtime.faults import BIT
 from runtime.layout import ARM_SLICE, SIDES
-from runtime.records import VIEW_PAST_TICKS, Guard, Link, Mode, Source, Trip, Verdict
+from runtime.records import VIEW_PAST_TICKS
+from runtime.states import Guard, Link, Mode, Source, Trip, Verdict
 from tests.fake_rig import FakeRig
 
 AGE = 12

@@ -17,7 +17,7 @@ from runtime.cli import Command
 from runtime.config import convert
 from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import PolicyManifest
-from runtime.records import Mode
+from runtime.states import Mode
 from tests.unit.recorded import record
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from runtime.clock import NS_PER_S
 from runtime.episodes import CLEAR_NS, ENGAGE_NS, SETTLE_NS, Episodes, Phase, Sight
-from runtime.records import Mode
+from runtime.states import Mode
 
 START = Episodes(end_ns=60 * NS_PER_S, limit_ns=10 * NS_PER_S, judged=True)
 PARKED = Sight(now_ns=0, mode=Mode.PARK, at_rest=True, episode=0, outcome=None, link_ready=True)

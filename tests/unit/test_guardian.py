@@ -13,8 +13,8 @@ from runtime.clock import NS_PER_MS
 from runtime.control import guardian
 from runtime.control.guardian import GuardianCore, GuardianOutput
 from runtime.layout import ARM_DOF, ARM_GRIPPER
-from runtime.records import Guard, Trip
 from runtime.shm import blank
+from runtime.states import Guard, Trip
 
 PERIOD_NS = 5 * NS_PER_MS
 TTL_NS = 20 * NS_PER_MS

@@ -11,8 +11,8 @@ from runtime import records
 from runtime.arms import X5
 from runtime.control.guardian import GuardianCore
 from runtime.layout import ARM_DOF
-from runtime.records import Guard, Trip
 from runtime.shm import blank
+from runtime.states import Guard, Trip
 
 PERIOD_NS = 5_000_000
 SPEED_RAD_S = 3.0

@@ -12,8 +12,8 @@ from runtime import records
 from runtime.clock import VirtualClock
 from runtime.console.live import LiveView, Watcher, render
 from runtime.faults import FAULTS
-from runtime.records import Guard, Link, Mode
 from runtime.shm import blank
+from runtime.states import Guard, Link, Mode
 from tests.unit import recorded
 
 

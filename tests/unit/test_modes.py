@@ -8,7 +8,7 @@ import pytest
 
 from runtime.control.modes import ModeState, Situation, step
 from runtime.faults import BIT
-from runtime.records import Mode
+from runtime.states import Mode
 
 CALM = Situation(
     want=Mode.HOLD,

@@ -13,7 +13,7 @@ from runtime import records
 from runtime.blackbox import Run
 from runtime.channels import RECORD_CHANNELS
 from runtime.faults import BIT, FAULTS
-from runtime.records import Mode, Verdict
+from runtime.states import Mode, Verdict
 from runtime.summary import build_summary, summarise
 from tests.unit import recorded
 

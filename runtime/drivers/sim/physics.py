@@ -14,6 +14,7 @@ from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
 from runtime.layout import ARM_SLICE, SIDES, Side
 from runtime.shm import blank
+from runtime.states import Life
 
 SCENE_EVERY_STEPS: Final = 8
 """Steps between two published scenes: 16 ms, twice the rate of the cameras that read them."""
@@ -112,7 +113,7 @@ class Physics:
 def _left_alone(board: Board) -> bool:
     """Whether both guardians have ended: until then an arm may still be braking."""
     beats = [board[f"heartbeat/guardian-{side}"].latest() for side in SIDES]
-    return all(beat is None or beat["life"] in {records.Life.STOPPING, records.Life.FAILED} for beat in beats)
+    return all(beat is None or beat["life"] in {Life.STOPPING, Life.FAILED} for beat in beats)
 
 
 def run_physics(board: Board, clock: Clock, heart: Heart) -> None:
