@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.config import RigConfig
 from runtime.inference.policy import ANY_TASK, Policy
 from runtime.inference.wire import RigSchema, Schema
-from runtime.layout import JOINT_NAMES
+from runtime.layout import JOINT_NAMES, SIDES
 from runtime.records import CHUNK_STEPS_MAX
 
 
@@ -17,6 +17,7 @@ def rig_schema(rig: RigConfig) -> RigSchema:
     """Return what a rig offers to a policy."""
     return RigSchema(
         name=rig.name,
+        arms=tuple(rig.arm_model(side).name for side in SIDES),
         joint_names=JOINT_NAMES,
         rate_hz=rig.policy_hz,
         cameras={name: (camera.width_px, camera.height_px) for name, camera in rig.cameras.items()},
@@ -39,6 +40,7 @@ def policy_schema(policy: Policy, task: str, latency_ms: float) -> Schema:
     return Schema(
         policy=manifest.name,
         policy_class=manifest.policy_class,
+        arms=manifest.arms,
         joint_names=manifest.action.joint_names,
         rate_hz=manifest.rate_hz,
         horizon=manifest.horizon,
@@ -57,12 +59,15 @@ def check_fit(schema: Schema, rig: RigSchema) -> None:
     """Refuse a policy that does not fit a rig; both sides of a connection ask.
 
     Raises:
-        RefusalError: joint order, rate, chunk length, cameras or their size differ, or the policy reads what
+        RefusalError: arms, joint order, rate, chunk length, cameras or their size differ, or the policy reads what
             only a simulated rig knows.
     """
     who = f"policy {schema.policy!r}"
     if schema.joint_names != rig.joint_names:
         raise RefusalError(f"{who}: {_joints(schema, rig)}")
+    foreign = [arm for arm in rig.arms if arm not in schema.arms]
+    if schema.arms and foreign:
+        raise RefusalError(f"{who} was trained on {', '.join(schema.arms)}; rig {rig.name!r} has {', '.join(rig.arms)}")
     if schema.rate_hz != rig.rate_hz:
         raise RefusalError(f"{who} acts at {schema.rate_hz} Hz, rig {rig.name!r} at {rig.rate_hz} Hz")
     if not 1 <= schema.horizon <= CHUNK_STEPS_MAX or not 0 <= schema.prefix_max < schema.horizon:

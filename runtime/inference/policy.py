@@ -71,11 +71,15 @@ class Capabilities(_Strict, frozen=True, kw_only=True):
 
 
 class PolicyManifest(_Strict, frozen=True, kw_only=True):
-    """A policy's manifest.yaml. `execute_steps` is the preferred number of policy ticks between two chunks."""
+    """A policy's manifest.yaml. `execute_steps` is the preferred number of policy ticks between two chunks.
+
+    `arms` are the arm models whose joint angles it was trained on; left out, it is taken to fit any.
+    """
 
     name: ShortText
     description: str = ""
     policy_class: ShortText
+    arms: Annotated[tuple[ShortText, ...], Meta(max_length=8)] = ()
     rate_hz: Rate
     horizon: Steps
     execute_steps: Steps

@@ -52,10 +52,12 @@ class ArraySpec(msgspec.Struct, frozen=True, array_like=True):
 class RigSchema(msgspec.Struct, frozen=True, kw_only=True):
     """What a rig offers: joint order, policy rate, and its cameras as name -> (width, height) in pixels.
 
-    `object_state` says whether it also knows where the objects are, as a simulated rig does.
+    `arms` are the models of its arms, left and right. `object_state` says whether it also knows where the objects
+    are, as a simulated rig does.
     """
 
     name: Name
+    arms: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
     joint_names: Annotated[tuple[Name, ...], Meta(max_length=64)]
     rate_hz: Size
     cameras: Annotated[dict[Name, tuple[Size, Size]], Meta(max_length=16)]
@@ -65,12 +67,14 @@ class RigSchema(msgspec.Struct, frozen=True, kw_only=True):
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """What was agreed: the observation the policy reads and the chunk it answers with.
 
-    `horizon` and `execute_steps` in policy ticks; `prefix_max` 0 when the policy takes no committed prefix;
-    `latency_ms` is what the server expects of itself, from its warm-up and latency profile.
+    `arms` are the arm models it was trained on, none when its actions fit any. `horizon` and `execute_steps` in policy
+    ticks; `prefix_max` 0 when the policy takes no committed prefix; `latency_ms` is what the server expects of itself,
+    from its warm-up and latency profile.
     """
 
     policy: Name
     policy_class: Name
+    arms: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
     joint_names: Annotated[tuple[Name, ...], Meta(max_length=64)]
     rate_hz: Size
     horizon: Size

@@ -90,10 +90,14 @@ def test_a_second_instance_on_the_same_rig_is_refused_in_one_line(start: Callabl
     ("arguments", "says"),
     [
         (("--rig", "sim-x9"), "unknown rig 'sim-x9'; valid: sim-piper, sim-vx300s, sim-x5"),
-        (("--policy", "pi9"), "unknown policy 'pi9'; valid: demo"),
+        (("--policy", "pi9"), "unknown policy 'pi9'; valid: demo, demo-state"),
         (("--latency", "slow"), "gigaworld"),
         (("--merge", "glue"), "unknown merge 'glue'; valid: "),
         (("--task", "juggle"), "unknown task 'juggle'; valid: "),
+        (("--rig", "sim-piper"), "policy 'demo' was trained on x5; rig 'sim-piper' has piper, piper"),
+        (("--seed", "-1"), "--seed -1: give a number from 0 to"),
+        (("--duration-s", "nan"), "--duration-s nan: give a number of seconds"),
+        (("--summary", "/"), "--summary /: give a file"),
         (("--duration-s", "-3"), "--duration-s -3.0: give a number of seconds above 0"),
         (("--rig", "missing.yaml"), "rig file missing.yaml does not exist"),
     ],
@@ -103,6 +107,23 @@ def test_a_wrong_name_is_answered_with_the_valid_ones(arguments: tuple[str, ...]
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_host_that_says_no_is_quoted_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = leadtime("run", "--headless", "--out", str(tmp_path / "file"), "--duration-s", "1")
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_without_its_server_fails_and_says_so(start: Callable[..., Session]) -> None:
+    session = start("--policy", "tcp://127.0.0.1:9", "--duration-s", "3")
+    status, _, stderr = session.finish()
+    assert status == 1
+    assert stderr.startswith("leadtime: the policy never took over: ")
+    assert "127.0.0.1:9" in stderr
+    assert session.children() == {}
 
 
 def test_a_policy_file_that_is_no_onnx_is_refused_before_motion(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import tyro
 import yaml
+from msgspec.structs import fields
 
 from runtime.blackbox import FILE_NAME
 from runtime.cli import Command
-from runtime.config import convert
+from runtime.config import RigConfig, convert, load_rig
 from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import PolicyManifest
 from runtime.states import Mode
@@ -71,8 +72,17 @@ def test_every_profile_and_mode_named_exists() -> None:
     text = (ROOT / "docs" / "policies.md").read_text()
     for name in LATENCY_PROFILES:
         assert name == "none" or f"`{name}`" in text
-    modes = re.findall(r"^`(DISARMED|[A-Z]+)`", (ROOT / "docs" / "how-it-works.md").read_text(), re.MULTILINE)
+    section = (ROOT / "docs" / "how-it-works.md").read_text().partition("## Modes")[2]
+    modes = re.findall(r"`([A-Z]{4,})`", section)
+    assert len({*modes}) >= 5
     assert {*modes} <= Mode.__members__.keys()
+
+
+def test_the_lifetimes_named_are_those_of_the_rigs() -> None:
+    text = (ROOT / "docs" / "how-it-works.md").read_text()
+    default = next(field.default for field in fields(RigConfig) if field.name == "command_ttl_ms")
+    simulated = load_rig("sim-x5").command_ttl_ms
+    assert f"{default:.0f} ms by default, {simulated:.0f} ms on the simulated rigs" in text
 
 
 def test_the_black_box_page_names_the_file_that_is_written() -> None:
