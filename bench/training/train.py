@@ -92,6 +92,7 @@ def train(recipe: Recipe) -> Path:
             "demonstrations": len(demos.start) - 1,
             "demonstration_seed": demonstrations.DEMO_SEED,
             "stage_s": stages.seconds,
+            "training_s": sum(stages.seconds.values()),
             "threads": recipe.threads,
             "denoise_steps": DENOISE_STEPS,
             "estimate_rmse": None if rmse is None else [round(float(value), 5) for value in rmse],

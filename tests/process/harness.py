@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.board import ROLES, Board
+from runtime.board import Board
 from runtime.spec import RunSpec
 from runtime.states import Mode
 
@@ -74,7 +74,7 @@ class Session:
 
     def await_mode(self, mode: Mode) -> Board:
         """Wait until the control process is in a mode and return the board."""
-        self.await_roles(*ROLES)
+        self.await_roles("control")
         board = self.board()
 
         def reached() -> bool:

@@ -48,13 +48,15 @@ def test_a_run_reaches_a_policy_served_elsewhere(start: Callable[..., Session], 
     endpoint = f"ipc://{tmp_path}/policy.sock"
     command = [sys.executable, "-m", "runtime", "serve", "--policy", "demo-state", "--bind", endpoint]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert endpoint in server.stdout.readline()
-        session = start("--policy", endpoint, "--duration-s", "60")
-        session.await_mode(Mode.POLICY)
-        assert "server" not in session.children()
-        session.interrupt()
-        server.terminate()
+        try:
+            assert server.stdout is not None
+            assert endpoint in server.stdout.readline()
+            session = start("--policy", endpoint, "--duration-s", "60")
+            session.await_mode(Mode.POLICY)
+            assert "server" not in session.children()
+            session.interrupt()
+        finally:
+            server.terminate()
         assert server.wait(30) == 0
 
 
