@@ -175,7 +175,7 @@ TICK: Final = _record(
         ("seam_jump_rad", "<f8"),  # set where switched
         ("faults", "<u8"),  # bit i: row i of runtime.faults
         # telemetry, not replayed
-        ("compute_ns", "<i8"),
+        ("compute_ns", "<i8"),  # from waking to the published command
         ("skipped", "<u4"),
     ]
 )

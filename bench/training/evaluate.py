@@ -30,7 +30,7 @@ class Score:
     successes: int
     success: float
     ci95: tuple[float, float]
-    completion_s_p50: float
+    completion_s_p50: float | None
     delay_ticks: int
     execute_ticks: int
     seed: int
@@ -68,7 +68,7 @@ def evaluate(path: Path, task: str, *, arm: str, episodes: int, pace: Pace, seed
         successes=successes,
         success=successes / episodes,
         ci95=wilson(successes, episodes),
-        completion_s_p50=float(np.median(times)) if times else float("nan"),
+        completion_s_p50=round(float(np.median(times)), 2) if times else None,
         delay_ticks=pace.delay_ticks,
         execute_ticks=pace.execute_ticks,
         seed=seed,
@@ -103,7 +103,7 @@ def main(
     print(
         f"{task}: {score.successes}/{score.episodes} = {score.success:.3f}"
         f" [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}], delay {delay_ticks}, execute {execute_ticks},"
-        f" median {score.completion_s_p50:.1f} s"
+        f" median {score.completion_s_p50} s"
     )
     return asdict(score)
 

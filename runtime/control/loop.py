@@ -46,9 +46,9 @@ class ControlLoop:
         now_ns = self._clock.now_ns()
         outputs = self._core.step(self._read(servo_tick, now_ns))
         self._commands.push(outputs.command)
+        outputs.tick["compute_ns"] = self._clock.now_ns() - now_ns
         self._commands.wake()
         self._timeline.push(outputs.view)
-        outputs.tick["compute_ns"] = self._clock.now_ns() - now_ns
         outputs.tick["skipped"] = skipped
         self._ticks.push(outputs.tick)
 
