@@ -30,6 +30,7 @@ from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError
+from runtime.lock import RigLock
 from runtime.realtime import PRIORITIES
 from runtime.states import Mode
 from runtime.supervisor import Supervisor
@@ -130,8 +131,13 @@ def _cyclictest(seconds: float, cpu: int) -> NDArray[np.float64] | None:
 def _run_lateness(out: Path, seconds: float, entries: dict[str, str]) -> tuple[NDArray[np.float64], int, int]:
     """Return the latenesses of a run's ticks in POLICY, and how many of them were skipped and starved."""
     command = Run(duration_s=seconds, latency="gigaworld", headless=True, out=out / "runs")
-    spec = resolve(command, load_rig(command.rig))
-    Supervisor(spec, lambda _board: None, _say, entries).run()
+    rig = load_rig(command.rig)
+    lock = RigLock(rig.name)
+    try:
+        spec = resolve(command, rig)
+        Supervisor(spec, lambda _board: None, _say, entries).run()
+    finally:
+        lock.release()
     ticks = load_run(Path(spec.run_dir)).ticks
     ticks = ticks[ticks["mode"] == Mode.POLICY]
     if not len(ticks):

@@ -105,10 +105,14 @@ class Supervisor:
         )
         self._ask(episodes.want, episodes.clear)
         beat = 0
+        introduced = False
         while not (episodes.over or self._interrupted):
             due_ns += PERIOD_NS
             self._clock.sleep_until_ns(due_ns)
             sight = self._look(board)
+            if sight.link_ready and not introduced:
+                introduced = True
+                self._on_note(_text(board["client"].latest()))
             following = episodes.step(sight)
             for role, note in children.watch():
                 self._on_note(note)

@@ -18,7 +18,6 @@ from runtime.layout import SIDES
 from runtime.states import Guard, Link, Mode, Trip
 from tests.process.harness import Session, leadtime, wait_for
 
-
 CLOCK = MonotonicClock()
 LAST_BREATH_NS = 50_000_000
 
