@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -143,8 +143,13 @@ def _watched(command: Run) -> bool:
     return not command.headless and sys.stdout.isatty()
 
 
-def _closing(summary: dict[str, object], page: Path) -> str:
-    return f"starved {summary['ticks_starved']} ticks; page: {page}"
+def _closing(summary: dict[str, Any], page: Path) -> str:
+    """Say in one line how the run went and where its page is."""
+    finished = summary["successes"] + summary["failures"]
+    attempts = f"{summary['successes']} of {finished} attempts succeeded; " if finished else ""
+    latency_ms = summary["inference"]["latency_ms"]["p50"]
+    model = "" if latency_ms is None else f"model {latency_ms:.0f} ms away, "
+    return f"{attempts}{model}{summary['ticks_starved']} ticks starved; page: {page}"
 
 
 def _say(line: str) -> None:
