@@ -86,7 +86,7 @@ CHUNK: Final = _record(
         ("request_seq", "<u8"),
         ("obs_seq", "<u8"),
         ("epoch", "<u4"),
-        ("start_tick", "<i8"),  # tick at which actions[0] is due; equals the observation's tick
+        ("start_tick", "<i8"),  # tick at which actions[0] is due: the first to begin after the observation
         ("cold", "u1"),  # first of an epoch: asked for at standstill, starts when it arrives
         ("prefix_len", "<i4"),  # first steps that were committed when asked for (conditioned delay)
         ("horizon", "<i4"),

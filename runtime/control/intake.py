@@ -69,7 +69,7 @@ class Intake:
             return Verdict.STALE
         start_tick, chunk_id = int(record["start_tick"]), int(record["chunk_id"])
         horizon, prefix_len = int(record["horizon"]), int(record["prefix_len"])
-        if start_tick > now.tick or int(record["t_obs_ns"]) > now.t_ns:
+        if start_tick > now.tick + 1 or int(record["t_obs_ns"]) > now.t_ns:
             return Verdict.INVALID
         if not (1 <= horizon <= CHUNK_STEPS_MAX and 0 <= prefix_len <= horizon):
             return Verdict.INVALID

@@ -129,7 +129,9 @@ class ClientCore:
         schema, scheduler = self._schema, self._scheduler
         if schema is None or scheduler is None or t_obs_ns < self._epoch_ns:
             return None
-        obs_tick = self._base.tick(t_obs_ns)
+        # What is seen during a tick informs the actions from the next one on. Labelled with the tick under way, the
+        # arms would always look a tick ahead of the prefix, because targets between ticks are interpolated.
+        obs_tick = self._base.tick(t_obs_ns) + 1
         cold = not view["started"]
         if cold and now_ns < self._start_by_ns:
             return None

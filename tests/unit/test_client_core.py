@@ -106,6 +106,15 @@ def test_nothing_is_asked_before_the_control_process_wants_chunks() -> None:
     assert ask(ClientCore(BASE, "prefix", DEADLINE_NS), view(100)) is None
 
 
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.99])
+def test_what_is_seen_during_a_tick_is_about_the_next(phase: float) -> None:
+    client, seen = core(), view(100)
+    client.follow(seen)
+    made = client.plan(seen, at(98 + phase), at(100))
+    assert made is not None
+    assert made.obs_tick == 99
+
+
 def test_nothing_is_asked_on_a_plan_that_has_not_taken_in_the_last_answer() -> None:
     """Asking then would commit to a prefix of the old plan, cut off where that plan ends."""
     client = ClientCore(BASE, "prefix", DEADLINE_NS, chunks=3)
