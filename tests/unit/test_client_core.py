@@ -109,6 +109,7 @@ def test_nothing_is_asked_before_the_control_process_wants_chunks() -> None:
 @pytest.mark.parametrize("phase", [0.0, 0.3, 0.99])
 def test_what_is_seen_during_a_tick_is_about_the_next(phase: float) -> None:
     client, seen = core(), view(100)
+    client.follow(view(90))
     client.follow(seen)
     made = client.plan(seen, at(98 + phase), at(100))
     assert made is not None
