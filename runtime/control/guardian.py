@@ -151,6 +151,7 @@ class GuardianCore:
     def _follow(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> None:
         if now_ns - self._t_ns > self._ttl_ns:
             # This process itself stood still, and so does the arm by now: what it missed is not made up for.
+            self._tick += (now_ns - self._t_ns) // self._period_ns
             self._rest(self._target)
             self._leave(Trip.EXPIRED, now_ns)
             return

@@ -10,6 +10,7 @@ import pytest
 from runtime import records
 from runtime.arms import X5
 from runtime.control.guardian import GuardianCore
+from runtime.drivers.sim.audit import LimitAudit
 from runtime.layout import ARM_DOF
 from runtime.shm import blank
 from runtime.states import Guard, Trip
@@ -58,6 +59,23 @@ def test_after_its_own_pause_a_guardian_holds_instead_of_catching_up(asleep: int
     output = core.step(at(tick), command(tick, ahead, np.zeros(ARM_DOF)), state(tick, last))
     np.testing.assert_array_equal(output.position, last)
     assert int(output.status["reason"]) == Trip.EXPIRED
+
+
+@pytest.mark.parametrize("asleep", [13, 20, 100])
+def test_a_standstill_of_the_machine_is_no_violation_at_the_device(asleep: int) -> None:
+    """Everything stands still at once, the arm with it; the ticks that passed meanwhile have passed."""
+    core, audit = GuardianCore(X5, 0, PERIOD_NS, 12 * PERIOD_NS, 200 * PERIOD_NS), LimitAudit(X5, PERIOD_NS / 1e9)
+    position, velocity = X5.home_array.copy(), np.zeros(ARM_DOF)
+    for tick in range(1, 60):
+        velocity[0] = min(velocity[0] + 0.1, SPEED_RAD_S)
+        position = position + velocity * PERIOD_NS / 1e9
+        output = core.step(at(tick), command(tick, position, velocity), state(tick, position))
+        audit.check(output.servo_tick, output.position)
+    for tick in range(60 + asleep, 120 + asleep):
+        output = core.step(at(tick), None, state(tick, output.position))
+        audit.check(output.servo_tick, output.position)
+    assert Guard(int(output.status["state"])) is Guard.HOLD
+    assert audit.violations == 0
 
 
 @pytest.mark.parametrize("asleep", [5, 20, 100])
