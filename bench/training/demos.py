@@ -28,8 +28,6 @@ DEMO_SEED: Final = 1_000_000
 """First seed of a demonstration; evaluation seeds lie below."""
 TAIL_TICKS: Final = 60
 """Ticks recorded after the success, so that the policy learns to go home and stay there."""
-STORED_POOL: Final = 2
-"""Frames are kept averaged over 2 x 2 pixels: what the policy's graph does with them first."""
 
 
 @dataclass(frozen=True)

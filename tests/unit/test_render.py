@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS
+from runtime.config import SIM_CAMERAS
 from runtime.drivers.sim import gl_context
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.render import RenderUnavailable, SceneRenderer
-from runtime.drivers.sim.scene import SCENE_CAMERAS, TABLE_TOP_Z_M
+from runtime.drivers.sim.scene import TABLE_TOP_Z_M
 from runtime.drivers.sim.task import EmptyTable
 from runtime.errors import UsageError
 from runtime.layout import ARM_GRIPPER, ARM_SLICE, SIDES
@@ -58,7 +59,7 @@ def red_pixels(picture: NDArray[np.uint8]) -> NDArray[np.intp]:
     return np.argwhere((red > 90) & (green < red // 3) & (blue < red // 3))
 
 
-@pytest.mark.parametrize("camera", SCENE_CAMERAS)
+@pytest.mark.parametrize("camera", SIM_CAMERAS)
 def test_every_camera_gives_an_rgb_picture_with_content(fast: SceneRenderer, plant: Plant, camera: str) -> None:
     picture = fast.render(plant.data, camera)
     assert picture.shape == (HEIGHT, WIDTH, 3)

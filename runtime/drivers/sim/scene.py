@@ -24,7 +24,6 @@ TABLE_TOP_Z_M: Final = 0.74
 TABLE_CENTRE_Y_M: Final = -0.10
 TABLE_HALF_M: Final[tuple[float, float]] = (0.68, 0.48)
 TABLE_THICKNESS_M: Final = 0.04
-SCENE_CAMERAS: Final[tuple[str, ...]] = ("cam_high", "cam_front", "cam_left_wrist", "cam_right_wrist")
 D435_FOVY_DEG: Final = 37.0
 
 _FIXED_CAMERAS: Final[dict[str, tuple[Vector3, Vector3]]] = {
