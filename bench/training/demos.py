@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.training.closed_loop import HORIZON, IMAGE_HEIGHT, IMAGE_WIDTH, POLICY_HZ, hold_for_one_tick
-from bench.training.disturbance import Disturbance
+from bench.training.disturbance import CALM_TICKS, CALM_TICKS_OF, Disturbance
 from runtime.drivers.sim.experts import EXPERTS
 from runtime.drivers.sim.plant import Plant, set_state_vector
 from runtime.drivers.sim.render import SceneRenderer
@@ -54,11 +54,13 @@ class Demos:
     def chunks(self, ticks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Commands of the 50 ticks from each tick on, (B, 50, 14), the last one repeated after the end.
 
-        With the row index of the first disturbed command at or after each row, (B, 51); 50 for none.
+        With the row index of the first command at or after each row that is not the expert's, (B, 51); 50 for none.
+        A row after the end is nobody's: the expert might still be moving.
         """
-        end = self.start[np.searchsorted(self.start, ticks, side="right")]
-        rows = np.minimum(ticks[:, None] + np.arange(HORIZON), end[:, None] - 1)
-        disturbed = self.disturbed[rows]
+        last = self.start[np.searchsorted(self.start, ticks, side="right")][:, None] - 1
+        rows = ticks[:, None] + np.arange(HORIZON)
+        disturbed = self.disturbed[np.minimum(rows, last)] | (rows > last)
+        rows = np.minimum(rows, last)
         first = np.full((len(ticks), HORIZON + 1), HORIZON, dtype=np.int64)
         for row in range(HORIZON - 1, -1, -1):
             first[:, row] = np.where(disturbed[:, row], row, first[:, row + 1])
@@ -81,7 +83,8 @@ def record_episode(plant: Plant, task: str, seed: int, *, disturb: bool) -> dict
     plant.reset(seed)
     expert = EXPERTS[task]()
     expert.reset(plant)
-    disturbance = Disturbance(np.random.default_rng((seed, 2)), enabled=disturb)
+    calm_ticks = CALM_TICKS_OF.get(task, CALM_TICKS)
+    disturbance = Disturbance(np.random.default_rng((seed, 2)), enabled=disturb, calm_ticks=calm_ticks)
     rows: dict[str, list[NDArray[np.float64]]] = {
         name: [] for name in ("position", "velocity", "command", "objects", "scene", "disturbed")
     }
@@ -95,7 +98,8 @@ def record_episode(plant: Plant, task: str, seed: int, *, disturb: bool) -> dict
             command,
             plant.task.object_state(plant.model, plant.data),
             plant.state_vector(),
-            np.array(disturbed),
+            # What follows a knock from outside was nobody's plan before it.
+            np.array(disturbed or plant.data.xfrc_applied.any()),
         )
         for name, value in zip(rows, values, strict=True):
             rows[name].append(np.asarray(value))

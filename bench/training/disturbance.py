@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.drivers.sim.experts.balance import BalanceExpert
 from runtime.drivers.sim.experts.expert import Expert
 from runtime.drivers.sim.plant import Plant
 from runtime.layout import ARM_JOINTS, ARM_SLICE, RIG_DOF, SIDES
@@ -15,6 +16,8 @@ TICK_S: Final = 0.02
 PUSH_RAD: Final = 0.05
 """Standard deviation of a push in each joint: two to three centimetres at the hand."""
 CALM_TICKS: Final = (35, 110)
+CALM_TICKS_OF: Final = {"balance": (6, 50)}
+"""Tasks with calms of their own: where every movement moves an object, a policy has to learn what its prefix does."""
 PUSH_TICKS: Final = (8, 25)
 FREEZE_TICKS: Final = (6, 30)
 FREEZE_SHARE: Final = 0.3
@@ -27,10 +30,11 @@ DECAY: Final = 0.7
 class Disturbance:
     """Alternates calm ticks (the expert's commands) with bursts: a push of the joints, or a freeze."""
 
-    def __init__(self, rng: np.random.Generator, *, enabled: bool) -> None:
+    def __init__(self, rng: np.random.Generator, *, enabled: bool, calm_ticks: tuple[int, int] = CALM_TICKS) -> None:
         self.enabled = enabled
         self._rng = rng
-        self._calm = self._draw((2, CALM_TICKS[1]))
+        self._calm_ticks = calm_ticks
+        self._calm = self._draw((2, calm_ticks[1]))
         # Some episodes begin with a wait: a policy's first answer takes its time while the scene goes on.
         self._left = self._draw((1, WAIT_TICKS)) if enabled and rng.random() < WAIT_SHARE else 0
         self._length = 1
@@ -46,21 +50,26 @@ class Disturbance:
             self._remember(command)
             if self._left == 0:
                 self._push = None
-                self._calm = self._draw(CALM_TICKS)
+                self._calm = self._draw(self._calm_ticks)
                 expert.adopt(command, self._velocity)
             return command, True
         command = expert.act(plant)
         self._remember(command)
         self._calm -= 1
         if self._calm <= 0 and self.enabled:
-            self._begin()
+            self._begin(expert)
         return command, False
 
-    def _begin(self) -> None:
+    def _begin(self, expert: Expert) -> None:
         if self._rng.random() < FREEZE_SHARE:
             self._push, self._length = None, self._draw(FREEZE_TICKS)
         else:
             self._push, self._length = np.zeros(RIG_DOF), self._draw(PUSH_TICKS)
+            if isinstance(expert, BalanceExpert):
+                # Joints at random would only pull at the tray.
+                self._push = expert.push(self._rng)
+                self._left = self._length
+                return
             sides = SIDES if self._rng.random() < 0.3 else (SIDES[self._rng.integers(len(SIDES))],)
             for side in sides:
                 joints = ARM_SLICE[side].start + np.arange(ARM_JOINTS)

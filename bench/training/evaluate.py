@@ -90,7 +90,7 @@ def main(
 
     Args:
         policy: directory with TASK.onnx.
-        task: transfer or conveyor.
+        task: name of a simulated task.
         arm: arm model of the rig.
         episodes: how many randomised episodes.
         delay_ticks: ticks of 20 ms from observation to the first action that can act.

@@ -38,7 +38,7 @@ class Recipe:
     """What is spent on a policy.
 
     Args:
-        task: transfer or conveyor.
+        task: name of a simulated task.
         out: directory that gets TASK.onnx and an entry in card.json.
         reads: what the policy sees beside the joints: images, or objects (the simulator's truth).
         arm: arm model of the rig.
