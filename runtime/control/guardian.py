@@ -8,6 +8,7 @@ without a new command is bridged at that velocity, an expired command is braked 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from runtime import records
 from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S
-from runtime.control.trajectory import Course, Motion, Rates, plan_brake
+from runtime.control.stepper import Joints, Stepper
+from runtime.control.trajectory import Course, Rates, plan_brake
 from runtime.layout import ARM_DOF, ARM_JOINTS
 from runtime.shm import blank
 from runtime.states import Guard, Trip
@@ -67,26 +69,25 @@ class GuardianCore:
         self._dt = servo_period_ns / NS_PER_S
         self._ttl_ns, self._stale_ns = command_ttl_ns, state_stale_ns
         self._ticks_max = max(command_ttl_ns // servo_period_ns, 1)
-        self._home = model.home_array
-        self._low, self._high = np.array(model.position_min), np.array(model.position_max)
-        self._v_max = np.array(model.velocity_max) * self._dt
-        self._a_max = np.array(model.acceleration_max) * self._dt**2
+        self._home = list(model.home)
         self._rates = Rates(np.array(model.velocity_max), np.array(model.acceleration_max), np.array(model.jerk_max))
-        self._status: Any = blank(records.GUARDIAN_STATUS)
+        self._stepper = Stepper(model, self._dt)
         self._state = Guard.DISARMED
         self._trip = Trip.NONE
-        self._target = np.zeros(ARM_DOF)
-        self._step = np.zeros(ARM_DOF)  # the last step, per tick
-        self._before = np.zeros(ARM_DOF)  # the one before
+        self._trips = 0
+        self._trip_ns = 0
+        self._limited = 0
+        self._seq = 0
+        self._command_seq = 0
         self._tick = 0
         self._t_ns = 0
-        self._goal = np.zeros(ARM_DOF)
-        self._pace = np.zeros(ARM_DOF)
+        self._goal = [0.0] * ARM_DOF
+        self._pace = [0.0] * ARM_DOF
         self._goal_tick = 0
         self._seen_tick = -1
         self._expires_ns = 0
         self._astray_ns = 0
-        self._brake = Course(self._target, None, self._dt, 0)
+        self._brake = Course(np.zeros(ARM_DOF), None, self._dt, 0)
         self._braked = 0
 
     def step(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any]) -> GuardianOutput:
@@ -103,43 +104,43 @@ class GuardianCore:
             self._slow_down(now_ns, healthy)
         else:
             self._hold(now_ns, command if fresh else None, healthy)
-        return GuardianOutput(
-            self._target.copy(), self._state is not Guard.DISARMED, self._tick, self._publish(now_ns, command)
-        )
+        if command is not None:
+            self._command_seq = int(command["seq"])
+        target = np.array(self._stepper.target)
+        return GuardianOutput(target, self._state is not Guard.DISARMED, self._tick, self._status(now_ns, target))
 
     def _healthy(self, now_ns: int, state: NDArray[Any]) -> bool:
         """Whether the device's feedback is fresh, finite, not all zero, and free of device faults."""
-        age_ns = now_ns - int(state["t_ns"])
-        position, velocity = state["position"], state["velocity"]
-        alive = int(state["t_ns"]) > 0 and age_ns <= self._stale_ns and int(state["fault"]) == 0
-        finite = bool(np.isfinite(position).all() and np.isfinite(velocity).all())
-        return alive and finite and bool(position.any() or velocity.any())
+        t_ns = int(state["t_ns"])
+        alive = t_ns > 0 and now_ns - t_ns <= self._stale_ns and int(state["fault"]) == 0
+        measured = state["position"].tolist() + state["velocity"].tolist()
+        return alive and any(measured) and all(map(isfinite, measured))
 
     def _take(self, command: NDArray[Any]) -> None:
         """Remember a new command as where the arm shall be, at which tick and pace, and until when that holds."""
         self._seen_tick = self._goal_tick = int(command["servo_tick"])
-        self._goal = np.array(command["position"][self._part])
-        self._pace = np.array(command["velocity"][self._part]) * self._dt
+        self._goal = command["position"][self._part].tolist()
+        self._pace = [velocity * self._dt for velocity in command["velocity"][self._part].tolist()]
         if command["armed"]:
             # However long a command claims to be valid, it is followed no longer than its time to live.
             self._expires_ns = min(int(command["valid_until_ns"]), int(command["t_ns"]) + self._ttl_ns)
 
     def _valid(self, now_ns: int, command: NDArray[Any]) -> bool:
         """Whether a new command is armed, unexpired, finite, and knows of every trip."""
-        known = int(command["ack"][self._side]) == int(self._status["trips"])
+        known = int(command["ack"][self._side]) == self._trips
         return bool(command["armed"]) and known and now_ns <= self._expires_ns and self._finite()
 
     def _finite(self) -> bool:
-        return bool(np.isfinite(self._goal).all() and np.isfinite(self._pace).all())
+        return all(map(isfinite, self._goal)) and all(map(isfinite, self._pace))
 
     def _arm(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> None:
         if command is None or not healthy or not self._valid(now_ns, command):
             return
-        position = np.array(state["position"])
-        near = np.abs(self._goal - position) <= ENGAGE
-        inside = (position >= self._low - OUTSIDE) & (position <= self._high + OUTSIDE)
-        if near.all() and inside.all():
-            self._rest(np.clip(position, self._low, self._high))
+        position = state["position"].tolist()
+        joints = self._stepper.joints
+        inside = all(j.low - OUTSIDE <= x <= j.high + OUTSIDE for j, x in zip(joints, position, strict=True))
+        if inside and _near(self._goal, position, ENGAGE):
+            self._stepper.rest([j.inside(x) for j, x in zip(joints, position, strict=True)])
             self._start(now_ns)
 
     def _start(self, now_ns: int) -> None:
@@ -152,7 +153,7 @@ class GuardianCore:
         if now_ns - self._t_ns > self._ttl_ns:
             # This process itself stood still, and so does the arm by now: what it missed is not made up for.
             self._tick += (now_ns - self._t_ns) // self._period_ns
-            self._rest(self._target)
+            self._stepper.rest(self._stepper.target)
             self._leave(Trip.EXPIRED, now_ns)
             return
         trip = self._reason(now_ns, command, state, healthy)
@@ -170,7 +171,8 @@ class GuardianCore:
             until = self._tick + missed
             self._t_ns += missed * self._period_ns
         for tick in range(max(self._tick, until - self._ticks_max) + 1, until + 1):
-            self._move(self._goal + self._pace * (tick - self._goal_tick), self._pace)
+            ahead = tick - self._goal_tick
+            self._move([goal + pace * ahead for goal, pace in zip(self._goal, self._pace, strict=True)], self._pace)
         self._tick = max(self._tick, until)
 
     def _reason(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> Trip:
@@ -181,23 +183,24 @@ class GuardianCore:
             return Trip.NOT_FINITE
         if now_ns > self._expires_ns:
             return Trip.EXPIRED
-        if command is not None:
-            ticks = min(max(self._goal_tick - self._tick, 1), self._ticks_max)
-            if (np.abs(self._goal - self._target) > self._v_max * ticks + JUMP).any():
-                return Trip.JUMP
-        astray = np.abs(self._target - state["position"])[:ARM_JOINTS] > TRACKING_RAD
-        if not astray.any():
+        if command is not None and self._is_jump():
+            return Trip.JUMP
+        if _near(self._stepper.target[:ARM_JOINTS], state["position"][:ARM_JOINTS].tolist(), TRACKING_RAD):
             self._astray_ns = now_ns
         return Trip.TRACKING if now_ns - self._astray_ns > TRACKING_NS else Trip.NONE
+
+    def _is_jump(self) -> bool:
+        ticks = min(max(self._goal_tick - self._tick, 1), self._ticks_max)
+        moves = zip(self._goal, self._stepper.target, self._stepper.joints, strict=True)
+        return any(abs(goal - target) > joint.v_max * ticks + JUMP for goal, target, joint in moves)
 
     def _leave(self, trip: Trip, now_ns: int) -> None:
         """Stop following: plan the brake from the last target's own motion."""
         self._trip = trip
-        self._status["trips"] += 1
-        self._status["t_trip_ns"] = now_ns
+        self._trips += 1
+        self._trip_ns = now_ns
         self._state = Guard.BRAKE
-        motion = Motion(self._target, self._step / self._dt, (self._step - self._before) / self._dt**2)
-        self._brake = plan_brake(motion, self._rates, self._dt)
+        self._brake = plan_brake(self._stepper.motion, self._rates, self._dt)
         self._braked = 0
         self._t_ns = now_ns - self._period_ns
         self._slow_down(now_ns, healthy=trip is not Trip.DEVICE)
@@ -208,14 +211,14 @@ class GuardianCore:
         self._t_ns += passed * self._period_ns
         self._tick += passed
         if passed > self._ticks_max:
-            self._rest(self._target)
+            self._stepper.rest(self._stepper.target)
             self._state = Guard.HOLD if healthy else Guard.FAULT
             return
         for _ in range(passed):
             self._braked += 1
             goal = self._brake.at(self._braked)
-            self._move(goal, goal - self._brake.at(self._braked - 1))
-            if self._braked > self._brake.ticks and not self._step.any():
+            self._move(goal.tolist(), (goal - self._brake.at(self._braked - 1)).tolist())
+            if self._braked > self._brake.ticks and not any(self._stepper.step):
                 self._state = Guard.HOLD if healthy else Guard.FAULT
                 break
 
@@ -227,51 +230,32 @@ class GuardianCore:
         if not command["armed"]:
             if self._at_home():
                 self._state = Guard.DISARMED
-        elif self._valid(now_ns, command) and (np.abs(self._goal - self._target) <= TAKE_UP).all():
+        elif self._valid(now_ns, command) and _near(self._goal, self._stepper.target, TAKE_UP):
             self._start(now_ns)
 
     def _at_home(self) -> bool:
-        return not self._step.any() and bool((np.abs(self._target - self._home) <= AT_HOME)[:ARM_JOINTS].all())
+        still = not any(self._stepper.step)
+        return still and _near(self._stepper.target[:ARM_JOINTS], self._home[:ARM_JOINTS], AT_HOME)
 
-    def _rest(self, position: Array) -> None:
-        self._target = position
-        self._step, self._before = np.zeros(ARM_DOF), np.zeros(ARM_DOF)
+    def _move(self, goal: Joints, pace: Joints) -> None:
+        """Advance the target one tick towards a goal that moves at `pace`, and count where limits forbid it."""
+        self._limited += not self._stepper.move(goal, pace)
 
-    def _move(self, goal: Array, pace: Array) -> None:
-        """Advance the target one tick towards a goal that moves at `pace`, within the model's limits."""
-        least = np.maximum(self._step - self._a_max, -self._v_max)
-        most = np.minimum(self._step + self._a_max, self._v_max)
-        least = np.maximum(least, -_first_step(self._target - self._low, self._a_max))
-        most = np.minimum(most, _first_step(self._high - self._target, self._a_max))
-        step = goal - self._target
-        passed = (step >= least) & (step <= most)
-        if passed.all():
-            target = goal.copy()
-        else:
-            apart = step - pace
-            step = pace + np.sign(apart) * _first_step(np.abs(apart), self._a_max)
-            step = np.minimum(np.maximum(step, least), most)
-            target = np.where(passed, goal, self._target + step)
-            target = np.minimum(np.maximum(target, self._low), self._high)
-            self._status["limited"] += 1
-        self._before, self._step, self._target = self._step, target - self._target, target
-
-    def _publish(self, now_ns: int, command: NDArray[Any] | None) -> NDArray[Any]:
-        status = self._status
-        status["seq"] += 1
+    def _status(self, now_ns: int, target: Array) -> NDArray[Any]:
+        self._seq += 1
+        status: Any = blank(records.GUARDIAN_STATUS)
+        status["seq"] = self._seq
         status["t_ns"] = now_ns
         status["state"] = self._state
         status["reason"] = self._trip
-        if command is not None:
-            status["command_seq"] = command["seq"]
-        status["target"] = self._target
-        published: NDArray[Any] = status.copy()
-        return published
+        status["trips"] = self._trips
+        status["t_trip_ns"] = self._trip_ns
+        status["command_seq"] = self._command_seq
+        status["limited"] = self._limited
+        status["target"] = target
+        record: NDArray[Any] = status
+        return record
 
 
-def _first_step(distance: Array, slower: Array) -> Array:
-    """Return the longest first step with which steps shrinking by `slower` cover no more than a distance."""
-    distance = np.maximum(distance, 0.0)
-    count = np.floor(0.5 * (np.sqrt(1.0 + 8.0 * distance / slower) - 1.0))
-    first: Array = distance / (count + 1.0) + 0.5 * slower * count
-    return first
+def _near(position: Joints, other: Joints, apart: float) -> bool:
+    return all(abs(x - y) <= apart for x, y in zip(position, other, strict=True))

@@ -10,17 +10,20 @@ these rules a tick ago: that is why no input whatever can drive a command out of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.config import RigConfig
-from runtime.control.stopping import brake_step, ramp_inverse, stop
+from runtime.control.stopping import Axes
 from runtime.control.trajectory import Motion, Rates
 from runtime.layout import RIG_DOF
 
 Array = NDArray[np.float64]
+Joints = NDArray[np.bool_]
+"""Which joints, shape (14,)."""
 
 _TOUCH: Final = 1e-13
 """By how much (rad) a predicted stop may pass a position limit: rounding, which the last clip takes back."""
@@ -29,7 +32,9 @@ _SHARE: Final = 1.0 - 1e-6
 _AT_REST: Final = 1e-9
 """A step per tick (rad) that is no motion: 2e-7 rad/s at 200 Hz."""
 _FRACTIONS: Final = np.linspace(0.0, 1.0, 9)[:, None]
-_BITS: Final = 1 << np.arange(RIG_DOF, dtype=np.int64)
+_JOINTS: Final = np.arange(RIG_DOF)
+_BITS: Final = tuple(1 << i for i in range(RIG_DOF))
+_EVERY: Final = np.ones(RIG_DOF, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,6 @@ class RigLimits:
         )
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """Where candidate accelerations lead, and how far the quickest stop goes from there."""
-
-    p: Array
-    v: Array
-    up: Array
-    down: Array
-    v_coast: Array
-
-
 class RigLimiter:
     """Bounds a stream of targets (14,), one per servo tick; starts at rest at `position`."""
 
@@ -80,33 +74,38 @@ class RigLimiter:
         self._v_max = limits.velocity_max * servo_period_s * _SHARE
         self._a_max = limits.acceleration_max * servo_period_s**2 * _SHARE
         self._j_max = limits.jerk_max * servo_period_s**3 * _SHARE
+        self._axes = Axes(self._a_max, self._j_max)
+        rows = len(_FRACTIONS), 1
+        self._grid_axes = Axes(np.tile(self._a_max, rows), np.tile(self._j_max, rows))
+        # At this speed and below, no acceleration that is a tick away leads beyond the velocity's limit.
+        self._v_free = self._v_max - 1.01 * self._axes.ramp_sum(self._a_max + self._j_max)
         self._p = np.clip(position, self._low, self._high)
         self._v = np.zeros(RIG_DOF)
         self._a = np.zeros(RIG_DOF)
-        self._target = self._p.copy()
-        self._steps = np.zeros((3, RIG_DOF))  # the target's last three steps
+        self._motion: Motion | None = None
+        self._target = self._p
+        self._steps: tuple[Array, ...] = (np.zeros(RIG_DOF),) * 3  # the target's last three steps
         self._chasing = np.zeros(RIG_DOF, dtype=bool)
 
     @property
     def motion(self) -> Motion:
         """The commanded position and its rates, shapes (14,)."""
-        return Motion(self._p, self._v / self._dt, self._a / self._dt**2)
+        if self._motion is None:
+            self._motion = Motion(self._p, self._v / self._dt, self._a / self._dt**2)
+        return self._motion
 
     @property
     def at_rest(self) -> bool:
         """Whether the command has stopped, to within rounding."""
-        return bool((np.abs(self._v) < _AT_REST).all() and (np.abs(self._a) < _AT_REST).all())
+        return _is_rest(self._v) and _is_rest(self._a)
 
     def seed(self, position: Array, part: slice) -> None:
         """Start a part of the rig anew: at rest at a position, which is brought inside the limits."""
-        self._p = self._p.copy()
-        self._p[part] = np.clip(position, self._low[part], self._high[part])
-        self._v = self._v.copy()
-        self._v[part] = 0.0
-        self._a = self._a.copy()
-        self._a[part] = 0.0
-        self._target[part] = self._p[part]
-        self._steps[:, part] = 0.0
+        position = np.clip(position, self._low[part], self._high[part])
+        self._p, self._target = _with(self._p, part, position), _with(self._target, part, position)
+        self._v, self._a = _with(self._v, part, 0.0), _with(self._a, part, 0.0)
+        self._motion = None
+        self._steps = tuple(_with(step, part, 0.0) for step in self._steps)
         self._chasing[part] = False
 
     def step(self, target: Array, pace: Array | None = None) -> int:
@@ -116,33 +115,32 @@ class RigLimiter:
         in the near future, where that is known. The command is `motion`.
         """
         sound = np.isfinite(target)
-        goal = np.minimum(np.maximum(np.where(sound, target, self._p), self._low), self._high)
-        self._steps[:2] = self._steps[1:]
-        self._steps[2] = goal - self._target
+        goal = self._inside(target if _all(sound) else np.where(sound, target, self._p))
+        self._steps = (*self._steps[1:], goal - self._target)
         self._target = goal
         passed = self._passes(goal, sound)
-        if passed.all():
-            p = goal
-        else:
+        p = goal
+        if not _all(passed):
             pace = self._pace if pace is None else pace
-            a = self._chase(goal, np.minimum(np.maximum(pace, -self._v_max), self._v_max))
-            a = np.where(sound & self._safe(a), a, self._brake)
-            p = np.where(passed, goal, self._p + (self._v + a))
-            p = np.minimum(np.maximum(p, self._low), self._high)
+            a = self._chase(goal, np.minimum(np.maximum(pace, -self._v_max), self._v_max), sound)
+            p = self._inside(np.where(passed, goal, self._p + (self._v + a)))
         self._chasing = ~passed
         v = p - self._p
         self._p, self._v, self._a = p, v, v - self._v
-        return int(_BITS[p != target].sum())
+        self._motion = None
+        return _bits(p != target)
 
-    def _passes(self, goal: Array, sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _inside(self, position: Array) -> Array:
+        inside: Array = np.minimum(np.maximum(position, self._low), self._high)
+        return inside
+
+    def _passes(self, goal: Array, sound: Joints) -> Joints:
         """Which joints may take their goal as it is."""
         v = goal - self._p
         a = v - self._v
         within = sound & (np.abs(a - self._a) <= self._j_max) & (np.abs(a) <= self._a_max)
-        if not within.any():
-            return within
-        passed: NDArray[np.bool_] = within & self._holds(self._reach(goal, v, np.where(within, a, 0.0)))
-        if self._chasing.any():
+        passed = self._holds(goal, v, a, within)
+        if any(self._chasing.tolist()):
             # Whoever chases joins the target only where it can stay with it: not when it flies past.
             onward = self._pace - v
             calm = (np.abs(onward) <= self._j_max) & (np.abs(onward - a) <= self._j_max)
@@ -157,52 +155,83 @@ class RigLimiter:
         middle: Array = np.maximum(low, np.minimum(high, third))
         return middle
 
-    @property
-    def _brake(self) -> Array:
-        return brake_step(self._v, self._a, self._a_max, self._j_max)
+    def _holds(self, p: Array, v: Array, a: Array, asked: Joints) -> Joints:
+        """Which of the joints asked about keep velocity and position within limits, now and through the quickest stop.
 
-    def _reach(self, p: Array, v: Array, a: Array) -> _Reach:
-        end = stop(v, a, self._a_max, self._j_max)
-        return _Reach(p, v, end.up, end.down, end.v_coast)
+        Most are so far from every limit that a bound of the stop says so.
+        """
+        speed = self._axes.fastest(v, a)
+        distance = self._axes.farthest(speed)
+        held: Joints = asked & (speed <= self._v_max) & (p + distance <= self._high) & (p - distance >= self._low)
+        if _all(held == asked):
+            return held
+        stop = self._axes.stop(v, a)
+        held = asked & (np.abs(v) <= self._v_max) & (np.abs(stop.v_coast) <= self._v_max)
+        return held & (p + stop.up <= self._high + _TOUCH) & (p - stop.down >= self._low - _TOUCH)
 
-    def _holds(self, reach: _Reach) -> NDArray[np.bool_]:
-        """Whether velocity and position stay within limits, now and through the quickest stop."""
-        fits: NDArray[np.bool_] = (
-            (np.abs(reach.v) <= self._v_max)
-            & (np.abs(reach.v_coast) <= self._v_max)
-            & (reach.p + reach.up <= self._high + _TOUCH)
-            & (reach.p - reach.down >= self._low - _TOUCH)
-        )
-        return fits
-
-    def _safe(self, a: Array) -> NDArray[np.bool_]:
+    def _safe(self, a: Array) -> Joints:
+        """Which joints may take an acceleration."""
         v = self._v + a
-        return self._holds(self._reach(self._p + v, v, a))
+        return self._holds(self._p + v, v, a, _EVERY)
 
-    def _chase(self, goal: Array, pace: Array) -> Array:
-        """Return the next acceleration that brings each joint to its moving goal soonest, within its limits."""
-        least = np.maximum(self._a - self._j_max, -ramp_inverse(self._v_max + self._v, self._j_max))
-        most = np.minimum(self._a + self._j_max, ramp_inverse(self._v_max - self._v, self._j_max))
-        least = np.maximum(least, -self._a_max)
-        most = np.maximum(np.minimum(most, self._a_max), least)
-        grid = least + (most - least) * _FRACTIONS
+    def _chase(self, goal: Array, pace: Array, sound: Joints) -> Array:
+        """Return the next acceleration that brings each joint to its moving goal soonest, within its limits.
+
+        Where there is none, and where the goal is not `sound`, it is that of the quickest stop.
+        """
+        grid = self._choices()
         v = self._v + grid
         p = self._p + v
-        relative = stop(v - pace, grid, self._a_max, self._j_max)
-        a = _root(grid, p + relative.end - goal)
-        if self._safe(a).all():
+        a = _root(grid, p + self._grid_axes.stop_end(v - pace, grid) - goal)
+        safe = self._safe(a)
+        if not _all(safe):
+            # A goal that moves towards a position limit is followed as far as the stop before the limit allows.
+            absolute = self._grid_axes.stop(v, grid)
+            a = np.minimum(a, _root(grid, p + absolute.up - self._high))
+            a = np.maximum(a, _root(grid, p - absolute.down - self._low))
+            safe = self._safe(a)
+        chosen = sound & safe
+        if _all(chosen):
             return a
-        # A goal that moves towards a position limit is followed as far as the stop before the limit allows.
-        absolute = stop(v, grid, self._a_max, self._j_max)
-        a = np.minimum(a, _root(grid, p + absolute.up - self._high))
-        return np.maximum(a, _root(grid, p - absolute.down - self._low))
+        return np.where(chosen, a, self._axes.brake_step(self._v, self._a))
+
+    def _choices(self) -> Array:
+        """Return a grid (9, 14) over the next accelerations that keep jerk, acceleration and velocity within limits."""
+        least, most = self._a - self._j_max, self._a + self._j_max
+        if not _all(np.abs(self._v) <= self._v_free):
+            least = np.maximum(least, -self._axes.ramp_inverse(self._v_max + self._v))
+            most = np.minimum(most, self._axes.ramp_inverse(self._v_max - self._v))
+        least = np.maximum(least, -self._a_max)
+        most = np.maximum(np.minimum(most, self._a_max), least)
+        return least + (most - least) * _FRACTIONS
+
+
+def _all(joints: Joints) -> bool:
+    return all(joints.tolist())
+
+
+def _bits(joints: Joints) -> int:
+    return sum(compress(_BITS, joints.tolist()))
+
+
+def _is_rest(rate: Array) -> bool:
+    steps: list[float] = rate.tolist()
+    return min(steps) > -_AT_REST and max(steps) < _AT_REST
+
+
+def _with(array: Array, part: slice, value: Array | float) -> Array:
+    """Return a copy with a part replaced."""
+    copied = array.copy()
+    copied[part] = value
+    return copied
 
 
 def _root(grid: Array, rising: Array) -> Array:
     """Return where a rising function sampled on a grid (K, 14) crosses zero, by chords; else the nearer end."""
-    left = np.clip(np.count_nonzero(rising <= 0.0, axis=0) - 1, 0, len(grid) - 2)[None]
-    x0, x1 = np.take_along_axis(grid, left, 0)[0], np.take_along_axis(grid, left + 1, 0)[0]
-    y0, y1 = np.take_along_axis(rising, left, 0)[0], np.take_along_axis(rising, left + 1, 0)[0]
+    below = np.add.reduce(rising <= 0.0, axis=0)
+    left = np.minimum(np.maximum(below - 1, 0), len(grid) - 2) * RIG_DOF + _JOINTS
+    x0, x1 = grid.take(left), grid.take(left + RIG_DOF)
+    y0, y1 = rising.take(left), rising.take(left + RIG_DOF)
     share = -y0 / np.maximum(y1 - y0, 1e-300)
     root: Array = x0 + (x1 - x0) * np.minimum(np.maximum(share, 0.0), 1.0)
     return root

@@ -62,16 +62,18 @@ def step(state: ModeState, seen: Situation) -> ModeState:
     state = _acknowledge(state, seen)
     if state.mode is Mode.DISARMED:
         return _arm(state, seen)
-    state = replace(state, latched=state.latched | (seen.faults & (HOLDING | BRAKING)))
-    if state.latched & BRAKING:
-        return replace(state, mode=Mode.FAULT, engaged=False)
-    if state.latched:
-        return replace(state, mode=Mode.HOLD, engaged=False)
+    latched = state.latched | (seen.faults & (HOLDING | BRAKING))
+    if latched & BRAKING:
+        return _settle(state, Mode.FAULT, latched)
+    if latched:
+        return _settle(state, Mode.HOLD, latched)
     return _obey(state, seen)
 
 
 def _acknowledge(state: ModeState, seen: Situation) -> ModeState:
     """Unlatch what the operator has acknowledged; a fault that still stands latches again."""
+    if seen.want is state.want and seen.clear == state.clear:
+        return state
     latched = state.latched
     if state.clear is not None and seen.clear != state.clear:
         latched = 0
@@ -94,10 +96,17 @@ def _obey(state: ModeState, seen: Situation) -> ModeState:
     if seen.want is Mode.POLICY:
         return _engage(state, seen)
     if seen.want is Mode.PARK and (state.mode is Mode.PARK or seen.following):
-        return replace(state, mode=Mode.PARK, engaged=False)
+        return _settle(state, Mode.PARK)
     if seen.want is Mode.DISARMED and seen.at_home:
-        return replace(state, mode=Mode.DISARMED, engaged=False)
-    return replace(state, mode=Mode.HOLD, engaged=False)
+        return _settle(state, Mode.DISARMED)
+    return _settle(state, Mode.HOLD)
+
+
+def _settle(state: ModeState, mode: Mode, latched: int = 0) -> ModeState:
+    """Go to a mode in which no chunks are wanted, or stay there."""
+    if state.mode is mode and not state.engaged and state.latched == latched:
+        return state
+    return replace(state, mode=mode, engaged=False, latched=latched)
 
 
 def _engage(state: ModeState, seen: Situation) -> ModeState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from runtime.control.settings import ControlConfig
 from runtime.control.ticks import TickInputs
 from runtime.faults import BIT
-from runtime.layout import ARM_DOF, ARM_JOINTS, ARM_SLICE, SIDES
+from runtime.layout import ARM_SLICE, GRIPPER_INDEX, RIG_DOF, SIDES
 from runtime.states import Guard, Link, Mode, Trip
 
 Record = NDArray[Any]
@@ -21,6 +22,8 @@ CLIENT_SILENT_NS: Final = 500_000_000
 OVERRUN_COST: Final = 10
 OVERRUN_MAX: Final = 2000
 """The overrun gauge rises by the cost for a skipped tick and falls by one for a tick: 1 in 10 for seconds."""
+_JOINTS: Final = [i for i in range(RIG_DOF) if i not in GRIPPER_INDEX]
+_WANTED: Final = {int(mode): mode for mode in (Mode.DISARMED, Mode.POLICY, Mode.PARK)}
 _TRIP_FAULTS: Final = {
     Trip.NONE: "guardian_lost",
     Trip.EXPIRED: "control_paused",
@@ -33,8 +36,7 @@ _TRIP_FAULTS: Final = {
 
 def wanted(operator: Record) -> Mode:
     """Return the mode the operator asks for; what this runtime cannot do reads as HOLD."""
-    want = int(operator["want"])
-    return Mode(want) if want in {Mode.DISARMED, Mode.POLICY, Mode.PARK} else Mode.HOLD
+    return _WANTED.get(int(operator["want"]), Mode.HOLD)
 
 
 def following(inputs: TickInputs) -> bool:
@@ -78,7 +80,7 @@ class Watch:
         """Return what is wrong with an armed arm's feedback or device, or with its guardian."""
         faults = 0
         for arm, guardian in zip(inputs.arm, inputs.guardian, strict=True):
-            if not self._fresh(arm, inputs.now_ns) or not np.isfinite(arm["position"]).all():
+            if not self._fresh(arm, inputs.now_ns) or not all(map(isfinite, arm["position"].tolist())):
                 faults |= BIT["arm_silent"]
             if int(arm["fault"]) or int(guardian["state"]) == Guard.FAULT:
                 faults |= BIT["device_fault"]
@@ -99,9 +101,10 @@ class Watch:
 
     def tracking(self, commanded: NDArray[np.float64], inputs: TickInputs) -> int:
         """Compare the last command (14,) with the measured joints; grippers may be held open by an object."""
-        measured = np.stack([arm["position"] for arm in inputs.arm])
-        apart = np.abs(commanded.reshape(-1, ARM_DOF) - measured)[:, :ARM_JOINTS]
-        self._astray = self._astray + 1 if (apart > self._tracking_rad).any() else 0
+        wanted, far_rad = commanded.tolist(), self._tracking_rad
+        measured = [position for arm in inputs.arm for position in arm["position"].tolist()]
+        astray = any(abs(wanted[i] - measured[i]) > far_rad for i in _JOINTS)
+        self._astray = self._astray + 1 if astray else 0
         return BIT["tracking_lost"] if self._astray > self._tracking_ticks else 0
 
     def rate(self, elapsed_ticks: int) -> int:

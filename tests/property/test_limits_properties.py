@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runtime.config import load_rig, rig_names
 from runtime.control.limits import RigLimiter, RigLimits
-from runtime.control.stopping import brake_step, stop
+from runtime.control.stopping import Axes
 from runtime.layout import RIG_DOF
 
 DT = 0.005
@@ -112,6 +112,14 @@ def test_a_jump_from_rest_is_taken_without_overshoot() -> None:
         assert (rows - start - jump).max() < 1e-4
 
 
+@pytest.mark.parametrize("name", rig_names())
+def test_a_far_goal_is_approached_at_the_full_velocity(name: str) -> None:
+    limits = RigLimits.from_rig(RIGS[name])
+    rows = command(name, np.tile(limits.position_max, (400, 1)), limits.position_min)
+    fastest = np.abs(np.diff(rows, axis=0)).max(axis=0) / DT
+    np.testing.assert_allclose(fastest, limits.velocity_max, rtol=1e-5)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     v=st.floats(-50.0, 50.0),
@@ -120,12 +128,12 @@ def test_a_jump_from_rest_is_taken_without_overshoot() -> None:
     j_max=st.floats(0.2, 5.0),
 )
 def test_the_stop_in_closed_form_is_the_stop_rolled_out(v: float, share: float, a_max: float, j_max: float) -> None:
-    limits = np.array([a_max]), np.array([j_max])
+    axes = Axes(np.array([a_max]), np.array([j_max]))
     speed, acceleration, position = np.array([v]), np.array([share * a_max]), np.zeros(1)
-    found = stop(speed, acceleration, *limits)
+    found = axes.stop(speed, acceleration)
     highest = lowest = 0.0
     for _ in range(400):
-        acceleration = brake_step(speed, acceleration, *limits)
+        acceleration = axes.brake_step(speed, acceleration)
         speed = speed + acceleration
         position = position + speed
         highest, lowest = max(highest, position[0]), min(lowest, position[0])
@@ -133,3 +141,19 @@ def test_the_stop_in_closed_form_is_the_stop_rolled_out(v: float, share: float, 
     assert highest <= found.up[0] + 1e-6
     assert lowest >= -found.down[0] - 1e-6
     assert abs(speed[0]) < 1e-6
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    v=st.floats(-50.0, 50.0),
+    share=st.floats(-1.0, 1.0),
+    a_max=st.floats(0.5, 30.0),
+    j_max=st.floats(0.2, 5.0),
+)
+def test_no_stop_passes_the_bounds_that_are_quick_to_find(v: float, share: float, a_max: float, j_max: float) -> None:
+    axes = Axes(np.array([a_max]), np.array([j_max]))
+    speed, acceleration = np.array([v]), np.array([share * a_max])
+    found, fastest = axes.stop(speed, acceleration), axes.fastest(speed, acceleration)
+    assert max(abs(v), abs(found.v_coast[0])) <= fastest[0]
+    assert max(found.up[0], found.down[0]) <= axes.farthest(fastest)[0]
+    np.testing.assert_array_equal(axes.stop_end(speed, acceleration), found.end)

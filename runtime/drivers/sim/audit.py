@@ -5,9 +5,8 @@ Shares no code with the limits of the control process or of the guardians, which
 
 from __future__ import annotations
 
+from operator import le
 from typing import Any
-
-import numpy as np
 
 from runtime.arms import ArmModel
 
@@ -24,39 +23,52 @@ class LimitAudit:
     """
 
     def __init__(self, model: ArmModel, servo_period_s: float, gap_ticks: int = 8) -> None:
-        self._low = np.array(model.position_min) - _TOLERANCE
-        self._high = np.array(model.position_max) + _TOLERANCE
-        self._velocity = np.array(model.velocity_max) * (1 + _TOLERANCE)
-        self._acceleration = np.array(model.acceleration_max) * (1 + _TOLERANCE)
+        self._low = [low - _TOLERANCE for low in model.position_min]
+        self._high = [high + _TOLERANCE for high in model.position_max]
+        self._velocity = [most * (1 + _TOLERANCE) for most in model.velocity_max]
+        self._acceleration = [most * (1 + _TOLERANCE) for most in model.acceleration_max]
+        self._step = [most * servo_period_s for most in self._velocity]
         self._period_s = servo_period_s
         self._gap_ticks = gap_ticks
-        self._last: tuple[int, Any] | None = None
-        self._last_velocity: Any = None
+        self._last: tuple[int, list[float]] | None = None
+        self._last_velocity: list[float] | None = None
         self._last_step_s = servo_period_s
         self.violations = 0
 
     def check(self, servo_tick: int, position: Any) -> bool:
         """Return whether a command is within the limits; count it when it is not. `position` has shape (7,)."""
-        fits = bool(np.all(np.isfinite(position)) and np.all(position >= self._low))
-        fits = fits and bool(np.all(position <= self._high))
+        joints = position.tolist()
+        # What is not finite is not within them either.
+        fits = all(map(le, self._low, joints)) and all(map(le, joints, self._high))
         if self._last is not None:
-            ticks = servo_tick - self._last[0]
-            if ticks == 0 and np.array_equal(position, self._last[1]):
+            last_tick, last = self._last
+            ticks = servo_tick - last_tick
+            if ticks == 0 and joints == last:
                 return fits
+            apart = [here - there for here, there in zip(joints, last, strict=True)]
             if 0 < ticks <= self._gap_ticks:
-                step_s = ticks * self._period_s
-                velocity = (position - self._last[1]) / step_s
-                fits = fits and bool(np.all(np.abs(velocity) <= self._velocity))
-                if self._last_velocity is not None:
-                    # Mean velocities of neighbouring steps are half of both steps apart.
-                    acceleration = (velocity - self._last_velocity) * 2 / (step_s + self._last_step_s)
-                    fits = fits and bool(np.all(np.abs(acceleration) <= self._acceleration))
-                self._last_velocity, self._last_step_s = velocity, step_s
+                fits = self._moves(apart, ticks * self._period_s) and fits
             else:
                 # A pause or a counter that starts anew: the command must stay where the last one was.
-                fits = fits and bool(np.all(np.abs(position - self._last[1]) <= self._velocity * self._period_s))
+                fits = fits and _bounded(apart, self._step)
                 self._last_velocity, self._last_step_s = None, self._period_s
-        self._last = (servo_tick, position)
+        self._last = (servo_tick, joints)
         if not fits:
             self.violations += 1
         return fits
+
+    def _moves(self, apart: list[float], step_s: float) -> bool:
+        """Whether a step (7,) is within velocity and, seen with the step before it, acceleration."""
+        velocity = [step / step_s for step in apart]
+        fits = _bounded(velocity, self._velocity)
+        if self._last_velocity is not None:
+            # Mean velocities of neighbouring steps are half of both steps apart.
+            span_s = step_s + self._last_step_s
+            changes = zip(velocity, self._last_velocity, strict=True)
+            fits = fits and _bounded([(after - before) * 2 / span_s for after, before in changes], self._acceleration)
+        self._last_velocity, self._last_step_s = velocity, step_s
+        return fits
+
+
+def _bounded(rates: list[float], most: list[float]) -> bool:
+    return all(map(le, map(abs, rates), most))
