@@ -1,8 +1,8 @@
-"""The states that records carry as numbers: modes, sources, guardians, trips, life cycles, links, verdicts."""
+"""The states that records carry as numbers, modes to verdicts, and the conditions of a request."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class Mode(IntEnum):
@@ -78,3 +78,20 @@ class Verdict(IntEnum):
     TIMEOUT = 5
     ERROR = 6
     JUMP = 7
+
+
+class Condition(StrEnum):
+    """What a request tells the policy about the plan that runs while it thinks."""
+
+    PLAIN = "plain"
+    """Nothing."""
+    PREFIX = "prefix"
+    """The committed steps, as the given start of the chunk (training-time RTC, arXiv 2512.05964)."""
+    FUTURE = "future"
+    """The state predicted for the tick at which the answer begins to act (VLASH); the chunk starts there."""
+    GUIDED = "guided"
+    """The rest of the plan, to guide the denoising with the true vector-Jacobian product (RTC, arXiv 2506.07339)."""
+    GUIDED_IDENTITY = "guided_identity"
+    """The same with the Jacobian taken as the identity, as LeRobot's processor does."""
+    BEST_OF = "best_of"
+    """The rest of the plan, to choose the most coherent of several samples (BID, arXiv 2408.17355)."""

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.training.jacobian import linearise
+from runtime.inference.rtc import guidance_limit
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
 HORIZON = 50
@@ -49,6 +51,19 @@ class Observed(NamedTuple):
     state: Tensor
     velocity: Tensor
     objects: Tensor
+
+
+class Guide(NamedTuple):
+    """What pulls a chunk towards a running plan: `target` (B, 50, 14) its actions, `mask` (B, 50) how much each counts.
+
+    `jacobian` () is 1 for the true vector-Jacobian product and 0 for the identity in its place; `beta` () is the
+    largest weight of the guidance.
+    """
+
+    target: Tensor
+    mask: Tensor
+    jacobian: Tensor
+    beta: Tensor
 
 
 class Head(nn.Module):  # type: ignore[misc]
@@ -93,7 +108,7 @@ class Block(nn.Module):  # type: ignore[misc]
 class FlowPolicy(nn.Module):  # type: ignore[misc]
     """Scales, tokens and the denoise loop around a `Head`."""
 
-    def __init__(self, scales: Scales) -> None:
+    def __init__(self, scales: Scales, width: int = 512, blocks: int = 3) -> None:
         super().__init__()
         for name in ("state_mean", "state_std", "velocity_std", "objects_mean", "objects_std"):
             self.register_buffer(name, torch.as_tensor(getattr(scales, name)))
@@ -103,7 +118,7 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         self.register_buffer("action_scale", torch.as_tensor(scales.action_rad) * arm + 0.5 * (1.0 - arm))
         self.register_buffer("row_weight", torch.as_tensor(scales.row_weight))
         self.object_dim = len(scales.objects_mean)
-        self.head = Head(3 * RIG_DOF + self.object_dim)
+        self.head = Head(3 * RIG_DOF + self.object_dim, width, blocks)
 
     def anchor(self, state: Tensor, prefix: Tensor, prefix_len: Tensor) -> Tensor:
         """What actions are relative to, (B, 14): the last committed action or the measured joints."""
@@ -144,9 +159,33 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
             clean = self.head(tokens, committed.to(tokens.dtype), tau, condition)
             # The last step's factor is 1: the result is the network's own prediction, free of noise.
             tokens = tokens + (clean - tokens) / (steps - step)
+        return torch.where(committed[:, :, None], prefix, self.absolute(tokens, origin))
+
+    def sample_guided(self, seen: Observed, guide: Guide, noise: Tensor, *, steps: int) -> Tensor:
+        """Denoise a chunk that is pulled towards a running plan; absolute joint targets (B, 50, 14).
+
+        Real-time chunking, arXiv 2506.07339, algorithm 1, with the network's clean chunk for A1 and (clean - x) /
+        (1 - tau) for the velocity. Grippers are guided like joints, as in the paper: a plan that opens a hand opens
+        it in the next chunk too, unless the observation says otherwise strongly.
+        """
+        origin = self.origin(seen.state)
+        target = (guide.target - origin) / self.action_scale
+        condition = self.condition(seen, seen.state)
+        free = torch.zeros_like(noise[:, :, 0])
+        tokens = noise
+        for step in range(steps):
+            tau = torch.full_like(seen.state[:, 0], step / steps)
+            clean, pull = linearise(self.head, tokens, free, tau, condition)
+            error = guide.mask[:, :, None] * (target - clean)
+            guidance = guide.jacobian * pull(error) + (1.0 - guide.jacobian) * error
+            weight = guide.beta.clamp(max=guidance_limit(step / steps))
+            tokens = tokens + (clean - tokens) / (steps - step) + weight * guidance / steps
+        return self.absolute(tokens, origin)
+
+    def absolute(self, tokens: Tensor, origin: Tensor) -> Tensor:
+        """Joint targets (B, 50, 14) from tokens; grippers stay within open and closed."""
         actions = origin + tokens * self.action_scale
-        actions = torch.where(self.arm > 0, actions, actions.clamp(0.0, 1.0))
-        return torch.where(committed[:, :, None], prefix, actions)
+        return torch.where(self.arm > 0, actions, actions.clamp(0.0, 1.0))
 
     def loss(self, seen: Observed, chunk: Tensor, prefix_len: Tensor, until: Tensor) -> Tensor:
         """Weighted x-prediction error over the rows from `prefix_len` to before `until`, both (B,); scalar.

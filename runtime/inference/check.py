@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from runtime.config import RigConfig
 from runtime.errors import UsageError
 from runtime.inference.backends.onnx import check_signature, read_signature
@@ -13,7 +15,7 @@ def check_policy(policy: Policy, rig: RigConfig, task: str) -> None:
     """Refuse a policy that the rig could not run for a task, as its server would at connection.
 
     Raises:
-        UsageError: the task is not the policy's, the schema does not fit the rig, or the task's graph is not
+        UsageError: the task is not the policy's, the schema does not fit the rig, or a graph of the task is not
             what the manifest says; one line.
     """
     graph = policy.graph(task)
@@ -21,4 +23,8 @@ def check_policy(policy: Policy, rig: RigConfig, task: str) -> None:
         check_fit(policy_schema(policy, task, latency_ms=0.0), rig_schema(rig))
     except RefusalError as refusal:
         raise UsageError(str(refusal)) from None
-    check_signature(graph, read_signature(graph), policy.shape(task))
+    shape = policy.shape(task)
+    check_signature(graph, read_signature(graph), shape)
+    guided = policy.guided_graph(task)
+    if guided is not None:
+        check_signature(guided, read_signature(guided), replace(shape, guided=True))

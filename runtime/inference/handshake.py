@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.config import RigConfig
 from runtime.inference.policy import ANY_TASK, Policy
+from runtime.inference.sampler import conditions_of
 from runtime.inference.wire import RigSchema, Schema
 from runtime.layout import JOINT_NAMES, SIDES
 from runtime.records import CHUNK_STEPS_MAX
@@ -52,6 +53,7 @@ def policy_schema(policy: Policy, task: str, latency_ms: float) -> Schema:
         velocity=manifest.observation.velocity,
         object_state=shape.object_state,
         latency_ms=latency_ms,
+        conditions=tuple(condition.value for condition in conditions_of(policy, task)),
     )
 
 

@@ -26,6 +26,7 @@ Pixels = Annotated[int, Meta(ge=16, le=4096)]
 Rate = Annotated[int, Meta(ge=1, le=1000)]
 ObjectStateLength = Annotated[int, Meta(ge=0, le=OBJECT_STATE_MAX)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=64)]
+Files = Annotated[dict[ShortText, ShortText], Meta(max_length=64)]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,16 +65,23 @@ class ObservationSpec(_Strict, frozen=True, kw_only=True):
 
 
 class Capabilities(_Strict, frozen=True, kw_only=True):
-    """What the policy can do beyond a plain chunk: take up to `prefix_max` committed steps as its start."""
+    """What the policy can do beyond a plain chunk.
+
+    Take up to `prefix_max` committed steps as the start; be pulled towards the running plan, with its `guided`
+    graphs; draw several chunks for `best_of`, which takes as many times longer.
+    """
 
     prefix: bool = False
     prefix_max: Annotated[int, Meta(ge=0, le=CHUNK_STEPS_MAX)] = 0
+    guidance: bool = False
+    best_of: bool = False
 
 
 class PolicyManifest(_Strict, frozen=True, kw_only=True):
     """A policy's manifest.yaml. `execute_steps` is the preferred number of policy ticks between two chunks.
 
-    `arms` are the arm models whose joint angles it was trained on; left out, it is taken to fit any.
+    `arms` are the arm models whose joint angles it was trained on; left out, it is taken to fit any. `graphs` are its
+    ONNX files by task, `guided` those for guidance, `torch` the exported programs that backend torch runs.
     """
 
     name: ShortText
@@ -86,7 +94,9 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
     action: ActionSpec
     observation: ObservationSpec
     capabilities: Capabilities = Capabilities()
-    graphs: Annotated[dict[ShortText, ShortText], Meta(min_length=1, max_length=64)]
+    graphs: Annotated[Files, Meta(min_length=1)]
+    guided: Files = {}
+    torch: Files = {}
 
     @property
     def prefix_max(self) -> int:
@@ -117,6 +127,24 @@ class Policy:
         if name is None:
             raise unknown_name(f"task for policy {self.manifest.name!r}:", task, self.tasks)
         return self.folder / name
+
+    def guided_graph(self, task: str) -> Path | None:
+        """Return the guided graph file of a task, None where it has none."""
+        manifest = self.manifest
+        name = manifest.guided.get(task, manifest.guided.get(ANY_TASK))
+        return None if name is None else self.folder / name
+
+    def torch_program(self, task: str) -> Path:
+        """Return the exported program of a task.
+
+        Raises:
+            UsageError: the policy has none for it.
+        """
+        programs = self.manifest.torch
+        if task not in programs:
+            listed = ", ".join(sorted(programs)) or "no task"
+            raise UsageError(f"policy {self.manifest.name!r} has a torch program for {listed}; {task!r} is wanted")
+        return self.folder / programs[task]
 
     def shape(self, task: str) -> GraphShape:
         """Return what the manifest says of a task's graph."""
@@ -165,9 +193,18 @@ def _load_folder(folder: Path) -> Policy:
     except (yaml.YAMLError, ValueError):
         raise UsageError(f"{path}: not valid YAML; write one 'key: value' a line") from None
     manifest: PolicyManifest = convert(raw, PolicyManifest, path)
-    for task, name in manifest.graphs.items():
-        if Path(name).name != name or not (folder / name).is_file():
-            raise UsageError(f"{path}: key 'graphs.{task}': no file {name!r} in {folder}")
+    for key, files in (("graphs", manifest.graphs), ("guided", manifest.guided), ("torch", manifest.torch)):
+        for task, name in files.items():
+            if task not in manifest.graphs:
+                raise UsageError(
+                    f"{path}: key '{key}.{task}': no task of 'graphs': {', '.join(sorted(manifest.graphs))}"
+                )
+            if Path(name).name != name or not (folder / name).is_file():
+                raise UsageError(f"{path}: key '{key}.{task}': no file {name!r} in {folder}")
+    if manifest.capabilities.guidance != bool(manifest.guided):
+        raise UsageError(
+            f"{path}: 'capabilities.guidance: true' and the files under 'guided' go together; one is missing"
+        )
     if manifest.prefix_max >= manifest.horizon:
         raise UsageError(
             f"{path}: key 'capabilities.prefix_max': {manifest.prefix_max} is not below the horizon {manifest.horizon}"

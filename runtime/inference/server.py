@@ -8,25 +8,21 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import zmq
 
 from runtime.clock import NS_PER_MS, Clock, MonotonicClock
-from runtime.errors import unknown_name
 from runtime.inference import wire
-from runtime.inference.backends.base import Backend
-from runtime.inference.backends.onnx import GraphShape, OnnxBackend
 from runtime.inference.handshake import RefusalError, check_fit, policy_schema
 from runtime.inference.latency import LatencyModel, parse_latency
 from runtime.inference.policy import Policy, load_policy
+from runtime.inference.sampler import Sampler, load_sampler
 from runtime.inference.session import Job, SessionTable
 from runtime.inference.sockets import open_router, receive
 from runtime.inference.worker import Reply, Worker
 
 LOG = logging.getLogger(__name__)
-BACKENDS: Final[dict[str, Callable[[Path, GraphShape, int], Backend]]] = {"onnx": OnnxBackend}
 POLL_MS: Final = 20
 MESSAGES_PER_TURN: Final = 64
 
@@ -42,7 +38,7 @@ class PolicyServer:
         self,
         router: zmq.Socket[bytes],
         policy: Policy,
-        backends: Mapping[str, Backend],
+        samplers: Mapping[str, Sampler],
         latency: LatencyModel,
         *,
         latency_ms: float,
@@ -51,14 +47,14 @@ class PolicyServer:
     ) -> None:
         self._router = router
         self._policy = policy
-        self._tasks = backends
+        self._tasks = samplers
         self._latency_ms = latency_ms
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions = SessionTable()
         self._replies: deque[Reply] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._worker = Worker(backends, latency, seed=seed, clock=clock, take=self._take, reply=self._post)
+        self._worker = Worker(samplers, latency, seed=seed, clock=clock, take=self._take, reply=self._post)
 
     def run(self, stop: Callable[[], bool], on_turn: Callable[[], None] | None = None) -> None:
         """Serve until `stop` says so; `on_turn` is called at least every `POLL_MS`."""
@@ -190,14 +186,11 @@ def serve(
         LeadtimeError: the endpoint is in use.
     """
     clock = clock or MonotonicClock()
-    load = BACKENDS.get(backend)
-    if load is None:
-        raise unknown_name("backend", backend, BACKENDS)
     profile = parse_latency(latency)
     loaded = load_policy(policy)
     with zmq.Context() as context, open_router(context, bind) as router:
         names = task_names or loaded.tasks
-        models = {task: load(loaded.graph(task), loaded.shape(task), threads) for task in names}
+        models = {task: load_sampler(loaded, task, backend=backend, threads=threads) for task in names}
         model_ms = max(model.warm_up() for model in models.values()) / NS_PER_MS
         latency_ms = max(model_ms, profile.median_ms)
         gc.collect()

@@ -17,6 +17,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from runtime.states import Condition
+
 VERSION: Final = 1
 HEADER_BYTES_MAX: Final = 16 * 1024
 FRAMES_MAX: Final = 17
@@ -69,7 +71,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
 
     `arms` are the arm models it was trained on, none when its actions fit any. `horizon` and `execute_steps` in policy
     ticks; `prefix_max` 0 when the policy takes no committed prefix; `latency_ms` is what the server expects of itself,
-    from its warm-up and latency profile.
+    from its warm-up and latency profile. `conditions` are what the policy can be told of the plan
+    (runtime.states.Condition), `concurrency` how many requests the server works on at once.
     """
 
     policy: Name
@@ -86,6 +89,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     velocity: bool
     object_state: Size
     latency_ms: float
+    conditions: Annotated[tuple[Name, ...], Meta(max_length=16)] = ("plain",)
+    concurrency: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -120,9 +125,13 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
 class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     """Client to server: an observation; asks for one chunk.
 
-    Arrays: `image/CAMERA` u1 (height, width, 3), `state` f4 (14,), `velocity` f4 (14,), `prefix` f4
-    (prefix_len, 14), `object_state` f4 (K,). `deadline_ms` counts from receipt: later the answer is of no use.
-    `seed` and `request_seq` together seed the policy's noise.
+    Arrays: `image/CAMERA` u1 (height, width, 3), `state` f4 (14,), `velocity` f4 (14,), `prefix` f4 (n, 14),
+    `object_state` f4 (K,). `deadline_ms` counts from receipt: later the answer is of no use. `seed` and `request_seq`
+    together seed the policy's noise.
+
+    `prefix` are the actions planned from the observation's tick on, and `condition` says what they are for: nothing,
+    the given start of the chunk (n at most the agreed `prefix_max`), or the rest of the plan (n at most the horizon),
+    of which `committed` steps are final and a new chunk is expected every `execute`.
     """
 
     session: Name
@@ -131,6 +140,9 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     epoch: Count = 0
     seed: Count = 0
     deadline_ms: Annotated[float, Meta(gt=0.0, le=3_600_000.0)]
+    condition: Condition = Condition.PLAIN
+    committed: Count = 0
+    execute: Count = 0
 
 
 class Chunk(Message, frozen=True, kw_only=True, tag="chunk"):

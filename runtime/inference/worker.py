@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S, Clock
 from runtime.inference import wire
-from runtime.inference.backends.base import Backend, ModelInputs
+from runtime.inference.backends.base import ModelInputs
 from runtime.inference.latency import LatencyModel
+from runtime.inference.sampler import Query, Sampler
 from runtime.inference.session import Job
 from runtime.layout import RIG_DOF
+from runtime.states import Condition
 
 LOG = logging.getLogger(__name__)
 
@@ -23,35 +25,60 @@ Reply = tuple[bytes, list[wire.Buffer]]
 
 
 def model_inputs(job: Job) -> ModelInputs:
-    """Return a request's arrays as the model reads them.
+    """Return a request's arrays as the model reads them; the noise is left to the sampler.
 
     Raises:
         WireError: an array is missing, of another shape or type than agreed, or holds NaN or infinity.
     """
-    schema, arrays = job.schema, job.arrays
+    schema = job.schema
     images = None
     if schema.cameras:
         size = (schema.height_px, schema.width_px, 3)
         images = np.empty((len(schema.cameras), *size), dtype=np.uint8)
         for i, camera in enumerate(schema.cameras):
             images[i] = _array(job, f"image/{camera}", "u1", size)
+    rows = _planned(job)
     prefix = np.zeros((schema.horizon, RIG_DOF), dtype=np.float32)
-    committed = arrays.get("prefix")
-    prefix_len = 0 if committed is None or committed.ndim != 2 else len(committed)
-    if prefix_len > schema.prefix_max:
-        raise wire.WireError(f"a prefix of {prefix_len} steps; at most {schema.prefix_max} were agreed")
-    if committed is not None:
-        prefix[:prefix_len] = _array(job, "prefix", "f4", (prefix_len, RIG_DOF))
-    rng = np.random.default_rng((job.request.seed, job.request.request_seq))
+    prefix[: len(rows)] = rows
     return ModelInputs(
         images=images,
         object_state=_array(job, "object_state", "f4", (schema.object_state,)) if schema.object_state else None,
         state=_array(job, "state", "f4", (RIG_DOF,)),
         velocity=_array(job, "velocity", "f4", (RIG_DOF,)) if schema.velocity else np.zeros(RIG_DOF, np.float32),
         prefix=prefix,
-        prefix_len=prefix_len,
-        noise=rng.standard_normal((schema.horizon, RIG_DOF), dtype=np.float32),
+        prefix_len=len(rows),
+        noise=np.zeros((schema.horizon, RIG_DOF), dtype=np.float32),
     )
+
+
+def query(job: Job) -> Query:
+    """Return what a request asks of the policy.
+
+    Raises:
+        WireError: the policy cannot do it, or more steps are said to be committed than were sent or agreed.
+    """
+    request, schema = job.request, job.schema
+    condition, rows = request.condition, len(_planned(job))
+    if condition not in schema.conditions:
+        raise wire.WireError(f"condition {condition.value!r}; this policy can do {', '.join(schema.conditions)}")
+    if condition is Condition.PREFIX and rows > schema.prefix_max:
+        raise wire.WireError(f"a prefix of {rows} steps; at most {schema.prefix_max} were agreed")
+    if request.committed > rows:
+        raise wire.WireError(f"{request.committed} steps committed, {rows} of the plan were sent")
+    if condition is Condition.PREFIX and request.committed != rows:
+        raise wire.WireError(f"a prefix of {rows} steps of which {request.committed} are committed; all of it must be")
+    return Query(condition, request.committed, request.execute, (request.seed, request.request_seq))
+
+
+def _planned(job: Job) -> NDArray[Any]:
+    """Return the rows (n, 14) of the plan that came with a request, none if it has none."""
+    array = job.arrays.get("prefix")
+    if array is None:
+        return np.empty((0, RIG_DOF), dtype=np.float32)
+    rows = len(array) if array.ndim == 2 else 0
+    if rows > job.schema.horizon:
+        raise wire.WireError(f"{rows} steps of the plan; a chunk has {job.schema.horizon}")
+    return _array(job, "prefix", "f4", (rows, RIG_DOF))
 
 
 def _array(job: Job, name: str, code: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -69,12 +96,13 @@ class Worker:
     """Runs the models, one per task, in a thread of its own.
 
     A server of this kind does one thing at a time: it is busy from the moment it begins a request until the
-    answer leaves, which is the sampled latency later or, if the model takes longer, when the model is done.
+    answer leaves, which is the sampled latency later or, if the model takes longer, when the model is done. Of an
+    answer that the latency profile loses the client hears nothing, and the server is free when the model is done.
     """
 
     def __init__(
         self,
-        backends: Mapping[str, Backend],
+        samplers: Mapping[str, Sampler],
         latency: LatencyModel,
         *,
         seed: int,
@@ -82,13 +110,14 @@ class Worker:
         take: Callable[[int], Job | None],
         reply: Callable[[Reply], None],
     ) -> None:
-        self._backends = backends
+        self._samplers = samplers
         self._latency = latency
         self._rng = np.random.default_rng(seed)
         self._clock = clock
         self._take = take
         self._reply = reply
         self._free_ns = 0
+        self._begun_ns = clock.now_ns()
         self._work = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -115,27 +144,34 @@ class Worker:
                 job = self._take(self._clock.now_ns())
                 if job is None:
                     break
-                self._reply((job.sender, self._answer(job)))
+                answer = self._answer(job)
+                if answer is not None:
+                    self._reply((job.sender, answer))
 
-    def _answer(self, job: Job) -> list[wire.Buffer]:
-        due_ns = max(job.t_receipt_ns, self._free_ns) + self._latency.sample(self._rng)
+    def _answer(self, job: Job) -> list[wire.Buffer] | None:
+        begun_ns = max(job.t_receipt_ns, self._free_ns)
+        latency_ns = self._latency.sample(self._rng, begun_ns - self._begun_ns)
         request_seq = job.request.request_seq
         try:
-            inputs = model_inputs(job)
+            inputs, asked = model_inputs(job), query(job)
         except wire.WireError as error:
             return wire.encode(wire.Error(code="bad_request", reason=str(error), request_seq=request_seq))
         try:
-            return self._infer(job, inputs, due_ns)
+            return self._infer(job, inputs, asked, None if latency_ns is None else begun_ns + latency_ns)
         except Exception:  # whatever a model raises, the client learns only that it failed
             LOG.exception("the model failed on request %d", request_seq)
             return wire.encode(wire.Error(code="failed", reason="the model failed", request_seq=request_seq))
 
-    def _infer(self, job: Job, inputs: ModelInputs, due_ns: int) -> list[wire.Buffer]:
+    def _infer(self, job: Job, inputs: ModelInputs, asked: Query, due_ns: int | None) -> list[wire.Buffer] | None:
+        """Run the model and wait for the time of the answer; None when the profile loses it."""
         begin_ns = self._clock.now_ns()
-        outputs = self._backends[job.task].infer(inputs)
+        outputs = self._samplers[job.task].sample(inputs, asked)
         infer_ns = self._clock.now_ns() - begin_ns
-        self._stop.wait(max(due_ns - self._clock.now_ns(), 0) / NS_PER_S)
+        if due_ns is not None:
+            self._stop.wait(max(due_ns - self._clock.now_ns(), 0) / NS_PER_S)
         self._free_ns = self._clock.now_ns()
+        if due_ns is None:
+            return None
         chunk = wire.Chunk(
             session=job.request.session,
             request_seq=job.request.request_seq,

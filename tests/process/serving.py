@@ -118,12 +118,16 @@ class PlainClient:
     def ask(self, request_seq: int, deadline_ms: float = 10_000.0, seed: int = 5, **replace: Any) -> None:
         """Ask for a chunk about three grey images, with arrays replaced or (None) left out."""
         arrays = {**observation(), **replace}
+        prefix = arrays.get("prefix")
+        rows = 0 if prefix is None else len(prefix)
         request = wire.Infer(
             session=self.session,
             request_seq=request_seq,
             obs_seq=request_seq + 100,
             seed=seed,
             deadline_ms=deadline_ms,
+            condition="prefix" if rows else "plain",
+            committed=rows,
         )
         self.send(request, {name: array for name, array in arrays.items() if array is not None})
 

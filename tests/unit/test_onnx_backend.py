@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import UsageError
-from runtime.inference.backends.base import ModelInputs
+from runtime.inference.backends.base import Guidance, ModelInputs
 from runtime.inference.backends.onnx import GraphShape, OnnxBackend
 
 DATA = Path(__file__).parent.parent / "data"
@@ -30,7 +30,6 @@ def inputs() -> ModelInputs:
 
 def test_committed_rows_come_back_and_the_rest_is_the_policys() -> None:
     backend = OnnxBackend(DATA / "tiny_policy.onnx", SHAPE)
-    assert backend.warm_up() > 0
     assert backend.provider == "CPUExecutionProvider"
     chunk = backend.infer(inputs())
     assert np.all(chunk.actions[:4] == 9.0)
@@ -54,6 +53,7 @@ def test_a_policy_of_object_states_runs_without_images() -> None:
         (replace(SHAPE, horizon=32), "float32 (50, 14); this rig and policy need float32 (32, 14)"),
         (replace(SHAPE, object_state=3), "no input 'object_state'"),
         (replace(SHAPE, prefix=False), "input 'prefix' is not of a policy graph"),
+        (replace(SHAPE, guided=True), "no input 'target'; it needs target float32 (50, 14)"),
     ],
 )
 def test_a_graph_that_is_not_what_the_policy_says_is_refused(shape: GraphShape, part: str) -> None:
@@ -61,3 +61,18 @@ def test_a_graph_that_is_not_what_the_policy_says_is_refused(shape: GraphShape, 
         OnnxBackend(DATA / "tiny_policy.onnx", shape)
     assert part in str(caught.value)
     assert "tiny_policy.onnx" in str(caught.value)
+
+
+def test_a_guided_graph_that_reads_something_else_is_refused() -> None:
+    shape = replace(SHAPE, cameras=0, object_state=7)
+    OnnxBackend(DATA / "tiny_objects.onnx", shape, guided=DATA / "tiny_guided.onnx")
+    with pytest.raises(UsageError, match=r"tiny_objects\.onnx: the graph has no input 'target'"):
+        OnnxBackend(DATA / "tiny_objects.onnx", shape, guided=DATA / "tiny_objects.onnx")
+    with pytest.raises(UsageError, match=r"tiny_guided\.onnx: the graph has no input 'images'"):
+        OnnxBackend(DATA / "tiny_policy.onnx", SHAPE, guided=DATA / "tiny_guided.onnx")
+
+
+def test_guidance_without_a_guided_graph_is_refused() -> None:
+    guidance = Guidance(np.zeros((50, 14), np.float32), np.zeros(50, np.float32), jacobian=True, beta=5.0)
+    with pytest.raises(UsageError, match="needs a guided graph"):
+        OnnxBackend(DATA / "tiny_policy.onnx", SHAPE).infer(replace(inputs(), guidance=guidance))

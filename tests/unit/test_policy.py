@@ -41,7 +41,8 @@ def manifest() -> dict[str, Any]:
 
 
 def folder(tmp_path: Path, raw: dict[str, Any]) -> Path:
-    shutil.copy(DATA / "tiny_policy.onnx", tmp_path)
+    for name in ("tiny_policy.onnx", "tiny_objects.onnx", "tiny_guided.onnx"):
+        shutil.copy(DATA / name, tmp_path)
     (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return tmp_path
 
@@ -80,6 +81,32 @@ def test_the_object_state_may_differ_by_task(tmp_path: Path) -> None:
     raw["observation"]["object_state"] = {"transfer": 7}
     policy = load_policy(str(folder(tmp_path, raw)))
     assert policy.shape("transfer").object_state == 7
+
+
+def guided_manifest() -> dict[str, Any]:
+    """A policy of object states with a guided graph."""
+    raw = manifest()
+    raw["observation"] = {"object_state": 7}
+    raw["capabilities"] |= {"guidance": True, "best_of": True}
+    raw["graphs"] = {"transfer": "tiny_objects.onnx", "conveyor": "tiny_objects.onnx"}
+    raw["guided"] = {"transfer": "tiny_guided.onnx"}
+    return raw
+
+
+def test_a_policy_offers_guidance_on_the_tasks_it_has_guided_graphs_for(tmp_path: Path, rig: RigConfig) -> None:
+    policy = load_policy(str(folder(tmp_path, guided_manifest())))
+    for task in ("transfer", "conveyor"):
+        check_policy(policy, rig, task)
+    offered = {task: policy_schema(policy, task, 0.0).conditions for task in ("transfer", "conveyor")}
+    assert offered["transfer"] == ("plain", "prefix", "guided", "guided_identity", "best_of")
+    assert offered["conveyor"] == ("plain", "prefix", "best_of")
+    assert policy_schema(load_policy(str(DATA / "tiny_policy.onnx")), "any", 0.0).conditions == ("plain", "prefix")
+
+
+def test_a_guided_graph_that_is_not_one_is_refused_before_anything_starts(tmp_path: Path, rig: RigConfig) -> None:
+    policy = load_policy(str(folder(tmp_path, guided_manifest() | {"guided": {"transfer": "tiny_objects.onnx"}})))
+    with pytest.raises(UsageError, match=r"tiny_objects\.onnx: the graph has no input 'target'"):
+        check_policy(policy, rig, "transfer")
 
 
 def test_built_in_names_are_found_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +154,11 @@ def test_a_path_that_is_not_there_is_said_so(text: str) -> None:
         ({"graphs": {"transfer": "../tiny_policy.onnx"}}, "key 'graphs.transfer'"),
         ({"capabilities": {"prefix": True, "prefix_max": 50}}, "key 'capabilities.prefix_max'"),
         ({"observation": {"cameras": []}}, "reads no camera"),
+        ({"guided": {"transfer": "gone.onnx"}}, "key 'guided.transfer': no file 'gone.onnx'"),
+        ({"guided": {"posts": "tiny_guided.onnx"}}, "key 'guided.posts': no task of 'graphs': transfer"),
+        ({"torch": {"transfer": "../small.pt2"}}, "key 'torch.transfer': no file '../small.pt2'"),
+        ({"guided": {"transfer": "tiny_guided.onnx"}}, "'capabilities.guidance: true' and the files under 'guided'"),
+        ({"capabilities": {"guidance": True}}, "'capabilities.guidance: true' and the files under 'guided'"),
     ],
 )
 def test_a_wrong_manifest_names_file_and_key(tmp_path: Path, change: dict[str, Any], part: str) -> None:

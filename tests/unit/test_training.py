@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,11 @@ from bench.training.demos import DEMO_SEED, Demos, halve, record_episode
 from bench.training.evaluate import EVALUATION_SEED, wilson
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
+from runtime.errors import UsageError
+from runtime.inference.policy import load_policy
 from runtime.layout import RIG_DOF
+
+DATA = Path(__file__).parent.parent / "data"
 
 
 def some_demos(lengths: tuple[int, ...], disturbed: tuple[int, ...] = ()) -> Demos:
@@ -63,6 +68,13 @@ def test_the_first_disturbed_row_is_found_from_every_row() -> None:
     assert first[0, :4].tolist() == [2, 2, 2, 3]
     assert first[0, 4] == 35
     assert first[0, 36] == HORIZON
+
+
+def test_what_comes_after_an_episode_is_nobodys_command() -> None:
+    _, first = some_demos((30, 80), disturbed=(25,)).chunks(np.array([20, 26, 30]))
+    assert first[0, :12].tolist() == [5] * 6 + [10] * 5 + [11]
+    assert first[1, :6].tolist() == [4] * 5 + [5]
+    assert first[2, 0] == HORIZON
 
 
 def test_halving_a_picture_averages_blocks() -> None:
@@ -126,7 +138,12 @@ def flow() -> Any:
     demos = some_demos((60, 60))
     walk = np.cumsum(rng.normal(size=(demos.ticks, RIG_DOF)), axis=0).astype(np.float32) * 0.01
     demos = Demos(**{**vars(demos), "command": walk, "position": walk, "velocity": walk})
-    return FlowPolicy(scales_of(demos, rng)).eval()
+    policy = FlowPolicy(scales_of(demos, rng)).eval()
+    # No two arrays alike, as after training: an exporter stores equal ones once.
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    return policy
 
 
 def request(count: int) -> dict[str, np.ndarray]:
@@ -152,7 +169,7 @@ def exported(flow: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     encoder = Encoder(flow.object_dim).eval()
     path = tmp_path_factory.mktemp("policy") / "p.onnx"
     export(flow, encoder, path, steps=3)
-    return encoder, ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return encoder, ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]), path
 
 
 @pytest.mark.parametrize("count", [0, 1, 18, 25])
@@ -163,7 +180,7 @@ def test_the_exported_graph_keeps_the_prefix_ignores_the_rest_of_it_and_agrees_w
     from bench.training.export import IMAGE_SHAPE
     from bench.training.model import Observed, pool
 
-    encoder, session = exported
+    encoder, session, _ = exported
     feed = request(count) | {"images": np.random.default_rng(2).integers(0, 255, IMAGE_SHAPE, dtype=np.uint8)}
     actions, objects = session.run(["actions", "object_state"], feed)
     assert np.isfinite(actions).all()
@@ -188,3 +205,66 @@ def test_nothing_is_learnt_from_rows_that_are_not_labelled(flow: Any) -> None:
     flow.loss(seen, chunk, torch.tensor([5]), torch.tensor([20])).backward()
     learnt = flow.head.leave[1].bias.grad.reshape(HORIZON, RIG_DOF).abs().sum(1) > 0
     assert learnt.nonzero().flatten().tolist() == list(range(5, 20))
+
+
+def test_a_policy_that_reads_images_comes_back_from_its_file(exported: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from bench.training.export import IMAGE_SHAPE, VisionGraph
+    from bench.training.recover import load_onnx_weights
+
+    _, session, path = exported
+    back = load_onnx_weights(path)
+    assert back.steps == 3
+    feed = {"images": np.random.default_rng(2).integers(0, 255, IMAGE_SHAPE, dtype=np.uint8)} | request(0)
+    feed["prefix"] = np.zeros_like(feed["prefix"])
+    with torch.no_grad():
+        again = VisionGraph(back.policy, back.encoder, back.steps)(*(torch.as_tensor(value) for value in feed.values()))
+    for one, other in zip(session.run(["actions", "object_state"], feed), again, strict=True):
+        assert np.abs(one - other.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("task", load_policy("demo-state").tasks)
+def test_a_shipped_policy_comes_back_from_its_file_and_its_guided_graph_is_of_the_same_weights(task: str) -> None:
+    torch = pytest.importorskip("torch")
+    import onnxruntime as ort
+
+    from bench.training.export import StateGraph
+    from bench.training.guided import difference
+    from bench.training.recover import load_onnx_weights
+
+    policy = load_policy("demo-state")
+    path, guided = policy.graph(task), policy.guided_graph(task)
+    back = load_onnx_weights(path)
+    asked = request(7)
+    asked["prefix"] = 0.1 * np.nan_to_num(asked["prefix"])
+    feed = {"object_state": back.policy.objects_mean.numpy() + 0.02, **asked}
+    with torch.no_grad():
+        again = StateGraph(back.policy, back.steps)(*(torch.as_tensor(value) for value in feed.values()))
+    chunk = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["actions"], feed)[0]
+    assert np.abs(again.numpy() - chunk).max() < 1e-5
+    assert guided is not None
+    assert difference(back, guided) < 1e-4
+
+
+def test_without_a_target_a_guided_chunk_is_the_plain_one(flow: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from bench.training.model import Guide, Observed
+
+    asked = {name: torch.as_tensor(np.nan_to_num(value))[None] for name, value in request(0).items()}
+    seen = Observed(asked["state"], asked["velocity"], torch.zeros(1, flow.object_dim))
+    guide = Guide(asked["prefix"], torch.zeros(1, HORIZON), torch.tensor(1.0), torch.tensor(5.0))
+    with torch.no_grad():
+        guided = flow.sample_guided(seen, guide, asked["noise"], steps=5)
+        plain = flow.sample(seen, asked["prefix"], asked["prefix_len"], asked["noise"], steps=5)
+    assert (guided - plain).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("content", [b"no graph", None])
+def test_a_file_that_was_not_exported_here_is_refused_in_a_line(tmp_path: Path, content: bytes | None) -> None:
+    pytest.importorskip("torch")
+    from bench.training.recover import load_onnx_weights
+
+    path = tmp_path / "p.onnx"
+    path.write_bytes((DATA / "tiny_objects.onnx").read_bytes() if content is None else content)
+    with pytest.raises(UsageError, match=r"p\.onnx (is not an ONNX file|holds no policy of bench.training.export)"):
+        load_onnx_weights(path)

@@ -24,6 +24,11 @@ ARRAYS = st.dictionaries(
 )
 
 
+def asking(**fields: object) -> bytes:
+    """Return the header of a request with fields changed."""
+    return msgspec.msgpack.encode(msgspec.to_builtins(INFER) | fields)
+
+
 def frames_of(message: wire.Message, arrays: dict[str, NDArray[Any]] | None = None) -> list[bytes]:
     return [bytes(frame) for frame in wire.encode(message, arrays)]
 
@@ -78,6 +83,8 @@ def test_a_damaged_message_is_understood_or_refused(data: st.DataObject) -> None
         ([msgspec.msgpack.encode({"v": 1, "kind": "dance"})], "unknown message kind 'dance'"),
         ([msgspec.msgpack.encode({"v": 1, "kind": "ping"})], "required field `session`"),
         ([msgspec.msgpack.encode({"v": 1, "kind": "ping", "session": 3})], "Expected `str`"),
+        ([asking(condition="dance")], "Invalid enum value 'dance' - at `$.condition`"),
+        ([asking(condition="guided", committed=-1)], ">= 0 - at `$.committed`"),
         ([*frames_of(INFER, {"a": np.zeros(3)})[:1]], "names 1 arrays, 0 came"),
         ([*frames_of(INFER, {"a": np.zeros(3)})[:1], b"short"], "'a' has 5 bytes, f8 (3,) needs 24"),
         ([b"\x83\xa1v\x01\xa4kind\xa4ping\xa1x" + b"\x91" * 9000 + b"\xc0"], "not understood"),

@@ -9,12 +9,26 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """What pulls a chunk towards the running plan while it is denoised (arXiv 2506.07339).
+
+    `target` float32 (horizon, 14) is the plan, `mask` float32 (horizon,) how much each row counts. `jacobian`: the
+    true vector-Jacobian product, else the identity in its place. `beta` is the largest weight.
+    """
+
+    target: NDArray[Any]
+    mask: NDArray[Any]
+    jacobian: bool
+    beta: float
+
+
+@dataclass(frozen=True)
 class ModelInputs:
     """One observation as the model reads it.
 
     `images` uint8 (cameras, height, width, 3) or None; `object_state` float32 (K,) or None; `state` and
-    `velocity` float32 (14,); `prefix` float32 (horizon, 14), its first `prefix_len` rows committed;
-    `noise` float32 (horizon, 14).
+    `velocity` float32 (14,); `prefix` float32 (horizon, 14), its first `prefix_len` rows planned;
+    `noise` float32 (horizon, 14). With `guidance` the chunk is pulled towards the plan and not begun with the prefix.
     """
 
     images: NDArray[Any] | None
@@ -24,6 +38,7 @@ class ModelInputs:
     prefix: NDArray[Any]
     prefix_len: int
     noise: NDArray[Any]
+    guidance: Guidance | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +56,9 @@ class Backend(Protocol):
     def provider(self) -> str:
         """What really runs the model."""
 
-    def warm_up(self) -> int:
-        """Run the model a few times on blank inputs; return the time of one run in nanoseconds."""
-
     def infer(self, inputs: ModelInputs) -> ModelOutputs:
-        """Return the chunk for one observation."""
+        """Return the chunk for one observation.
+
+        Raises:
+            UsageError: guidance from a model that was not loaded for it.
+        """

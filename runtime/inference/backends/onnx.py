@@ -1,15 +1,15 @@
-"""ONNX Runtime backend: a policy graph with its denoise loop unrolled, on the processor.
+"""ONNX Runtime backend: policy graphs with their denoise loop unrolled, on the processor.
 
 Graph inputs, no batch axis: `images` uint8 (cameras, height, width, 3) or `object_state` float32 (K,), `state`
 and optionally `velocity` float32 (14,), `prefix` float32 (horizon, 14) with `prefix_len` int64 () where the
-policy takes a prefix, `noise` float32 (horizon, 14). Outputs: `actions` float32 (horizon, 14) and optionally
-one further float32 (K,), its estimate of the objects.
+policy takes a prefix, `noise` float32 (horizon, 14). A guided graph has `target` float32 (horizon, 14), `mask`
+float32 (horizon,), `jacobian` (1 or 0) and `beta` float32 () in place of the prefix. Outputs: `actions` float32
+(horizon, 14) and optionally one further float32 (K,), its estimate of the objects.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ from runtime.inference.backends.base import ModelInputs, ModelOutputs
 from runtime.layout import RIG_DOF
 
 GRAPH_BYTES_MAX: Final = 2 * 1024**3
-WARM_UP_RUNS: Final = 3
 _ERRORS_ONLY: Final = 3
 _DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 
@@ -48,7 +47,7 @@ class GraphSignature:
 
 @dataclass(frozen=True)
 class GraphShape:
-    """What a policy says of its graph: number and size of images, length of the object state, horizon."""
+    """What a policy says of a graph: number and size of images, length of the object state, horizon, its kind."""
 
     cameras: int
     height_px: int
@@ -57,6 +56,7 @@ class GraphShape:
     velocity: bool
     horizon: int
     prefix: bool
+    guided: bool = False
 
     def inputs(self) -> dict[str, Tensor]:
         """Return the inputs that such a graph must have."""
@@ -69,7 +69,10 @@ class GraphShape:
             table["object_state"] = Tensor("float32", (self.object_state,))
         if self.velocity:
             table["velocity"] = vector
-        if self.prefix:
+        if self.guided:
+            scalar = Tensor("float32", ())
+            table |= {"target": chunk, "mask": Tensor("float32", (self.horizon,)), "jacobian": scalar, "beta": scalar}
+        elif self.prefix:
             table |= {"prefix": chunk, "prefix_len": Tensor("int64", ())}
         return table
 
@@ -106,56 +109,67 @@ def check_signature(path: Path, signature: GraphSignature, shape: GraphShape) ->
 
 
 class OnnxBackend:
-    """One graph in one ONNX Runtime session.
+    """The graph of a task and, where `guided` names one, its guided graph.
 
     Raises:
-        UsageError: the file is not an ONNX graph, or does not fit `shape`.
+        UsageError: a file is not an ONNX graph, or does not fit `shape`.
     """
 
-    def __init__(self, path: Path, shape: GraphShape, threads: int = 1) -> None:
+    def __init__(self, path: Path, shape: GraphShape, threads: int = 1, guided: Path | None = None) -> None:
+        self._plain = _Graph(path, shape, threads)
+        self._guided = None if guided is None else _Graph(guided, replace(shape, guided=True), threads)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs the graphs."""
+        return self._plain.provider
+
+    def infer(self, inputs: ModelInputs) -> ModelOutputs:
+        """Return the chunk for one observation.
+
+        Raises:
+            UsageError: guidance without a guided graph.
+        """
+        if inputs.guidance is None:
+            return self._plain.run(inputs)
+        if self._guided is None:
+            raise UsageError("a guided chunk needs a guided graph; this policy has none for the task")
+        return self._guided.run(inputs)
+
+
+class _Graph:
+    """One graph in one session of ONNX Runtime."""
+
+    def __init__(self, path: Path, shape: GraphShape, threads: int) -> None:
         self._session = _session(path, threads)
         signature = _signature(self._session)
         check_signature(path, signature, shape)
-        self._shape = shape
         self._names = tuple(signature.inputs)
         self._estimate = next((name for name in signature.outputs if name != "actions"), None)
         self._outputs = ["actions"] if self._estimate is None else ["actions", self._estimate]
 
     @property
     def provider(self) -> str:
-        """The execution provider that runs the graph."""
         return str(self._session.get_providers()[0])
 
-    def warm_up(self) -> int:
-        """Run the graph a few times on blank inputs; return the time of the last run in nanoseconds."""
-        shape = self._shape
-        blank = ModelInputs(
-            images=np.zeros((shape.cameras, shape.height_px, shape.width_px, 3), dtype=np.uint8),
-            object_state=np.zeros(shape.object_state, dtype=np.float32),
-            state=np.zeros(RIG_DOF, dtype=np.float32),
-            velocity=np.zeros(RIG_DOF, dtype=np.float32),
-            prefix=np.zeros((shape.horizon, RIG_DOF), dtype=np.float32),
-            prefix_len=0,
-            noise=np.zeros((shape.horizon, RIG_DOF), dtype=np.float32),
-        )
-        elapsed_ns = 0
-        for _ in range(WARM_UP_RUNS):
-            start_ns = time.monotonic_ns()
-            self.infer(blank)
-            elapsed_ns = time.monotonic_ns() - start_ns
-        return elapsed_ns
-
-    def infer(self, inputs: ModelInputs) -> ModelOutputs:
-        """Return the chunk for one observation."""
+    def run(self, inputs: ModelInputs) -> ModelOutputs:
         values: dict[str, Any] = {
             "images": inputs.images,
             "object_state": inputs.object_state,
             "state": inputs.state,
             "velocity": inputs.velocity,
             "prefix": inputs.prefix,
-            "prefix_len": np.int64(inputs.prefix_len).reshape(()),
+            "prefix_len": np.int64(inputs.prefix_len),
             "noise": inputs.noise,
         }
+        guidance = inputs.guidance
+        if guidance is not None:
+            values |= {
+                "target": guidance.target,
+                "mask": guidance.mask,
+                "jacobian": np.float32(guidance.jacobian),
+                "beta": np.float32(guidance.beta),
+            }
         feed = {name: np.asarray(values[name]) for name in self._names}
         outputs = self._session.run(self._outputs, feed)
         return ModelOutputs(outputs[0], outputs[1] if self._estimate is not None else None)

@@ -1,0 +1,189 @@
+"""A sampler gives each condition its chunk: the plan as start, as target, as measure, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import UsageError
+from runtime.inference import bid
+from runtime.inference.backends.base import Guidance, ModelInputs
+from runtime.inference.backends.onnx import GraphShape, OnnxBackend
+from runtime.inference.policy import load_policy
+from runtime.inference.rtc import BETA, soft_mask
+from runtime.inference.sampler import Query, Sampler, conditions_of, load_sampler
+from runtime.layout import JOINT_NAMES
+from runtime.states import Condition
+from tests.unit.guided_case import CASES, HORIZON, OBJECTS, request
+
+DATA = Path(__file__).parent.parent / "data"
+CASE = CASES[0]
+
+
+def folder(path: Path, extra: str = "") -> Path:
+    """Make a policy that can do everything: chunks of the tiny policy, guided ones of the small network."""
+    path.mkdir()
+    for name in ("tiny_objects.onnx", "tiny_guided.onnx"):
+        shutil.copy(DATA / name, path)
+    (path / "manifest.yaml").write_text(
+        "{name: tiny, policy_class: VLA, rate_hz: 50, horizon: 50, execute_steps: 8,\n"
+        "action: {representation: absolute_joint, dof: 14, units: {joint: rad, gripper: fraction},\n"
+        f" joint_names: [{', '.join(JOINT_NAMES)}]}}, observation: {{object_state: {OBJECTS}}},\n"
+        "capabilities: {prefix: true, prefix_max: 25, guidance: true, best_of: true},\n"
+        f"graphs: {{transfer: tiny_objects.onnx}}, guided: {{transfer: tiny_guided.onnx}}{extra}}}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def sampler(tmp_path_factory: pytest.TempPathFactory) -> Sampler:
+    return load_sampler(load_policy(str(folder(tmp_path_factory.mktemp("sampler") / "tiny"))), "transfer")
+
+
+def inputs(rows: int) -> ModelInputs:
+    """Return the case's request with `rows` of its plan; what is not planned is not a number."""
+    asked = request(CASE)
+    plan = asked["target"].copy()
+    plan[rows:] = np.nan
+    blank = np.zeros((HORIZON, 14), np.float32)
+    return ModelInputs(None, asked["object_state"], asked["state"], asked["velocity"], plan, rows, blank)
+
+
+def query(condition: Condition, committed: int = 0, execute: int = 0, seed: int = 4) -> Query:
+    return Query(condition, committed, execute, (seed, 9))
+
+
+def tiny(seed: int = 4, draws: int = 1) -> list[np.ndarray]:
+    """Return what the tiny policy answers to the case, for each draw of noise."""
+    asked, rng = request(CASE), np.random.default_rng((seed, 9))
+    middle = asked["state"] + np.float32(0.02) * asked["velocity"]
+    return [middle + np.float32(0.001) * rng.standard_normal((HORIZON, 14), dtype=np.float32) for _ in range(draws)]
+
+
+def test_a_sampler_says_what_its_policy_can_do(sampler: Sampler) -> None:
+    assert set(sampler.conditions) == set(Condition) - {Condition.FUTURE}
+    assert sampler.warm_up() > 0
+    assert sampler.provider == "CPUExecutionProvider"
+
+
+def test_a_plain_chunk_knows_nothing_of_the_plan(sampler: Sampler) -> None:
+    for rows in (0, 12):
+        assert np.allclose(sampler.sample(inputs(rows), query(Condition.PLAIN, rows)).actions, tiny()[0], atol=1e-6)
+
+
+def test_a_prefix_is_the_start_of_the_chunk(sampler: Sampler) -> None:
+    chunk = sampler.sample(inputs(12), query(Condition.PREFIX, 12)).actions
+    assert np.array_equal(chunk[:12], request(CASE)["target"][:12])
+    assert np.allclose(chunk[12:], tiny()[0][12:], atol=1e-6)
+
+
+@pytest.mark.parametrize("condition", [Condition.GUIDED, Condition.GUIDED_IDENTITY])
+def test_guidance_pulls_where_there_is_a_plan_and_as_far_as_is_executed(sampler: Sampler, condition: Condition) -> None:
+    asked = sampler.sample(inputs(30), query(condition, 10, 15)).actions
+    # The graph run by hand, with the mask cut where the plan ends.
+    shape = GraphShape(0, 240, 320, OBJECTS, velocity=True, horizon=HORIZON, prefix=True)
+    backend = OnnxBackend(DATA / "tiny_objects.onnx", shape, guided=DATA / "tiny_guided.onnx")
+    mask = soft_mask(10, 15, HORIZON)
+    mask[30:] = 0.0
+    target = np.nan_to_num(inputs(30).prefix)
+    guidance = Guidance(target, mask, condition is Condition.GUIDED, BETA)
+    noise = np.random.default_rng((4, 9)).standard_normal((HORIZON, 14), dtype=np.float32)
+    by_hand = backend.infer(replace(inputs(0), noise=noise, guidance=guidance)).actions
+    assert np.array_equal(asked, by_hand)
+
+
+def test_guidance_brings_the_chunk_nearer_to_the_plan(sampler: Sampler) -> None:
+    target = request(CASE)["target"]
+    free = sampler.sample(inputs(0), query(Condition.GUIDED, 0, 10)).actions
+    pulled = sampler.sample(inputs(HORIZON), query(Condition.GUIDED, 10, 10)).actions
+    assert np.abs(pulled - target)[:10].mean() < 0.9 * np.abs(free - target)[:10].mean()
+
+
+def test_best_of_answers_with_the_most_coherent_of_its_samples(sampler: Sampler) -> None:
+    drawn = np.stack(tiny(draws=bid.SAMPLES))
+    best = bid.choose(drawn, inputs(20).prefix[:20], 5)
+    chunk = sampler.sample(inputs(20), query(Condition.BEST_OF, 5)).actions
+    assert np.allclose(chunk, drawn[best], atol=1e-6)
+    assert best != 0  # or the first sample would do
+
+
+@pytest.mark.parametrize("condition", [c for c in Condition if c is not Condition.FUTURE])
+def test_the_same_query_gives_the_same_chunk_and_another_seed_another(sampler: Sampler, condition: Condition) -> None:
+    chunks = [sampler.sample(inputs(10), query(condition, 10, seed=seed)).actions for seed in (4, 4, 5)]
+    assert np.array_equal(chunks[0], chunks[1])
+    assert not np.array_equal(chunks[0], chunks[2])
+
+
+def test_what_the_policy_cannot_do_is_refused_in_a_line() -> None:
+    policy = load_policy(str(DATA / "tiny_objects.onnx"))
+    assert conditions_of(policy, "transfer") == (Condition.PLAIN, Condition.PREFIX)
+    with pytest.raises(UsageError, match="'guided' on this task; it can do plain, prefix"):
+        load_sampler(policy, "transfer").sample(inputs(10), query(Condition.GUIDED))
+
+
+def test_an_unknown_backend_or_one_without_a_file_is_refused(tmp_path: Path) -> None:
+    policy = load_policy(str(folder(tmp_path / "tiny")))
+    with pytest.raises(UsageError, match="unknown backend 'tpu'; valid: onnx, torch"):
+        load_sampler(policy, "transfer", backend="tpu")
+    with pytest.raises(UsageError, match="torch program for no task; 'transfer' is wanted"):
+        load_sampler(policy, "transfer", backend="torch")
+
+
+def test_a_server_starts_without_torch() -> None:
+    program = "import sys; sys.modules['torch'] = None; import runtime.inference.server"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Sampler]:
+    """Return a maker of the small network's sampler in the torch backend."""
+    torch = pytest.importorskip("torch")
+    from bench.training.export import export_program
+    from bench.training.recover import policy_of
+    from tests.unit.guided_case import STEPS, weights
+
+    path = folder(tmp_path_factory.mktemp("program") / "tiny", ", torch: {transfer: small.pt2}")
+    network = policy_of({name: torch.as_tensor(array) for name, array in weights().items()}, path)
+    export_program(network, path / "small.pt2", steps=STEPS)
+    return lambda: load_sampler(load_policy(str(path)), "transfer", backend="torch")
+
+
+@pytest.mark.parametrize("condition", [Condition.GUIDED, Condition.GUIDED_IDENTITY])
+def test_the_torch_backend_gives_the_chunk_of_the_guided_graph(
+    sampler: Sampler, programs: Callable[[], Sampler], condition: Condition
+) -> None:
+    asked = query(condition, CASE.delay, CASE.execute)
+    chunks = [each.sample(inputs(30), asked).actions for each in (sampler, programs())]
+    assert np.abs(chunks[0] - chunks[1]).max() < 1e-5
+
+
+@pytest.mark.parametrize("rows", [0, 1, 12])
+def test_the_torch_backend_gives_the_networks_chunk_after_a_prefix(programs: Callable[[], Sampler], rows: int) -> None:
+    torch = pytest.importorskip("torch")
+    from bench.training.model import Observed
+    from bench.training.recover import policy_of
+    from tests.unit.guided_case import STEPS, weights
+
+    network = policy_of({name: torch.as_tensor(array) for name, array in weights().items()}, Path("guided_case"))
+    asked = {name: torch.as_tensor(array)[None] for name, array in request(CASE).items()}
+    noise = np.random.default_rng((4, 9)).standard_normal((1, HORIZON, 14), dtype=np.float32)
+    with torch.no_grad():
+        seen = Observed(asked["state"], asked["velocity"], asked["object_state"])
+        again = network.sample(seen, asked["target"], torch.tensor([rows]), torch.as_tensor(noise), steps=STEPS)
+    chunk = programs().sample(inputs(rows), query(Condition.PREFIX, rows)).actions
+    assert np.abs(again[0].numpy() - chunk).max() < 1e-5
+
+
+def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = folder(tmp_path / "tiny", ", torch: {transfer: tiny_guided.onnx}")
+    with pytest.raises(UsageError, match=r"tiny_guided\.onnx is not a program that torch"):
+        load_sampler(load_policy(str(path)), "transfer", backend="torch")
