@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bench.probe import PERIOD_NS
 from runtime.blackbox import load_run
-from runtime.cli import Run
+from runtime.cli import BenchJitter, Run
 from runtime.clock import NS_PER_US
 from runtime.commands.run import resolve
 from runtime.config import load_rig
@@ -62,6 +62,13 @@ class Lateness:
         """Summarise latenesses, shape (N,)."""
         values = np.percentile(lateness_us, list(QUANTILES.values())).round(1).tolist()
         return cls(case, load, len(lateness_us), *values)
+
+
+def run(command: BenchJitter) -> int:
+    """Measure wake-up lateness and leave results.json and report.html in the command's folder."""
+    command.out.mkdir(parents=True, exist_ok=True)
+    sys.stdout.write(f"report: {main(command.out, quick=command.quick)}\n")
+    return 0
 
 
 def main(out: Path, *, quick: bool) -> Path:

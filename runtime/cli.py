@@ -32,8 +32,11 @@ class Run:
     latency: str = "none"
     """Latency profile of a server that the run starts: pi0, fast-wam, gigaworld, lingbot-va, cosmos-policy, motus,
     constant:MS, lognormal:MEDIAN_MS,SIGMA, trace:FILE, or none."""
-    merge: str = "prefix"
-    """How a new chunk joins the timeline."""
+    merge: str = "leadtime"
+    """How chunks are executed: leadtime, or one of those that it is compared with; an unknown name lists them."""
+    allow_slow: bool = False
+    """Where a chunk is too short for the delay, move slower instead of halting between chunks; not for a task in which
+    something moves by itself."""
     seed: int = 0
     """Seed of the task's layouts, the policy's noise and the latency profile."""
     headless: bool = False
@@ -50,7 +53,7 @@ class Serve:
 
     policy: str = "demo"
     """Built-in policy, or a policy folder or .onnx file."""
-    backend: Literal["onnx"] = "onnx"
+    backend: Literal["onnx", "torch"] = "onnx"
     """What runs the model."""
     bind: str = "tcp://127.0.0.1:8790"
     """Endpoint to listen on: tcp://127.0.0.1:PORT or ipc://PATH."""
@@ -87,15 +90,48 @@ class View:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Run a benchmark: jitter measures wake-up lateness beside cyclictest and a plain sleep loop."""
+class BenchJitter:
+    """Measure wake-up lateness of the control process beside cyclictest and a plain sleep loop."""
 
-    what: Positional[Literal["jitter"]]
-    """Which benchmark."""
     out: Path = Path("out")
     """Folder that receives results.json and report.html."""
     quick: bool = False
     """Seconds instead of minutes; a smoke test, not a measurement."""
+
+
+@dataclass(frozen=True)
+class BenchDecoupling:
+    """Compare every way of executing action chunks under every delay, in virtual time; an interrupted run goes on."""
+
+    out: Path = Path("out")
+    """Folder that receives results.json and report.html, and keeps the episodes."""
+    quick: bool = False
+    """One task, four delay processes and a few episodes in under 3 minutes: a smoke table."""
+    policy: str = "demo-state"
+    """Policy that plays: one that reads object states is much faster than one that reads pictures (demo)."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to play; all that the policy knows when not given."""
+    profiles: tuple[str, ...] = ()
+    """Delay processes by their name in the table, or as --latency takes them (trace:FILE); all when not given."""
+    merges: tuple[str, ...] = ()
+    """Merges to compare; all when not given."""
+    episodes: int = 0
+    """Episodes of each cell; 0 for the default."""
+    workers: int = 0
+    """Processes that play; 0 for as many as there are cores."""
+
+
+Bench = Annotated[BenchJitter, subcommand("jitter")] | Annotated[BenchDecoupling, subcommand("decoupling")]
+
+
+@dataclass(frozen=True)
+class Policies:
+    """List the systems that a rig could be driven by, and how their chunks would be executed on it."""
+
+    rig: str = "sim-x5"
+    """Built-in rig or a rig file; its policy rate and arms decide."""
+    json: bool = False
+    """Everything that is known of each, as JSON."""
 
 
 HANDLERS: Final[dict[type[Any], str]] = {
@@ -103,8 +139,10 @@ HANDLERS: Final[dict[type[Any], str]] = {
     Serve: "runtime.commands.serve:serve",
     Doctor: "runtime.commands.doctor:doctor",
     Replay: "runtime.commands.replay:replay",
+    Policies: "runtime.commands.policies:policies",
     View: "runtime.commands.view:view",
-    Bench: "bench.run:run",
+    BenchJitter: "bench.jitter:run",
+    BenchDecoupling: "bench.decoupling.comparison:run",
 }
 """What carries a command out; imported only for the command that is given."""
 
@@ -113,8 +151,9 @@ Command = (
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Replay, subcommand("replay")]
+    | Annotated[Policies, subcommand("policies")]
     | Annotated[View, subcommand("view")]
-    | Annotated[Bench, subcommand("bench")]
+    | Annotated[Bench, subcommand("bench", description="Run a benchmark.")]
 )
 
 

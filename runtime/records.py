@@ -88,6 +88,7 @@ CHUNK: Final = _record(
         ("epoch", "<u4"),
         ("start_tick", "<i8"),  # tick at which actions[0] is due: the first to begin after the observation
         ("cold", "u1"),  # first of an epoch: asked for at standstill, starts when it arrives
+        ("halts", "u1"),  # the next is asked for at a standstill behind this one: to wait there is no fault
         ("prefix_len", "<i4"),  # first steps that were committed when asked for (conditioned delay)
         ("horizon", "<i4"),
         ("t_obs_ns", "<i8"),
@@ -140,6 +141,8 @@ CLIENT_STATUS: Final = _record(
         ("rejected", "<u8"),
         ("timeouts", "<u8"),
         ("reconnects", "<u8"),
+        ("strategy", "u1"),  # runtime.control.strategy: how chunks are executed
+        ("stretch", "<f8"),  # ticks that a step of the policy lasts
         ("forecast_ticks", "<i4"),
         ("coverage_target", "<f8"),
         ("covered", "<u8"),

@@ -93,7 +93,7 @@ def replay(run_dir: Path) -> ReplayResult:
         LeadtimeError: there is no black box, or one whose records another version wrote.
     """
     run = load_run(run_dir)
-    config = ControlConfig.from_rig(run.spec.rig, run.spec.merge)
+    config = control_config(run)
     return replay_run(run, lambda: ControlCore(config, run.spec.tick_base(run.t0_ns)))
 
 
@@ -117,6 +117,28 @@ def replay_run(run: Run, new_core: Callable[[], Core]) -> ReplayResult:
                 differing = difference(ticks[i], decided)
                 first = None if differing is None else (int(ticks["servo_tick"][i]), differing)
     return ReplayResult(len(ticks), compared, first, tuple(gaps), run.complete)
+
+
+def decisions(run: Run) -> Iterator[TickOutputs]:
+    """Decide every tick of a whole run again, in order.
+
+    Raises:
+        LeadtimeError: a record is missing: behind a gap the state of the decisions is unknown.
+    """
+    config = control_config(run)
+    chunks = dict(zip(run.indices["chunk"].tolist(), run.records["chunk"], strict=True))
+    for segment in _segments(run, chunks):
+        if segment.gap is not None:
+            raise LeadtimeError(f"{run.run_dir}: {segment.gap.count} {segment.gap.ring} record(s) are missing")
+        core = ControlCore(config, run.spec.tick_base(run.t0_ns))
+        for i in range(segment.start, segment.stop):
+            seen_before = int(run.ticks["chunks_seen"][i - 1 if i > segment.start else i])
+            yield core.step(_inputs(run.ticks[i], chunks, seen_before))
+
+
+def control_config(run: Run) -> ControlConfig:
+    """Return what a run's control process was configured with."""
+    return ControlConfig.from_rig(run.spec.rig, run.spec.merge)
 
 
 def _segments(run: Run, chunks: dict[int, Any]) -> Iterator[Segment]:

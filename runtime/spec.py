@@ -16,7 +16,8 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `serve` says whether the run starts the server itself; `scene_length` is the simulated scene state size, 0
     on a real rig; so is `episode_s`, the time a simulated task has.
-    `episodes` ends the run after as many, 0 for no limit.
+    `episodes` ends the run after as many, 0 for no limit. `allow_slow`: where chunks are too short for the delay, the
+    policy's steps may be spread over more ticks.
     """
 
     rig: RigConfig
@@ -32,6 +33,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     duration_s: float
     episode_s: float
     episodes: int = 0
+    allow_slow: bool = False
     scene_length: int
     backend: Literal["onnx"] = "onnx"
 

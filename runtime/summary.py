@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.blackbox import Run, load_run
 from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
+from runtime.control.strategy import Strategy
 from runtime.faults import FAULTS, mask
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.outcomes import Episode, episodes
@@ -49,6 +50,7 @@ def build_summary(run: Run) -> dict[str, Any]:
         "ticks_skipped": int(ticks["skipped"].sum()),
         "wake_lateness_us": _quantiles(lateness_ns / NS_PER_US, (50, 99, 99.9), ("p50", "p99", "p999")),
         "tick_compute_us": _quantiles(ticks["compute_ns"] / NS_PER_US, (50, 99, 99.9), ("p50", "p99", "p999")),
+        "execution": _execution(run.records["client"]),
         "inference": _inference(run),
         "seam_jump_rad": _quantiles(ticks["seam_jump_rad"][ticks["switched"] == 1], (50, 99), ("p50", "p99")),
         "jerk_rms": _jerk_rms(ticks, spec.rig.servo_hz),
@@ -115,6 +117,14 @@ def _inference(run: Run) -> dict[str, Any]:
         "delay_ticks": _quantiles(came["delay_ticks"], (50, 95), ("p50", "p95")),
         "forecast": _forecast(run.records["client"]),
     }
+
+
+def _execution(status: NDArray[Any]) -> dict[str, Any]:
+    """Return how chunks were executed, as chosen when the policy was connected."""
+    agreed = status[status["stretch"] > 0.0]
+    if not len(agreed):
+        return {"strategy": None, "stretch": None}
+    return {"strategy": Strategy(int(agreed[-1]["strategy"])).name, "stretch": float(agreed[-1]["stretch"])}
 
 
 def _forecast(status: NDArray[Any]) -> dict[str, float | None]:

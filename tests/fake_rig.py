@@ -39,6 +39,7 @@ class FakeRig:
 
     name: str = "sim-x5"
     merge: str = "prefix"
+    wait_ticks: int = 0
     want: Mode = Mode.HOLD
     clear: int = 0
     link: Link = Link.READY
@@ -68,7 +69,7 @@ class FakeRig:
 
     def new_core(self) -> ControlCore:
         """Return a control core as a process has it that has just started."""
-        return ControlCore(ControlConfig.from_rig(self.rig, self.merge), self.base)
+        return ControlCore(ControlConfig.from_rig(self.rig, self.merge, wait_ticks=self.wait_ticks), self.base)
 
     def new_guardian(self, i: int) -> GuardianCore:
         """Return a guardian as a process has it that has just started."""

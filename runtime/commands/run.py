@@ -25,7 +25,9 @@ from runtime.errors import UsageError, unknown_name
 from runtime.inference.check import check_policy
 from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
+from runtime.inference.sampler import conditions_of
 from runtime.inference.sockets import check_endpoint
+from runtime.inference.terms import choose
 from runtime.lock import RigLock
 from runtime.seed import check_seed
 from runtime.spec import RunSpec
@@ -110,7 +112,9 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
         policy = STATE_POLICY if policy == "demo" else policy
         _say(f"no pictures on this host: {obstacle}. Going on with joint and object states, policy {policy}")
     if not _remote(policy):
-        check_policy(load_policy(policy), rig, command.task)
+        loaded = load_policy(policy)
+        check_policy(loaded, rig, command.task)
+        choose(command.merge, conditions_of(loaded, command.task))
     prompt, episode_s, scene_length = command.task, 0.0, 0
     if rig.simulated:
         task = TASKS[command.task]()
@@ -131,6 +135,7 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
         duration_s=command.duration_s,
         episode_s=episode_s,
         episodes=command.episodes,
+        allow_slow=command.allow_slow,
         scene_length=scene_length,
     )
 

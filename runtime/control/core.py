@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 Verdicts = tuple[tuple[int, Verdict], ...]
 
 AT_HOME_RAD: Final = 0.05
+HALT_TICKS_MAX: Final = 500
+"""Policy ticks (10 s at 50 Hz) that the arms may stand in POLICY where chunks are executed one by one."""
 _STANDING: Final = frozenset({Mode.DISARMED, Mode.HOLD, Mode.FAULT})
 """Modes in which the commanded state may start anew from where a guardian holds."""
 _VERDICT_FAULTS: Final = {
@@ -64,6 +66,7 @@ class ControlCore:
         self._last_tick = inputs.servo_tick
         self._catch_up(inputs.servo_tick, elapsed)
 
+        self._wait(inputs.servo_tick)
         faults = self._check(inputs, elapsed)
         verdicts = self._receive(inputs, faults)
         faults |= self._judge(verdicts)
@@ -82,6 +85,23 @@ class ControlCore:
         if elapsed <= self._ttl_ticks:
             for missed in range(servo_tick - elapsed + 1, servo_tick):
                 self._limiter.step(self._target(missed), self._pace(missed))
+
+    def _wait(self, servo_tick: int) -> None:
+        """Where the next chunk may be waited for, let the plan end in a stop, and then stand there for a while."""
+        tick = servo_tick // self._ratio
+        wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
+        if self._modes.mode is not Mode.POLICY or not tick < self._timeline.end_tick <= tick + 1:
+            return
+        waited = self._timeline.end_tick - self._timeline.chunks_end_tick
+        if waited == 0 and wait_ticks:
+            course = plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
+            steps = range(1, course.ticks // self._ratio + 2)
+            tail = np.stack([course.at(step * self._ratio) for step in steps])
+        elif 0 < waited < wait_ticks:
+            tail = self._timeline.rows(tick, 1)
+        else:
+            return
+        self._timeline.replace(self._timeline.end_tick, tail, 0, servo_tick)
 
     def _check(self, inputs: TickInputs, elapsed: int) -> int:
         """Return the faults that stand before any decision of this tick."""
@@ -195,7 +215,7 @@ class ControlCore:
             target=target,
             limited=limited,
             at_rest=at_rest,
-            starving=self._starving,
+            starving=self._starving or (self._modes.started and now >= self._timeline.chunks_end_tick),
             seam=self._intake.seam(now) if self._modes.started else None,
             acks=self._acks,
             faults=faults,

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.control.merge import Chunk, MergeFn, Plan
+from runtime.control.merge import Merge
+from runtime.control.plan import PAST_TICKS, Chunk, Joined, Plan
 from runtime.control.timeline import Timeline
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
@@ -39,19 +40,23 @@ class Now:
 class Intake:
     """Takes chunks into a timeline, or says why not. `jump_rad` is the largest seam that is believed."""
 
-    def __init__(self, timeline: Timeline, merge: MergeFn, jump_rad: float) -> None:
+    def __init__(self, timeline: Timeline, merge: Merge, jump_rad: float) -> None:
         self._timeline = timeline
         self._merge = merge
+        self._joiner = merge.joiner()
         self._jump_rad = jump_rad
         self._seams: list[Seam] = []
         self._newest_ns = 0
         self._jumps = 0
         self.chunk_id = 0
         """The newest chunk accepted."""
+        self.halts = False
+        """Whether the plan ends in a standstill from which the next chunk is asked for."""
 
     def open(self, now_ns: int) -> None:
         """Begin an epoch: nothing that was observed before it counts, whatever epoch it says it is of."""
         self._seams.clear()
+        self._joiner = self._merge.joiner()
         self._newest_ns = now_ns - 1
         self._jumps = 0
 
@@ -69,7 +74,7 @@ class Intake:
             return Verdict.STALE
         start_tick, chunk_id = int(record["start_tick"]), int(record["chunk_id"])
         horizon, prefix_len = int(record["horizon"]), int(record["prefix_len"])
-        if start_tick > now.tick + 1 or int(record["t_obs_ns"]) > now.t_ns:
+        if int(record["t_obs_ns"]) > now.t_ns or start_tick > max(now.tick + 1, self._timeline.end_tick):
             return Verdict.INVALID
         if not (1 <= horizon <= CHUNK_STEPS_MAX and 0 <= prefix_len <= horizon):
             return Verdict.INVALID
@@ -83,6 +88,7 @@ class Intake:
         if verdict is Verdict.USED:
             self._newest_ns = int(record["t_obs_ns"])
             self.chunk_id = chunk_id
+            self.halts = bool(record["halts"])
             self._jumps = 0
         return verdict
 
@@ -102,20 +108,28 @@ class Intake:
 
     def _join(self, chunk: Chunk, chunk_id: int, now: Now) -> Verdict:
         timeline = self._timeline
-        merged = self._merge(Plan(now.tick, timeline.rows(now.tick, timeline.end_tick - now.tick)), chunk)
-        if merged is None:
+        rows = timeline.rows(now.tick - PAST_TICKS, timeline.end_tick - now.tick + PAST_TICKS)
+        joined = self._joiner.join(Plan(now.tick, rows[PAST_TICKS:], rows[:PAST_TICKS]), chunk)
+        if joined is None:
             return Verdict.LATE
-        jump_rad = _distance(merged.actions[0], timeline.expected(merged.first_tick))
-        if jump_rad > self._jump_rad:
+        expected = timeline.expected(joined.first_tick)
+        if _distance(_own_action(chunk, joined), expected) > self._jump_rad:
             return self._reject_jump()
-        timeline.replace(merged.first_tick, merged.actions, chunk_id, now.servo_tick)
-        self._seams = [seam for seam in self._seams if seam.tick < merged.first_tick]
-        self._seams.append(Seam(merged.first_tick, jump_rad))
+        seam = Seam(joined.first_tick, _distance(joined.actions[0], expected))
+        timeline.replace(joined.first_tick, joined.actions, chunk_id, now.servo_tick)
+        self._seams = [*(seam for seam in self._seams if seam.tick < joined.first_tick), seam]
         return Verdict.USED
 
     def _reject_jump(self) -> Verdict:
         self._jumps += 1
         return Verdict.JUMP
+
+
+def _own_action(chunk: Chunk, joined: Joined) -> NDArray[np.float64]:
+    """Return the chunk's own action at the seam: however well a join hides a jump, a chunk far off is not believed."""
+    index = joined.first_tick - chunk.start_tick
+    own: NDArray[np.float64] = chunk.actions[index] if 0 <= index < len(chunk.actions) else joined.actions[0]
+    return own
 
 
 def _distance(action: NDArray[np.float64], expected: NDArray[np.float64]) -> float:

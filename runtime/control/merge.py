@@ -1,73 +1,59 @@
-"""Merges: how the rest of a plan and a new chunk become one plan."""
+"""Merges: every known way to execute action chunks while the next one is computed, and ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is planned: `actions[i]` (n, 14) is due at `first_tick` + i; begins with the tick under execution."""
-
-    first_tick: int
-    actions: Array
-
-    @property
-    def end_tick(self) -> int:
-        """The first tick with no planned action."""
-        return self.first_tick + len(self.actions)
+from runtime.control.joins.ensemble import Ensemble
+from runtime.control.joins.leadtime import Leadtime
+from runtime.control.joins.lerobot import Aggregate
+from runtime.control.joins.min_jerk import MinJerk
+from runtime.control.joins.timed import Aligned, FromStart, Prefixed
+from runtime.control.plan import Joiner
+from runtime.states import Condition
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A new chunk: `actions[i]` (H, 14) is due at `start_tick` + i; `prefix_len` steps were committed to."""
+class Merge:
+    """A way to execute chunks: what its requests tell the policy, and how an answer joins the plan.
 
-    start_tick: int
-    prefix_len: int
-    actions: Array
-
-
-MergeFn = Callable[[Plan, Chunk], Plan | None]
-"""Given the plan from the present tick on and a new chunk, return what replaces the plan from a later tick on.
-
-The first tick returned lies after `plan.first_tick` and at most at `plan.end_tick`. None: nothing of the chunk
-can still be executed.
-"""
-
-
-def naive(plan: Plan, chunk: Chunk) -> Plan | None:
-    """Start at the chunk's first action whatever its age, as a queue that is replaced does."""
-    return Plan(plan.first_tick + 1, chunk.actions)
-
-
-def aligned(plan: Plan, chunk: Chunk) -> Plan | None:
-    """Skip what has elapsed: every action at its own tick, from the next tick on."""
-    return _from(plan, chunk, plan.first_tick + 1)
-
-
-def prefix(plan: Plan, chunk: Chunk) -> Plan | None:
-    """Aligned, and the plan stays as it is until the end of the prefix the chunk was conditioned on.
-
-    Training-time RTC (arXiv 2512.05964). An answer later than its prefix loses what has elapsed, as `aligned`.
+    `source` is where it comes from. `conditions` are in order of preference: the first one that the policy can do is
+    used. `joiner` makes a new one for every epoch. `stops`: the next chunk is asked for once the last has been
+    executed and the arms stand still. `commit_ticks` are committed to however short the delay.
     """
-    return _from(plan, chunk, max(plan.first_tick + 1, chunk.start_tick + chunk.prefix_len))
+
+    name: str
+    source: str
+    conditions: tuple[Condition, ...]
+    joiner: Callable[[], Joiner]
+    stops: bool = False
+    commit_ticks: int = 0
 
 
-def _from(plan: Plan, chunk: Chunk, tick: int) -> Plan | None:
-    # A plan that ends before the prefix does is continued by the chunk: no gap is left.
-    first_tick = min(tick, plan.end_tick)
-    skipped = first_tick - chunk.start_tick
-    if not 0 <= skipped < len(chunk.actions):
-        return None
-    return Plan(first_tick, chunk.actions[skipped:])
-
-
-MERGES: Final[dict[str, MergeFn]] = {"naive": naive, "aligned": aligned, "prefix": prefix}
+COMMIT_TICKS: Final = 10
+"""200 ms at 50 Hz: a policy that may choose anew every few ticks does not stay with what it has begun."""
+_LEROBOT: Final = "LeRobot, src/lerobot/async_inference/configs.py, AGGREGATE_FUNCTIONS"
+_PLAIN: Final = (Condition.PLAIN,)
+_OURS: Final = (Condition.PREFIX, Condition.GUIDED, Condition.FUTURE, Condition.PLAIN)
+_TABLE: Final = (
+    Merge("sync", "openpi-client, action_chunk_broker.py: execute, stop, ask, wait", _PLAIN, FromStart, stops=True),
+    Merge("naive", "VLASH, arXiv 2512.01031, naive asynchronous: the queue is replaced as it comes", _PLAIN, FromStart),
+    Merge("aligned", "RTC, arXiv 2506.07339, naive asynchronous: what has elapsed is skipped", _PLAIN, Aligned),
+    Merge("ensemble", "ACT, arXiv 2304.13705, algorithm 2", _PLAIN, Ensemble),
+    Merge("weighted_average", _LEROBOT, _PLAIN, partial(Aggregate, old=0.3, new=0.7)),
+    Merge("latest_only", _LEROBOT, _PLAIN, partial(Aggregate, old=0.0, new=1.0)),
+    Merge("average", _LEROBOT, _PLAIN, partial(Aggregate, old=0.5, new=0.5)),
+    Merge("conservative", _LEROBOT, _PLAIN, partial(Aggregate, old=0.7, new=0.3)),
+    Merge("min_jerk", "LiPo, arXiv 2506.05165; Flash & Hogan 1985, appendix", _PLAIN, MinJerk),
+    Merge("bid", "BID, arXiv 2408.17355", (Condition.BEST_OF,), Aligned),
+    Merge("future_state", "VLASH, arXiv 2512.01031", (Condition.FUTURE,), Aligned),
+    Merge("rtc", "RTC, arXiv 2506.07339, algorithm 1", (Condition.GUIDED,), Aligned),
+    Merge("rtc_identity", "LeRobot, src/lerobot/policies/rtc", (Condition.GUIDED_IDENTITY,), Aligned),
+    Merge("prefix", "training-time RTC, arXiv 2512.05964", (Condition.PREFIX,), Prefixed),
+    Merge("leadtime", "this runtime, runtime/control/joins/leadtime.py", _OURS, Leadtime, commit_ticks=COMMIT_TICKS),
+)
+MERGES: Final[dict[str, Merge]] = {merge.name: merge for merge in _TABLE}
 """Every merge by the name that `--merge` takes."""

@@ -1,45 +1,12 @@
-"""When to ask for a chunk, how much of the plan to commit, and whether the numbers can work at all."""
+"""When to ask for a chunk, and how much of the plan to commit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from runtime.control.strategy import MARGIN_TICKS, Execution, Strategy, fit_spacing, least_spacing, stretched
 from runtime.records import CHUNK_STEPS_MAX
-
-MARGIN_TICKS: Final = 3
-"""Plan left beyond the forecast when a request is made early: the observation's age and one tick of doubt."""
-
-
-@dataclass(frozen=True)
-class Feasibility:
-    """Whether d <= s <= H - d has a solution; `s_min_ticks..s_max_ticks` are the execution horizons that solve it.
-
-    `text` says it in one sentence, with what happens and what would help where it is infeasible.
-    """
-
-    feasible: bool
-    s_min_ticks: int
-    s_max_ticks: int
-    text: str
-
-
-def feasibility(horizon: int, delay_ticks: int, policy_hz: int, execute_steps: int = 1) -> Feasibility:
-    """Judge a chunk of `horizon` ticks against a delay; `execute_steps` is the least horizon the policy wants."""
-    tick_ms = 1000.0 / policy_hz
-    s_min = max(delay_ticks, execute_steps, 1)
-    s_max = horizon - delay_ticks
-    what = f"chunk of {horizon} at {policy_hz} Hz, delay {delay_ticks} ticks ({delay_ticks * tick_ms:.0f} ms)"
-    if s_min <= s_max:
-        return Feasibility(True, s_min, s_max, f"{what}: feasible, a new chunk every {s_min}..{s_max} ticks")
-    if delay_ticks <= s_max:
-        text = f"{what}: feasible, but {execute_steps} steps between chunks are too many, {s_max} are used"
-        return Feasibility(True, s_max, s_max, text)
-    text = (
-        f"{what}: infeasible, the arms will brake and hold between chunks; it takes a chunk of "
-        f"{2 * delay_ticks} or a delay of at most {horizon // 2} ticks ({horizon // 2 * tick_ms:.0f} ms)"
-    )
-    return Feasibility(False, s_min, s_max, text)
 
 
 @dataclass(frozen=True)
@@ -53,16 +20,32 @@ class RequestPlan:
 
 @dataclass(frozen=True)
 class RequestScheduler:
-    """Decides when to ask in a running epoch, for one request in flight at a time.
+    """Decides when to ask in a running epoch.
 
-    `horizon` is the chunk's length, `execute_steps` the execution horizon s that the policy prefers, both in
-    ticks; `prefix_max` the longest prefix it accepts, 0 for a policy that takes none.
+    `horizon` is the chunk's length, `execute_steps` the execution horizon s that is preferred, both in ticks;
+    `prefix_max` the longest prefix that the policy accepts, 0 for one that takes none; `commit_min` the ticks that are
+    committed to however short the delay, so that a choice once made is kept; `in_flight_max` how many answers
+    may be awaited at once. An answer later than forecast by more than the margin is overdue: it may never come, and
+    is no longer counted.
     """
 
     horizon: int
     execute_steps: int
     prefix_max: int = CHUNK_STEPS_MAX
-    margin_ticks: int = MARGIN_TICKS
+    commit_min: int = 0
+    in_flight_max: int = 1
+
+    @classmethod
+    def of(cls, execution: Execution, execute_steps: int, prefix_max: int, commit_min: int = 0) -> RequestScheduler:
+        """Return the scheduler of an execution; `execute_steps` and `prefix_max` in steps of the policy."""
+        overlapped = execution.strategy is Strategy.OVERLAPPED
+        return cls(
+            horizon=execution.horizon_ticks,
+            execute_steps=execution.horizon_ticks if overlapped else stretched(execute_steps, execution.stretch),
+            prefix_max=stretched(prefix_max, execution.stretch),
+            commit_min=commit_min,
+            in_flight_max=execution.requests_in_flight,
+        )
 
     def decide(
         self,
@@ -72,23 +55,41 @@ class RequestScheduler:
         obs_tick: int,
         last_obs_tick: int | None,
         forecast_ticks: int,
-        in_flight: bool = False,
+        in_flight: Sequence[int] = (),
     ) -> RequestPlan | None:
         """Return the request to make now, or None.
 
-        A request is due s ticks after the last one's observation, and earlier when the plan would run out
-        before an answer came. `end_tick` is the first tick with no planned action, `obs_tick` the newest
-        observation's tick, `last_obs_tick` that of the epoch's last request (None before it).
+        A request is due s ticks after the last one's observation; earlier when the plan, with the answers awaited,
+        would run out before another could come; and at once when the last one's answer is overdue. `end_tick` is the
+        first tick with no planned action, `obs_tick` the newest observation's tick, `last_obs_tick` that of the
+        epoch's last request (None before it), `in_flight` those of all its requests without an answer.
         """
-        if in_flight or (last_obs_tick is not None and obs_tick <= last_obs_tick):
+        awaited = self.awaited(in_flight, now_tick, forecast_ticks)
+        if len(awaited) >= self.in_flight_max:
             return None
-        due = last_obs_tick is None or obs_tick - last_obs_tick >= self.spacing(forecast_ticks)
-        short = end_tick - now_tick <= forecast_ticks + self.margin_ticks
-        if not (due or short):
-            return None
-        committed = min(forecast_ticks, self.prefix_max, end_tick - obs_tick)
+        if last_obs_tick is not None:
+            elapsed = obs_tick - last_obs_tick
+            covered_tick = max([end_tick, *(tick + self.horizon for tick in awaited)])
+            short = covered_tick - now_tick <= forecast_ticks + MARGIN_TICKS
+            if last_obs_tick in awaited:
+                # Requests at once are spread out: two about the same moment are worth no more than one.
+                short = short and elapsed >= least_spacing(forecast_ticks, self.in_flight_max)
+            lost = last_obs_tick in in_flight and last_obs_tick not in awaited
+            if elapsed < 1 or not (short or lost or elapsed >= self._pace(forecast_ticks)):
+                return None
+        committed = min(max(forecast_ticks, self.commit_min), self.prefix_max, end_tick - obs_tick)
         return RequestPlan(obs_tick, max(committed, 0), forecast_ticks)
 
+    def awaited(self, in_flight: Sequence[int], now_tick: int, forecast_ticks: int) -> list[int]:
+        """Return those of the requests without an answer, by their observations' ticks, that are not overdue."""
+        return [tick for tick in in_flight if now_tick - tick < forecast_ticks + MARGIN_TICKS]
+
     def spacing(self, forecast_ticks: int) -> int:
-        """Return the execution horizon s in force: the preferred one, within d <= s <= H - d."""
-        return max(min(max(forecast_ticks, self.execute_steps), self.horizon - forecast_ticks), 1)
+        """Return the execution horizon s to be expected: the preferred one, within ceil(d / c) <= s <= H - d."""
+        return fit_spacing(self.execute_steps, self.horizon, forecast_ticks, self.in_flight_max)
+
+    def _pace(self, forecast_ticks: int) -> int:
+        # A single request keeps s >= d by itself; when its answer comes before the forecast, the next need not wait.
+        if self.in_flight_max == 1:
+            return min(self.execute_steps, self.spacing(forecast_ticks))
+        return self.spacing(forecast_ticks)

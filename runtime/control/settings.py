@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from runtime.control.merge import MERGES
 from runtime.control.trajectory import Rates
 from runtime.errors import unknown_name
 
+JUMP_RAD: Final = 0.35
+
 
 @dataclass(frozen=True)
 class ControlConfig:
@@ -25,15 +27,17 @@ class ControlConfig:
     merge: str
     command_ttl_ns: int
     state_stale_ns: int
-    jump_rad: float = 0.35
+    jump_rad: float = JUMP_RAD
     """The largest seam of a chunk that is believed."""
     tracking_rad: float = 0.25
     tracking_ns: int = 100 * NS_PER_MS
+    wait_ticks: int = 0
+    """Policy ticks for which a plan that ran out is waited for, at a stop and in POLICY; 0: HOLD at once."""
     park_share: float = 0.3
     """The share of the limits that PARK moves with."""
 
     @classmethod
-    def from_rig(cls, rig: RigConfig, merge: str) -> Self:
+    def from_rig(cls, rig: RigConfig, merge: str, *, wait_ticks: int = 0, jump_rad: float = JUMP_RAD) -> Self:
         """Resolve a rig's configuration; UsageError for an unknown merge, with the valid names."""
         if merge not in MERGES:
             raise unknown_name("merge", merge, MERGES)
@@ -41,8 +45,10 @@ class ControlConfig:
             limits=RigLimits.from_rig(rig),
             home=rig.stack("home"),
             merge=merge,
+            wait_ticks=wait_ticks,
             command_ttl_ns=round(rig.command_ttl_ms * NS_PER_MS),
             state_stale_ns=round(rig.state_stale_ms * NS_PER_MS),
+            jump_rad=jump_rad,
         )
 
     @property

@@ -48,10 +48,12 @@ class Curve:
 class Timeline:
     """Actions (14,) for the ticks [`begin_tick`, `end_tick`), contiguous; empty where the two are equal.
 
-    Between ticks the joints follow a cubic Hermite spline through the actions, grippers a straight line. When
-    the plan changes in the middle of a tick, the rest of that tick starts from the position and velocity that
-    the target has then: the target is continuous in both whatever is merged. `ratio` is servo ticks per tick,
-    `rest` the target (14,) while there is no plan.
+    The joints follow the uniform cubic B-spline of the actions (de Boor 1978), grippers straight lines: continuous in
+    acceleration, and never outside what the actions span, so that a policy's noise from step to step is no jerk. At
+    the beginning of a tick the spline is at (before + 4 here + after) / 6. When the plan changes in the middle of a
+    tick, the rest of that tick starts from the position and velocity that the target has then: the target is
+    continuous in both whatever is merged. `ratio` is servo ticks per tick, `rest` the target (14,) while there is no
+    plan.
     """
 
     def __init__(self, ratio: int, rest: Array) -> None:
@@ -62,10 +64,12 @@ class Timeline:
         self._curve: tuple[int, Curve] | None = None
         self.begin_tick = 0
         self.end_tick = 0
+        self.chunks_end_tick = 0
+        """The first tick with no action of a chunk; what is planned from there on is a stop (chunk 0)."""
 
     def clear(self, rest: Array) -> None:
         """Forget every action; the target is `rest` (14,) until there are new ones."""
-        self.begin_tick = self.end_tick = 0
+        self.begin_tick = self.end_tick = self.chunks_end_tick = 0
         self._rest = rest.copy()
         self._curve = None
 
@@ -112,6 +116,8 @@ class Timeline:
         self._rows[slots] = actions
         self._ids[slots] = chunk_id
         self.end_tick = first_tick + len(actions)
+        if chunk_id:
+            self.chunks_end_tick = self.end_tick
         self.begin_tick = max(self.begin_tick, tick - HISTORY_TICKS)
         self._curve = tick, self._bend(tick, phase, present.at(phase), present.velocity(phase))
 
@@ -141,29 +147,37 @@ class Timeline:
 
     def _curve_of(self, tick: int) -> Curve:
         if self._curve is None or self._curve[0] != tick:
-            self._curve = tick, self._bend(tick, 0.0, self._row(tick), self._slope(tick))
+            self._curve = tick, self._bend(tick, 0.0, self._knot(tick), self._slope(tick))
         return self._curve[1]
 
+    def _around(self, tick: int) -> tuple[Array, Array, Array]:
+        """Return the actions of a tick and of its neighbours; past the plan's end it goes on as it came."""
+        before, here = self._row(tick - 1), self._row(tick)
+        return before, here, self._row(tick + 1) if tick + 1 != self.end_tick else 2.0 * here - before
+
+    def _knot(self, tick: int) -> Array:
+        """Return where the curve is at the beginning of a tick."""
+        before, here, after = self._around(tick)
+        knot: Array = here + ((before - here) + (after - here)) / 6.0
+        knot[_GRIPPERS] = here[_GRIPPERS]
+        return knot
+
     def _slope(self, tick: int) -> Array:
-        """Return the velocity per tick at a tick's action, seen within its own chunk: a seam is no motion."""
+        """Return the velocity per tick at the beginning of a tick."""
         if not self.begin_tick < tick < self.end_tick:
             return _STILL
-        here, chunk = self._row(tick), self.chunk_id(tick)
-        before = here - self._row(tick - 1) if self.chunk_id(tick - 1) == chunk else None
-        after = self._row(tick + 1) - here if self.chunk_id(tick + 1) == chunk else None
-        if before is None:
-            return _STILL if after is None else after
-        return before if after is None else 0.5 * (before + after)
+        before, _, after = self._around(tick)
+        return 0.5 * (after - before)
 
     def _bend(self, tick: int, phase: float, position: Array, velocity: Array) -> Curve:
-        """Return the curve from a state within a tick to the next tick's action."""
+        """Return the curve from a state within a tick to where the next tick begins."""
         linear = velocity * (1.0 - phase)
         if not self.begin_tick <= tick < self.end_tick - 1:
             coasting = linear if tick == self.end_tick - 1 else _STILL
             linear = coasting.copy()
             linear[_GRIPPERS] = 0.0
             return Curve(phase, position.copy(), linear, _STILL, _STILL)
-        rise = self._row(tick + 1) - position
+        rise = self._knot(tick + 1) - position
         arriving = self._slope(tick + 1) * (1.0 - phase)
         linear[_GRIPPERS] = arriving[_GRIPPERS] = rise[_GRIPPERS]
         return Curve(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
+from runtime.errors import UsageError
 from runtime.inference import wire
 from runtime.inference.client_core import Ask, ClientCore, Outcome
 from runtime.inference.connection import Connection
@@ -39,6 +40,7 @@ class Client:
             spec.tick_base(board.t0_ns),
             spec.merge,
             round(self._deadline_ms * NS_PER_MS),
+            allow_slow=spec.allow_slow,
             chunks=board["chunk"].head,
             # One may have been under way when an earlier client ended.
             requests=board["request"].head + 1,
@@ -53,7 +55,8 @@ class Client:
         """Take what came, ask if it is time, and say how things stand. Never waits."""
         now_ns = self._clock.now_ns()
         self._look()
-        self._publish(self._core.abandon(now_ns))
+        self._core.watch(now_ns)
+        self._publish(*self._core.abandon(now_ns))
         self._receive(now_ns)
         if self._connection.link is Link.READY:
             self._ask()
@@ -76,16 +79,23 @@ class Client:
     def _receive(self, now_ns: int) -> None:
         connection, core = self._connection, self._core
         for message, arrays in connection.step(now_ns):
-            self._publish(core.answer(message, arrays, now_ns))
+            self._publish(*core.answer(message, arrays, now_ns))
         late = core.expire(now_ns)
-        if late is not None:
-            self._publish(late)
+        if late:
+            self._publish(*late)
             connection.drop(now_ns, f"no answer in {self._deadline_ms:.0f} ms")
         if connection.link is not Link.READY:
-            self._publish(core.lose(now_ns))
+            self._publish(*core.lose(now_ns))
         elif self._sensors is None and connection.schema is not None:
-            core.open(connection.schema)
-            self._sensors = Sensors(self._board, connection.schema)
+            self._open(connection.schema)
+
+    def _open(self, schema: wire.Schema) -> None:
+        try:
+            self._core.open(schema)
+        except UsageError as error:
+            self._connection.refuse(str(error))
+            return
+        self._sensors = Sensors(self._board, schema)
 
     def _ask(self) -> None:
         view, sensors, now_ns = self._view, self._sensors, self._clock.now_ns()
@@ -104,9 +114,12 @@ class Client:
 
     def _send(self, ask: Ask, observation: Observation, now_ns: int) -> bool:
         arrays: wire.ArrayMap = {f"image/{name}": image for name, image in observation.images.items()}
-        arrays["state"] = observation.position.astype(np.float32)
-        arrays["velocity"] = observation.velocity.astype(np.float32)
-        arrays["prefix"] = ask.prefix.astype(np.float32)
+        terms = ask.terms
+        state = observation.position if terms.state is None else terms.state
+        velocity = self._core.pacing.velocity(observation.velocity if terms.velocity is None else terms.velocity)
+        arrays["state"] = state.astype(np.float32)
+        arrays["velocity"] = velocity.astype(np.float32)
+        arrays["prefix"] = ask.planned.astype(np.float32)
         if observation.object_state is not None:
             arrays["object_state"] = observation.object_state
         request = wire.Infer(
@@ -116,22 +129,24 @@ class Client:
             epoch=ask.epoch,
             seed=self._board.spec.seed % SEED_RANGE,
             deadline_ms=self._deadline_ms,
+            condition=terms.asked,
+            committed=ask.committed_steps,
+            execute=ask.execute_ticks,
         )
         return self._connection.send(request, arrays, now_ns)
 
-    def _publish(self, outcome: Outcome | None) -> None:
-        if outcome is None:
-            return
-        if outcome.chunk is not None:
-            self._board["chunk"].push(outcome.chunk)
-        self._board["request"].push(outcome.request)
+    def _publish(self, *outcomes: Outcome) -> None:
+        for outcome in outcomes:
+            if outcome.chunk is not None:
+                self._board["chunk"].push(outcome.chunk)
+            self._board["request"].push(outcome.request)
 
     def _report(self) -> None:
         now_ns, connection = self._clock.now_ns(), self._connection
         if now_ns - self._status_ns < STATUS_NS and connection.link is self._told:
             return
         self._status_ns, self._told = now_ns, connection.link
-        text = connection.text or self._note or self._core.feasibility
+        text = connection.text or self._note or self._core.text
         self._board["client"].push(self._core.status(now_ns, connection.link, text, connection.reconnects))
 
 

@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS, NS_PER_S, TickBase
 from runtime.control.forecast import DelayForecast
-from runtime.control.schedule import RequestScheduler, feasibility
+from runtime.control.merge import MERGES
+from runtime.control.schedule import RequestScheduler
+from runtime.control.strategy import Execution, Strategy, plan_execution
 from runtime.inference import wire
+from runtime.inference.pacing import Pacing
+from runtime.inference.terms import NOTHING, Terms, choose, terms_for
 from runtime.layout import RIG_DOF
-from runtime.records import CHUNK, CLIENT_STATUS, REQUEST, TEXT_BYTES, VIEW_PAST_TICKS, VIEW_TICKS
+from runtime.records import CHUNK, CLIENT_STATUS, REQUEST, TEXT_BYTES, VIEW_PAST_TICKS
 from runtime.shm import blank
-from runtime.states import Link, Verdict
+from runtime.states import Condition, Link, Verdict
 
-PREFIX_MERGES: Final = frozenset({"prefix"})
-"""Merges that keep the committed prefix, so that the policy is told of it."""
 OBSERVATION_NS: Final = 50 * NS_PER_MS
 """Age of an observation when it is sent, for the forecast before the first answer: a frame and its rendering."""
 RETRY_NS: Final = 100 * NS_PER_MS
@@ -35,9 +37,11 @@ VIEW_STALE_NS: Final = 100 * NS_PER_MS
 
 @dataclass(frozen=True)
 class Ask:
-    """A request to be sent: `prefix` float64 (prefix_len, 14), the actions of `obs_tick` and after.
+    """A request to be sent.
 
-    `cold` is the first of an epoch, asked for at standstill: without prefix, its delay is not learnt.
+    `cold` is the first of an epoch, asked for at standstill: nothing is planned, its delay is not learnt.
+    `halted`: later, at a standstill behind the last chunk. `terms` are in ticks, `planned` are the same rows as steps
+    of the policy, `committed_steps` of them final. `execute_ticks` is the execution horizon in force.
     """
 
     request_seq: int
@@ -45,10 +49,14 @@ class Ask:
     epoch: int
     obs_tick: int
     cold: bool
-    prefix: NDArray[np.float64]
+    halted: bool
+    terms: Terms
+    planned: NDArray[np.float64]
+    committed_steps: int
     forecast_ticks: int
+    execute_ticks: int
     t_obs_ns: int
-    t_request_ns: int = 0
+    t_request_ns: int
 
 
 @dataclass(frozen=True)
@@ -60,21 +68,38 @@ class Outcome:
 
 
 class ClientCore:
-    """State of one client: the request in flight, the forecast, the counters.
+    """State of one client: the requests under way, the forecast, the counters.
 
-    `feasibility` says in a sentence, once a schema is agreed, whether its chunk can carry the expected delay.
-    `chunks` and `requests` are how many an earlier client of the same run has written: numbers go on from there.
+    `execution` says, once a schema is agreed, how its chunks are executed under the expected delay; `pacing` is between
+    its steps and the ticks of the rig. `allow_slow`: the task may be done at less than full speed. `observation_ns`:
+    how old an observation is when it is sent. `chunks` and `requests` are how many an earlier client of the same run
+    has written: numbers go on from there.
     """
 
-    def __init__(self, base: TickBase, merge: str, deadline_ns: int, *, chunks: int = 0, requests: int = 0) -> None:
+    def __init__(
+        self,
+        base: TickBase,
+        merge: str,
+        deadline_ns: int,
+        *,
+        allow_slow: bool = False,
+        observation_ns: int = OBSERVATION_NS,
+        chunks: int = 0,
+        requests: int = 0,
+    ) -> None:
         self._base = base
         self._deadline_ns = deadline_ns
-        self._conditioned = merge in PREFIX_MERGES
+        self._allow_slow = allow_slow
+        self._observation_ns = observation_ns
+        self._merge = merge
+        self._halts = MERGES[merge].stops
         self.forecast = DelayForecast()
-        self.feasibility = ""
+        self.execution: Execution | None = None
         self._schema: wire.Schema | None = None
+        self._condition = Condition.PLAIN
         self._scheduler: RequestScheduler | None = None
-        self._flight: Ask | None = None
+        self.pacing = Pacing()
+        self._flights: dict[int, Ask] = {}
         self._request_seq = requests
         self._chunk_id = chunks
         self._epoch = 0
@@ -85,23 +110,46 @@ class ClientCore:
         self._status: Any = blank(CLIENT_STATUS)
 
     @property
-    def in_flight(self) -> bool:
-        """Whether an answer is awaited."""
-        return self._flight is not None
+    def text(self) -> str:
+        """How chunks are executed, in a sentence; empty before a schema is agreed."""
+        return "" if self.execution is None else self.execution.text
+
+    @property
+    def in_flight(self) -> int:
+        """How many answers are awaited."""
+        return len(self._flights)
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return int(self._status["requests"])
 
     def open(self, schema: wire.Schema) -> None:
-        """Work under an agreed schema from now on; after a reconnection the forecast goes on as it was."""
+        """Work under an agreed schema from now on; after a reconnection the forecast goes on as it was.
+
+        Raises:
+            UsageError: the policy can do nothing of what the merge needs.
+        """
         if self._schema is None:
-            expected_ns = round(schema.latency_ms * NS_PER_MS) + OBSERVATION_NS
+            self._condition = choose(self._merge, schema.conditions)
+            expected_ns = round(schema.latency_ms * NS_PER_MS) + self._observation_ns
             delay_ticks = -(-expected_ns // self._base.policy_period_ns) + 1
             self.forecast = DelayForecast(delay_ticks)
-            self._scheduler = RequestScheduler(
-                horizon=schema.horizon,
-                execute_steps=schema.execute_steps,
-                prefix_max=schema.prefix_max if self._conditioned else 0,
+            prefix_max = schema.prefix_max if self._condition is Condition.PREFIX else schema.horizon
+            self.execution = plan_execution(
+                schema.horizon,
+                delay_ticks,
+                NS_PER_S // self._base.policy_period_ns,
+                schema.execute_steps,
+                prefix_max=prefix_max,
+                concurrency=schema.concurrency,
+                allow_slow=self._allow_slow,
             )
-            policy_hz = NS_PER_S // self._base.policy_period_ns
-            self.feasibility = feasibility(schema.horizon, delay_ticks, policy_hz, schema.execute_steps).text
+            self._scheduler = RequestScheduler.of(
+                self.execution, schema.execute_steps, prefix_max, MERGES[self._merge].commit_ticks
+            )
+            self.pacing = Pacing(self.execution.stretch)
+            self._halts = self._halts or self.execution.strategy is Strategy.PAUSE
         self._schema = schema
 
     def follow(self, view: NDArray[Any]) -> None:
@@ -118,11 +166,20 @@ class ClientCore:
             self._schema is not None
             and bool(view["engaged"])
             and now_ns - int(view["t_ns"]) < VIEW_STALE_NS
-            and self._flight is None
             # A plan that has not taken the last answer in yet would have it asked for again, and shorter.
             and int(view["chunks_seen"]) >= self._chunk_id
             and now_ns >= self._pause_until_ns
+            and not self._busy(now_ns)
+            and (not self._halts or not view["started"] or _stands(view))
         )
+
+    def _busy(self, now_ns: int) -> bool:
+        """Whether as many answers as may be are awaited, and may still come in time."""
+        if self._scheduler is None or any(ask.cold for ask in self._flights.values()):
+            return bool(self._flights)
+        under_way = [ask.obs_tick for ask in self._flights.values()]
+        awaited = self._scheduler.awaited(under_way, self._base.tick(now_ns), self.forecast.forecast_ticks)
+        return len(awaited) >= self._scheduler.in_flight_max
 
     def plan(self, view: NDArray[Any], t_obs_ns: int, now_ns: int) -> Ask | None:
         """Return the request to send now about what is observed at `t_obs_ns`, or None."""
@@ -133,78 +190,109 @@ class ClientCore:
         # arms would always look a tick ahead of the prefix, because targets between ticks are interpolated.
         obs_tick = self._base.tick(t_obs_ns) + 1
         cold = not view["started"]
-        if cold and now_ns < self._start_by_ns:
+        if cold and (now_ns < self._start_by_ns or self._flights):
             return None
-        prefix_len, forecast_ticks = 0, self.forecast.forecast_ticks
-        if not cold:
+        terms, forecast_ticks = NOTHING, self.forecast.forecast_ticks
+        halted = self._halts and not cold
+        if not (cold or halted):
             plan = scheduler.decide(
                 now_tick=self._base.tick(now_ns),
                 end_tick=int(view["end_tick"]),
                 obs_tick=obs_tick,
                 last_obs_tick=self._last_tick,
                 forecast_ticks=forecast_ticks,
-                in_flight=self._flight is not None,
+                in_flight=[ask.obs_tick for ask in self._flights.values()],
             )
             if plan is None:
                 return None
-            prefix_len = plan.prefix_len
+            terms = terms_for(
+                self._condition,
+                view,
+                obs_tick,
+                plan.prefix_len,
+                horizon=schema.horizon,
+                tick_s=self._base.policy_period_ns / NS_PER_S,
+            )
         return Ask(
             request_seq=self._request_seq + 1,
             obs_seq=self._request_seq + 1,
             epoch=self._epoch,
             obs_tick=obs_tick,
             cold=cold,
-            prefix=committed(view, obs_tick, prefix_len),
+            halted=halted,
+            terms=terms,
+            planned=self.pacing.to_policy(terms.planned),
+            committed_steps=self.pacing.to_steps(terms.committed) if terms.committed else 0,
             forecast_ticks=forecast_ticks,
+            execute_ticks=scheduler.spacing(forecast_ticks),
             t_obs_ns=t_obs_ns,
             t_request_ns=now_ns,
         )
 
     def sent(self, ask: Ask) -> None:
         """Say that a planned request is under way."""
-        self._flight = ask
+        self._flights[ask.request_seq] = ask
         self._request_seq = ask.request_seq
         self._last_tick = ask.obs_tick
         self._status["requests"] += 1
 
-    def answer(self, message: wire.Message | None, arrays: wire.ArrayMap, now_ns: int) -> Outcome | None:
+    def answer(self, message: wire.Message | None, arrays: wire.ArrayMap, now_ns: int) -> list[Outcome]:
         """Judge a message of the session, None for one that was not understood.
 
-        An answer to anything but the request in flight is dropped and counted.
+        An answer to anything but a request under way is dropped and counted. Requests older than the one that is
+        answered are given up: what they would bring is older than what there is.
         """
-        flight = self._flight
-        if isinstance(message, wire.Chunk):
-            if flight is None or (message.request_seq, message.obs_seq) != (flight.request_seq, flight.obs_seq):
-                self._status["rejected"] += 1
-                return None
-            return self._judge(flight, message, arrays, now_ns)
+        flight = self._answered(message)
         if flight is None:
-            return None
-        if message is None:
-            return self._end(flight, Verdict.INVALID, now_ns)
-        if isinstance(message, wire.Error | wire.Superseded) and message.request_seq in (0, flight.request_seq):
-            self._pause_until_ns = now_ns + RETRY_NS
-            return self._end(flight, Verdict.ERROR, now_ns)
-        return None
+            return []
+        if not isinstance(message, wire.Chunk):
+            failed = isinstance(message, wire.Error | wire.Superseded)
+            self._pause_until_ns = now_ns + RETRY_NS if failed else self._pause_until_ns
+            return [self._end(flight, Verdict.ERROR if failed else Verdict.INVALID, now_ns)]
+        passed = [ask for ask in self._flights.values() if ask.request_seq < flight.request_seq]
+        for ask in passed:
+            self.forecast.lost(self._delay_ticks(ask, now_ns))
+        given_up = [self._end(ask, Verdict.TIMEOUT, now_ns) for ask in passed]
+        return [*given_up, self._judge(flight, message, arrays, now_ns)]
 
-    def expire(self, now_ns: int) -> Outcome | None:
-        """Give up the request in flight once its deadline has passed."""
-        flight = self._flight
-        if flight is None or now_ns - flight.t_request_ns < self._deadline_ns:
+    def _answered(self, message: wire.Message | None) -> Ask | None:
+        """Return the request under way that a message is about; one that names none is about the oldest."""
+        oldest = next(iter(self._flights.values()), None)
+        if isinstance(message, wire.Chunk):
+            flight = self._flights.get(message.request_seq)
+            if flight is not None and flight.obs_seq == message.obs_seq:
+                return flight
+            self._status["rejected"] += 1
             return None
-        self._status["timeouts"] += 1
-        return self._end(flight, Verdict.TIMEOUT, now_ns)
+        if isinstance(message, wire.Error | wire.Superseded):
+            return self._flights.get(message.request_seq) if message.request_seq else oldest
+        return oldest if message is None else None
 
-    def lose(self, now_ns: int) -> Outcome | None:
-        """Give up the request in flight: the connection it went by is gone."""
-        return None if self._flight is None else self._end(self._flight, Verdict.ERROR, now_ns)
+    def expire(self, now_ns: int) -> list[Outcome]:
+        """Give up the requests whose deadline has passed."""
+        late = [ask for ask in self._flights.values() if now_ns - ask.t_request_ns >= self._deadline_ns]
+        for ask in late:
+            self._status["timeouts"] += 1
+            self.forecast.lost(self._delay_ticks(ask, now_ns))
+        return [self._end(ask, Verdict.TIMEOUT, now_ns) for ask in late]
 
-    def abandon(self, now_ns: int) -> Outcome | None:
-        """Give up a request of an epoch that is over, so that the new one need not wait for its answer."""
-        flight = self._flight
-        if flight is None or flight.epoch == self._epoch:
-            return None
-        return self._end(flight, Verdict.STALE, now_ns)
+    def lose(self, now_ns: int) -> list[Outcome]:
+        """Give up every request: the connection they went by is gone."""
+        return [self._end(ask, Verdict.ERROR, now_ns) for ask in list(self._flights.values())]
+
+    def abandon(self, now_ns: int) -> list[Outcome]:
+        """Give up the requests of an epoch that is over, so that the new one need not wait for their answers."""
+        old = [ask for ask in self._flights.values() if ask.epoch != self._epoch]
+        return [self._end(ask, Verdict.STALE, now_ns) for ask in old]
+
+    def watch(self, now_ns: int) -> None:
+        """Let the forecast learn from an answer that has not come yet: its delay is at least what was waited."""
+        for ask in self._flights.values():
+            if not ask.cold:
+                self.forecast.overdue(self._delay_ticks(ask, now_ns))
+
+    def _delay_ticks(self, ask: Ask, now_ns: int) -> int:
+        return self._base.tick(now_ns) + 1 - ask.obs_tick
 
     def status(self, now_ns: int, link: Link, text: str, reconnects: int) -> NDArray[Any]:
         """Return the CLIENT_STATUS record of this moment."""
@@ -212,6 +300,9 @@ class ClientCore:
         record["t_ns"] = now_ns
         record["link"] = link
         record["reconnects"] = reconnects
+        if self.execution is not None:
+            record["strategy"] = self.execution.strategy
+            record["stretch"] = float(self.execution.stretch)
         record["forecast_ticks"] = self.forecast.forecast_ticks
         record["coverage_target"] = self.forecast.coverage_target
         record["covered"] = self.forecast.covered
@@ -221,7 +312,7 @@ class ClientCore:
         return np.array(record)
 
     def _judge(self, flight: Ask, message: wire.Chunk, arrays: wire.ArrayMap, now_ns: int) -> Outcome:
-        delay_ticks = self._base.tick(now_ns) + 1 - flight.obs_tick
+        delay_ticks = self._delay_ticks(flight, now_ns)
         self.forecast.observe(delay_ticks, flight.forecast_ticks, cold=flight.cold)
         self._status["latency_ms"] = (now_ns - flight.t_request_ns) / NS_PER_MS
         schema, actions = self._schema, arrays.get("actions")
@@ -230,15 +321,20 @@ class ClientCore:
             verdict = Verdict.INVALID
         elif flight.epoch != self._epoch or flight.t_obs_ns < self._epoch_ns:
             verdict = Verdict.STALE
-        elif not flight.cold and delay_ticks >= horizon:
-            verdict = Verdict.LATE
         else:
             verdict = Verdict.USED
         chunk = None
         if verdict is Verdict.USED and actions is not None:
-            chunk = self._chunk(flight, actions, now_ns)
+            chunk = self._chunk(flight, self._executed(actions), now_ns)
             self._start_by_ns = now_ns + START_NS
         return self._end(flight, verdict, now_ns, message=message, delay_ticks=delay_ticks, chunk=chunk)
+
+    def _executed(self, actions: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what is executed of a policy's chunk, at ticks; who halts does so before its far, uncertain end."""
+        steps = np.asarray(actions, dtype=np.float64)
+        if self._halts:
+            steps = steps[: max(len(steps) // 2, 1)]
+        return self.pacing.to_ticks(steps)
 
     def _chunk(self, flight: Ask, actions: NDArray[Any], now_ns: int) -> NDArray[Any]:
         self._chunk_id += 1
@@ -247,9 +343,12 @@ class ClientCore:
         record["request_seq"] = flight.request_seq
         record["obs_seq"] = flight.obs_seq
         record["epoch"] = flight.epoch
-        record["start_tick"] = flight.obs_tick
+        # A rig that stands still has lost nothing of the chunk: it begins when it arrives.
+        starts = self._base.tick(now_ns) + 1 if flight.halted else flight.obs_tick + flight.terms.lead_ticks
+        record["start_tick"] = starts
         record["cold"] = flight.cold
-        record["prefix_len"] = len(flight.prefix)
+        record["halts"] = self._halts
+        record["prefix_len"] = flight.terms.committed
         record["horizon"] = len(actions)
         record["t_obs_ns"] = flight.t_obs_ns
         record["t_request_ns"] = flight.t_request_ns
@@ -267,7 +366,7 @@ class ClientCore:
         delay_ticks: int = 0,
         chunk: NDArray[Any] | None = None,
     ) -> Outcome:
-        self._flight = None
+        del self._flights[flight.request_seq]
         self._status["used" if verdict is Verdict.USED else "rejected"] += 1
         record: Any = blank(REQUEST)
         record["request_seq"] = flight.request_seq
@@ -275,7 +374,7 @@ class ClientCore:
         record["epoch"] = flight.epoch
         record["obs_tick"] = flight.obs_tick
         record["cold"] = flight.cold
-        record["prefix_len"] = len(flight.prefix)
+        record["prefix_len"] = flight.terms.committed
         record["forecast_ticks"] = flight.forecast_ticks
         record["delay_ticks"] = delay_ticks
         record["verdict"] = verdict
@@ -288,13 +387,7 @@ class ClientCore:
         return Outcome(np.array(record), chunk)
 
 
-def committed(view: NDArray[Any], obs_tick: int, length: int) -> NDArray[np.float64]:
-    """Return the actions of a TIMELINE_VIEW for the ticks from `obs_tick` on, shape (n, 14), n at most `length`.
-
-    Shorter where the plan ends, and empty when the view does not reach back to `obs_tick`.
-    """
-    first = obs_tick - int(view["tick"]) + VIEW_PAST_TICKS
-    if not 0 <= first < VIEW_TICKS:
-        return np.empty((0, RIG_DOF))
-    planned = min(int(view["end_tick"]) - obs_tick, VIEW_TICKS - first)
-    return np.array(view["actions"][first : first + max(min(length, planned), 0)])
+def _stands(view: NDArray[Any]) -> bool:
+    """Whether the plan has run out and the rig stands still at its end."""
+    rest = view["actions"][VIEW_PAST_TICKS - 1 :]
+    return bool((rest == rest[0]).all())

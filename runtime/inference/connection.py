@@ -157,7 +157,7 @@ class Connection:
             if isinstance(message, wire.Welcome):
                 self._agree(message)
             elif isinstance(message, wire.Refused):
-                self._refuse(message.reason)
+                self.refuse(message.reason)
             elif isinstance(message, wire.Error) and message.code == "no_session":
                 self.drop(now_ns, f"{self._endpoint} does not know this session any more")
             elif isinstance(message, wire.Error) and self.link is not Link.READY:
@@ -172,7 +172,7 @@ class Connection:
             if self.schema is not None and _lasting(welcome.schema) != _lasting(self.schema):
                 raise RefusalError(f"{self._endpoint} came back with another policy or schema; start a new run")
         except RefusalError as refusal:
-            self._refuse(str(refusal))
+            self.refuse(str(refusal))
             return
         self.schema = welcome.schema
         self.session = welcome.session
@@ -180,7 +180,8 @@ class Connection:
         self.text = ""
         self._backoff_ns = BACKOFF_MIN_NS
 
-    def _refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
+        """End the connection for good: trying again would not help."""
         self._close_sockets()
         self.link = Link.REFUSED
         self.text = reason

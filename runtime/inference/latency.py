@@ -1,4 +1,4 @@
-"""Latency profiles: how long a policy server takes from receipt to reply, as published or as measured."""
+"""Latency profiles: how long a policy server takes from receipt to reply, as published, as measured or as imagined."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from runtime.clock import NS_PER_MS
 from runtime.errors import UsageError
+from runtime.inference.delays import (
+    LATENCY_MS_MAX,
+    BurstLatency,
+    ConstantLatency,
+    DriftLatency,
+    DropLatency,
+    LognormalLatency,
+    SwitchLatency,
+    TraceLatency,
+)
 
 LATENCY_PROFILES: Final[dict[str, float]] = {
     "none": 0.0,
@@ -24,10 +33,6 @@ LATENCY_PROFILES: Final[dict[str, float]] = {
 }
 """Published latency of one chunk in ms, each on its authors' hardware (not like for like)."""
 
-FORMS: Final = "constant:MS, lognormal:MEDIAN_MS,SIGMA, trace:FILE"
-LATENCY_MS_MAX: Final = 60_000.0
-SIGMA_MAX: Final = 3.0
-
 
 class LatencyModel(Protocol):
     """A delay process; `median_ms` is its typical value."""
@@ -36,51 +41,63 @@ class LatencyModel(Protocol):
     def median_ms(self) -> float:
         """The median latency in milliseconds."""
 
-    def sample(self, rng: np.random.Generator) -> int:
-        """Return the next latency in nanoseconds, 0 to 60 s."""
+    def sample(self, rng: np.random.Generator, elapsed_ns: int) -> int | None:
+        """Return the next latency in nanoseconds, 0 to 60 s, or None for an answer that is lost.
+
+        `elapsed_ns` is the time since the server started. All chance comes from `rng`.
+        """
 
 
 @dataclass(frozen=True)
-class ConstantLatency:
-    """The same latency for every request."""
+class Number:
+    """One number of a form: its name, its range, and its unit."""
 
-    median_ms: float
+    name: str
+    low: float
+    high: float
+    unit: str = ""
 
-    def sample(self, rng: np.random.Generator) -> int:  # noqa: ARG002
-        """Return the latency in nanoseconds."""
-        return round(self.median_ms * NS_PER_MS)
+    def read(self, text: str, where: str, example: str) -> float:
+        """Return the number, or raise UsageError that names what stands in its place."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not self.low <= value <= self.high:
+            raise UsageError(
+                f"{where}: {self.name} {text.strip()!r} is not a number{self.unit and ' of ' + self.unit} "
+                f"from {self.low:g} to {self.high:g}; write for instance {example}"
+            )
+        return value
 
 
 @dataclass(frozen=True)
-class LognormalLatency:
-    """Independent latencies, median * exp(sigma * N(0, 1)), capped at 60 s."""
+class Form:
+    """A form of `--latency`: its numbers in order, an example, and what is made of them."""
 
-    median_ms: float
-    sigma: float
-
-    def sample(self, rng: np.random.Generator) -> int:
-        """Return a latency in nanoseconds."""
-        drawn_ms = self.median_ms * math.exp(self.sigma * float(rng.standard_normal()))
-        return round(min(drawn_ms, LATENCY_MS_MAX) * NS_PER_MS)
-
-
-class TraceLatency:
-    """Recorded latencies, played in order and from the start again after the last."""
-
-    def __init__(self, latencies_ms: list[float]) -> None:
-        self._latencies_ms = latencies_ms
-        self._next = 0
+    numbers: tuple[Number, ...]
+    example: str
+    make: Callable[..., LatencyModel]
 
     @property
-    def median_ms(self) -> float:
-        """The median of the recorded latencies in milliseconds."""
-        return float(np.median(self._latencies_ms))
+    def signature(self) -> str:
+        """Return the names of the numbers as one writes them."""
+        return ",".join(number.name for number in self.numbers)
 
-    def sample(self, rng: np.random.Generator) -> int:  # noqa: ARG002
-        """Return the next recorded latency in nanoseconds."""
-        latency_ms = self._latencies_ms[self._next]
-        self._next = (self._next + 1) % len(self._latencies_ms)
-        return round(latency_ms * NS_PER_MS)
+    def read(self, text: str, rest: str) -> LatencyModel:
+        """Return the delay process that the numbers in `rest` describe; `text` is the whole of what was given."""
+        where, parts = f"latency {text!r}", rest.split(",")
+        if len(parts) != len(self.numbers):
+            raise UsageError(
+                f"{where}: {len(parts)} given where {len(self.numbers)} belong ({self.signature}); "
+                f"write for instance {self.example}"
+            )
+        named = zip(self.numbers, parts, strict=True)
+        values = [number.read(part, where, self.example) for number, part in named]
+        try:
+            return self.make(*values)
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}; write for instance {self.example}") from None
 
 
 def parse_latency(text: str) -> LatencyModel:
@@ -92,35 +109,30 @@ def parse_latency(text: str) -> LatencyModel:
     if text in LATENCY_PROFILES:
         return ConstantLatency(LATENCY_PROFILES[text])
     kind, colon, rest = text.partition(":")
+    if colon and kind == "trace":
+        return _trace(text, rest)
     if not colon or kind not in _FORMS:
         raise UsageError(f"unknown latency profile {text!r}; valid: {', '.join(LATENCY_PROFILES)}, or {FORMS}")
-    return _FORMS[kind](text, rest)
+    return _FORMS[kind].read(text, rest)
 
 
-def _constant(text: str, rest: str) -> LatencyModel:
-    return ConstantLatency(_milliseconds(rest, f"latency {text!r}", "constant:120"))
+def _drift(low_ms: float, high_ms: float, period_s: float) -> LatencyModel:
+    if low_ms > high_ms:
+        raise ValueError(f"LOW_MS {low_ms:g} is above HIGH_MS {high_ms:g}")
+    return DriftLatency(low_ms, high_ms, period_s)
 
 
-def _lognormal(text: str, rest: str) -> LatencyModel:
-    where, example = f"latency {text!r}", "lognormal:190,0.3"
-    median, comma, sigma = rest.partition(",")
-    if not comma:
-        raise UsageError(f"{where}: the sigma is missing; write for instance {example}")
-    median_ms = _milliseconds(median, where, example)
-    try:
-        value = float(sigma)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= SIGMA_MAX:
-        raise UsageError(f"{where}: sigma {sigma!r} is not a number from 0 to {SIGMA_MAX:g}")
-    return LognormalLatency(median_ms, value)
+def _burst(median_ms: float, factor: float, every_s: float, length_s: float) -> LatencyModel:
+    if length_s > every_s:
+        raise ValueError(f"LENGTH_S {length_s:g} is longer than EVERY_S {every_s:g}")
+    return BurstLatency(median_ms, factor, every_s, length_s)
 
 
 def _trace(text: str, rest: str) -> LatencyModel:
     path = Path(rest)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         raise UsageError(
             f"latency {text!r}: cannot read {rest!r}; give a text file with one latency in ms a line"
         ) from None
@@ -128,24 +140,27 @@ def _trace(text: str, rest: str) -> LatencyModel:
         lines.pop()
     if not lines:
         raise UsageError(f"latency {text!r}: {rest} is empty; give one latency in ms a line")
-    return TraceLatency([_milliseconds(line, f"{rest}, line {i}", "360") for i, line in enumerate(lines, start=1)])
+    return TraceLatency(
+        [_ms("latency").read(line, f"{rest}, line {i}", "360") for i, line in enumerate(lines, start=1)]
+    )
 
 
-def _milliseconds(text: str, where: str, example: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= LATENCY_MS_MAX:
-        raise UsageError(
-            f"{where}: {text.strip()!r} is not a number of ms from 0 to {LATENCY_MS_MAX:g}; "
-            f"write for instance {example}"
-        )
-    return value
+def _ms(name: str) -> Number:
+    return Number(name, 0.0, LATENCY_MS_MAX, "ms")
 
 
-_FORMS: Final[dict[str, Callable[[str, str], LatencyModel]]] = {
-    "constant": _constant,
-    "lognormal": _lognormal,
-    "trace": _trace,
+def _s(name: str) -> Number:
+    return Number(name, 0.01, 3600.0, "s")
+
+
+_FORMS: Final[dict[str, Form]] = {
+    "constant": Form((_ms("MS"),), "constant:120", ConstantLatency),
+    "lognormal": Form((_ms("MEDIAN_MS"), Number("SIGMA", 0.0, 3.0)), "lognormal:190,0.3", LognormalLatency),
+    "drift": Form((_ms("LOW_MS"), _ms("HIGH_MS"), _s("PERIOD_S")), "drift:240,480,8", _drift),
+    "burst": Form(
+        (_ms("MEDIAN_MS"), Number("FACTOR", 1.0, 100.0), _s("EVERY_S"), _s("LENGTH_S")), "burst:360,3,5,0.4", _burst
+    ),
+    "switch": Form((_ms("A_MS"), _ms("B_MS"), _s("PERIOD_S")), "switch:120,360,3", SwitchLatency),
+    "drop": Form((_ms("MS"), Number("PERCENT", 0.0, 100.0)), "drop:190,5", DropLatency),
 }
+FORMS: Final = ", ".join([*(f"{kind}:{form.signature}" for kind, form in _FORMS.items()), "trace:FILE"])

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.control.merge import MERGES, Chunk, Plan
+from runtime.control.merge import MERGES
+from runtime.control.plan import PAST_TICKS, Chunk, Plan
 from runtime.control.timeline import Timeline
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
@@ -27,6 +28,12 @@ merges = st.lists(
 )
 
 
+def plan_of(timeline: Timeline, tick: int) -> Plan:
+    """Return what a join sees at a tick."""
+    rows = timeline.rows(tick - PAST_TICKS, timeline.end_tick - tick + PAST_TICKS)
+    return Plan(tick, rows[PAST_TICKS:], rows[:PAST_TICKS])
+
+
 @settings(max_examples=30, deadline=None)
 @given(name=st.sampled_from(sorted(MERGES)), script=merges)
 def test_any_sequence_of_chunks_keeps_the_plan_whole_and_the_target_continuous(
@@ -35,7 +42,7 @@ def test_any_sequence_of_chunks_keeps_the_plan_whole_and_the_target_continuous(
     timeline = Timeline(RATIO, REST)
     timeline.begin(0)
     timeline.replace(1, np.random.default_rng(0).random((50, RIG_DOF)), 1, 0)
-    servo_tick = 0
+    servo_tick, joiner = 0, MERGES[name].joiner()
     for wait, age, prefix_len, horizon, seed in script:
         servo_tick += wait
         tick = servo_tick // RATIO
@@ -44,16 +51,18 @@ def test_any_sequence_of_chunks_keeps_the_plan_whole_and_the_target_continuous(
         before = timeline.target(servo_tick)
         kept = timeline.rows(tick - 3, 4)
         actions = np.random.default_rng(seed).random((horizon, RIG_DOF))
-        plan = Plan(tick, timeline.rows(tick, timeline.end_tick - tick))
-        merged = MERGES[name](plan, Chunk(tick - age, min(prefix_len, horizon), actions))
+        merged = joiner.join(plan_of(timeline, tick), Chunk(tick - age, min(prefix_len, horizon), actions))
         if merged is None:
             continue
         timeline.replace(merged.first_tick, merged.actions, seed, servo_tick)
         np.testing.assert_allclose(timeline.target(servo_tick), before, atol=1e-12)
         np.testing.assert_array_equal(timeline.rows(tick - 3, 4), kept)
-        assert timeline.end_tick == merged.end_tick
-        for i, action in enumerate(merged.actions):
-            np.testing.assert_allclose(timeline.target((merged.first_tick + i) * RATIO), action, atol=1e-12)
+        assert timeline.end_tick == merged.first_tick + len(merged.actions)
+        np.testing.assert_array_equal(timeline.rows(merged.first_tick, len(merged.actions)), merged.actions)
+        for i in range(1, len(merged.actions) - 1):
+            near = merged.actions[i - 1 : i + 2]
+            target = timeline.target((merged.first_tick + i) * RATIO)
+            assert ((target >= near.min(axis=0) - 1e-12) & (target <= near.max(axis=0) + 1e-12)).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -65,8 +74,8 @@ def test_grippers_stay_between_the_actions_that_frame_them(seed: int, wait: int,
     timeline.replace(1, generator.random((50, RIG_DOF)), 1, 0)
     tick = wait // RATIO
     now = timeline.target(wait)
-    plan = Plan(tick, timeline.rows(tick, timeline.end_tick - tick))
-    merged = MERGES["aligned"](plan, Chunk(tick - age, 0, generator.random((50, RIG_DOF))))
+    chunk = Chunk(tick - age, 0, generator.random((50, RIG_DOF)))
+    merged = MERGES["aligned"].joiner().join(plan_of(timeline, tick), chunk)
     assert merged is not None
     timeline.replace(merged.first_tick, merged.actions, 2, wait)
     for servo_tick in range(wait, (timeline.end_tick + 2) * RATIO):

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtime.clock import TickBase
+from runtime.control.strategy import MARGIN_TICKS
+from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, Ask, ClientCore, Outcome, committed
+from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, Ask, ClientCore, Outcome
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
+from runtime.inference.terms import choose, planned, terms_for
 from runtime.records import TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank
-from runtime.states import Link, Verdict
+from runtime.states import Condition, Link, Verdict
 
 TICK_NS = 20_000_000
 BASE = TickBase(t0_ns=1_000_000_000, servo_hz=200, policy_hz=50)
@@ -76,8 +79,7 @@ def actions(value: float = 0.5) -> dict[str, NDArray[Any]]:
 
 
 def use(client: ClientCore, asked: Ask, tick: float) -> Outcome:
-    outcome = client.answer(chunk_for(asked), actions(), at(tick))
-    assert outcome is not None
+    (outcome,) = client.answer(chunk_for(asked), actions(), at(tick))
     return outcome
 
 
@@ -138,7 +140,7 @@ def test_the_first_of_an_epoch_is_cold_and_only_one_is_under_way() -> None:
     before = client.forecast.forecast_ticks
     first = ask(client, view(100, started=False))
     assert first is not None
-    assert (first.cold, len(first.prefix), first.epoch) == (True, 0, 1)
+    assert (first.cold, len(first.terms.planned), first.epoch) == (True, 0, 1)
     assert ask(client, view(101, started=False)) is None
     outcome = use(client, first, 130)
     assert outcome.chunk is not None
@@ -159,19 +161,20 @@ def test_the_prefix_is_what_is_committed_from_the_observed_tick_on() -> None:
     client = core()
     asked = next_ask(client, running(client))
     assert not asked.cold
-    assert len(asked.prefix) > 0
-    assert np.array_equal(asked.prefix[:, 0], asked.obs_tick + np.arange(len(asked.prefix)))
+    prefix = asked.terms.planned
+    assert len(prefix) == asked.terms.committed > 0
+    assert np.array_equal(prefix[:, 0], asked.obs_tick + np.arange(len(prefix)))
 
 
 def test_a_merge_that_keeps_no_prefix_sends_none() -> None:
     client = core("aligned")
-    assert len(next_ask(client, running(client)).prefix) == 0
+    assert len(next_ask(client, running(client)).terms.planned) == 0
 
 
 @given(st.integers(-200, 200), st.integers(-5, 80), st.integers(0, 60))
 def test_a_prefix_never_holds_what_is_not_planned(offset: int, ahead: int, length: int) -> None:
     seen = view(1000, ahead=ahead)
-    rows = committed(seen, 1000 + offset, length)
+    rows = planned(seen, 1000 + offset, length)
     assert len(rows) <= length
     assert np.array_equal(rows[:, 0], 1000 + offset + np.arange(len(rows)))
 
@@ -179,11 +182,10 @@ def test_a_prefix_never_holds_what_is_not_planned(offset: int, ahead: int, lengt
 def test_an_answer_becomes_a_chunk_due_at_the_observed_tick_and_teaches_the_delay() -> None:
     client = core()
     asked = next_ask(client, running(client))
-    outcome = client.answer(chunk_for(asked), actions(0.25), at(asked.obs_tick + 18.5))
-    assert outcome is not None
+    (outcome,) = client.answer(chunk_for(asked), actions(0.25), at(asked.obs_tick + 18.5))
     assert outcome.chunk is not None
     assert int(outcome.chunk["start_tick"]) == asked.obs_tick
-    assert int(outcome.chunk["prefix_len"]) == len(asked.prefix)
+    assert int(outcome.chunk["prefix_len"]) == asked.terms.committed
     assert np.all(outcome.chunk["actions"][:50] == 0.25)
     assert Verdict(int(outcome.request["verdict"])) is Verdict.USED
     assert int(outcome.request["delay_ticks"]) == 19
@@ -195,7 +197,7 @@ def test_an_answer_becomes_a_chunk_due_at_the_observed_tick_and_teaches_the_dela
 def test_an_answer_to_another_request_is_dropped_and_counted(change: dict[str, int]) -> None:
     client = core()
     asked = next_ask(client, running(client))
-    assert client.answer(chunk_for(asked, **change), actions(), at(200)) is None
+    assert client.answer(chunk_for(asked, **change), actions(), at(200)) == []
     assert client.in_flight
     assert int(client.status(at(200), Link.READY, "", 0)["rejected"]) == 1
 
@@ -213,8 +215,7 @@ def test_an_answer_to_another_request_is_dropped_and_counted(change: dict[str, i
 def test_a_chunk_that_is_not_finite_or_of_another_shape_is_refused(arrays: dict[str, NDArray[Any]]) -> None:
     client = core()
     asked = next_ask(client, running(client))
-    outcome = client.answer(chunk_for(asked), arrays, at(asked.obs_tick + 10))
-    assert outcome is not None
+    (outcome,) = client.answer(chunk_for(asked), arrays, at(asked.obs_tick + 10))
     assert outcome.chunk is None
     assert Verdict(int(outcome.request["verdict"])) is Verdict.INVALID
 
@@ -228,41 +229,75 @@ def test_a_chunk_of_an_epoch_that_is_over_is_stale() -> None:
     assert Verdict(int(outcome.request["verdict"])) is Verdict.STALE
 
 
-def test_a_chunk_that_is_wholly_past_is_late() -> None:
-    client = core()
-    asked = next_ask(client, running(client))
-    outcome = use(client, asked, asked.obs_tick + 50)
-    assert outcome.chunk is None
-    assert Verdict(int(outcome.request["verdict"])) is Verdict.LATE
-
-
 def test_a_request_without_answer_ends_at_its_deadline_and_a_late_answer_is_not_the_next_ones() -> None:
     client = core()
     cold = ask(client, view(100, started=False))
     assert cold is not None
-    assert client.expire(at(100) + DEADLINE_NS - 1) is None
-    outcome = client.expire(at(100) + DEADLINE_NS)
-    assert outcome is not None
+    assert client.expire(at(100) + DEADLINE_NS - 1) == []
+    (outcome,) = client.expire(at(100) + DEADLINE_NS)
     assert Verdict(int(outcome.request["verdict"])) is Verdict.TIMEOUT
     second = ask(client, view(210, started=False))
     assert second is not None
-    assert client.answer(chunk_for(cold), actions(), at(211)) is None
+    assert client.answer(chunk_for(cold), actions(), at(211)) == []
     assert client.in_flight
 
 
 def test_a_lost_connection_ends_the_request_and_an_error_pauses_the_next() -> None:
     client = core()
-    assert client.lose(at(99)) is None
+    assert client.lose(at(99)) == []
     assert ask(client, view(100, started=False)) is not None
-    lost = client.lose(at(101))
-    assert lost is not None
+    (lost,) = client.lose(at(101))
     assert Verdict(int(lost.request["verdict"])) is Verdict.ERROR
     again = ask(client, view(101, started=False))
     assert again is not None
     error = wire.Error(code="failed", reason="the model failed", request_seq=again.request_seq)
-    assert client.answer(error, {}, at(102)) is not None
+    assert len(client.answer(error, {}, at(102))) == 1
     assert ask(client, view(103, started=False)) is None
     assert ask(client, view(102 + RETRY_NS // TICK_NS + 1, started=False)) is not None
+
+
+def test_an_answer_that_is_overdue_is_asked_for_again_and_given_up_once_the_second_is_there() -> None:
+    client = core()
+    tick = running(client)
+    use(client, next_ask(client, tick), tick + 12)
+    lost = next_ask(client, tick + 13)
+    patience = client.forecast.forecast_ticks + MARGIN_TICKS
+    assert ask(client, view(lost.obs_tick + patience - 1, ahead=30)) is None
+    second = next_ask(client, lost.obs_tick + patience, ahead=30)
+    assert second.request_seq == lost.request_seq + 1
+    assert client.in_flight == 2
+    given_up, used = client.answer(chunk_for(second), actions(), at(second.obs_tick + 10))
+    assert Verdict(int(given_up.request["verdict"])) is Verdict.TIMEOUT
+    assert Verdict(int(used.request["verdict"])) is Verdict.USED
+    assert client.answer(chunk_for(lost), actions(), at(second.obs_tick + 11)) == []
+
+
+def test_the_predicted_state_is_where_the_last_committed_action_leads() -> None:
+    client = core("future_state")
+    asked = next_ask(client, running(client))
+    lead, terms = asked.terms.lead_ticks, asked.terms
+    assert lead > 0
+    assert terms.state is not None
+    assert terms.velocity is not None
+    assert (terms.state == asked.obs_tick + lead - 1).all()
+    np.testing.assert_allclose(terms.velocity, 50.0)
+    outcome = use(client, asked, asked.obs_tick + lead)
+    assert outcome.chunk is not None
+    assert int(outcome.chunk["start_tick"]) == asked.obs_tick + lead
+
+
+def test_a_guided_request_shows_the_whole_rest_of_the_plan_and_what_of_it_is_final() -> None:
+    seen = view(100, ahead=30)
+    terms = terms_for(Condition.GUIDED, seen, 98, 7, horizon=50, tick_s=0.02)
+    assert terms.committed == 7
+    assert np.array_equal(terms.planned[:, 0], np.arange(98, 130))
+
+
+def test_a_merge_that_the_policy_cannot_serve_is_refused_with_those_that_it_can() -> None:
+    with pytest.raises(UsageError, match=r"merge 'rtc' needs a policy that can do guided; .*aligned"):
+        choose("rtc", ("plain", "prefix"))
+    assert choose("leadtime", ("plain", "prefix")) is Condition.PREFIX
+    assert choose("leadtime", ("plain",)) is Condition.FUTURE
 
 
 def test_the_status_counts_what_became_of_the_requests() -> None:

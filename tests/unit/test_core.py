@@ -18,8 +18,8 @@ from tests.fake_rig import FakeRig
 AGE = 12
 
 
-def running(merge: str = "prefix") -> FakeRig:
-    rig = FakeRig(merge=merge)
+def running(merge: str = "prefix", wait_ticks: int = 0) -> FakeRig:
+    rig = FakeRig(merge=merge, wait_ticks=wait_ticks)
     rig.engage()
     rig.run(4 * AGE)
     assert rig.mode is Mode.POLICY
@@ -117,6 +117,58 @@ def test_a_smooth_policy_passes_bit_for_bit_and_without_a_seam() -> None:
 
 
 @pytest.mark.parametrize("merge", list(MERGES))
+def test_a_jump_between_chunks_is_taken_within_limits_whatever_the_merge(merge: str) -> None:
+    rig = running(merge)
+    rig.run(40)
+    jumped = continued(rig, rig.tick - AGE) + 0.1
+    rig.run(1, (rig.answer(jumped, age=AGE, prefix_len=AGE + 2),))
+    assert rig.last.verdicts[0][1] is Verdict.USED
+    rig.run(60)
+    assert rig.violations == 0
+    assert rig.mode is Mode.POLICY
+
+
+@pytest.mark.parametrize("merge", ["leadtime", "min_jerk"])
+def test_a_seam_that_is_shaped_is_no_jump_and_ends_on_the_chunk(merge: str) -> None:
+    rig = running(merge)
+    rig.run(40)
+    jumped = continued(rig, rig.tick - AGE) + 0.1
+    rig.run(1, (rig.answer(jumped, age=AGE, prefix_len=AGE + 2),))
+    rig.run(60)
+    seams = [float(o.tick["seam_jump_rad"]) for o in rig.outputs if o.tick["switched"]]
+    assert seams == [pytest.approx(0.0, abs=0.002)]
+    expected = continued(rig, rig.tick)[0] + 0.1
+    np.testing.assert_allclose(rig.last.tick["target"], expected, atol=0.02)
+
+
+def test_a_plan_may_be_waited_for_at_a_stop_and_goes_on_from_there() -> None:
+    rig = running("leadtime", wait_ticks=50)
+    rig.run(220)
+    assert rig.mode is Mode.POLICY
+    starved = [o.tick for o in rig.outputs if o.tick["starved"]]
+    assert starved
+    assert np.abs(rig.last.command["velocity"]).max() < 1e-6
+    still = np.tile(rig.last.command["position"], (50, 1))
+    rig.run(1, (rig.answer(still + rig.path(0) - rig.path(0)[0], age=0, prefix_len=1),))
+    assert rig.last.verdicts[0][1] is Verdict.USED
+    rig.run(20)
+    assert not rig.last.tick["starved"]
+    assert np.abs(rig.last.command["velocity"]).max() > 1e-3
+    rig.run(600)
+    assert rig.mode is Mode.HOLD, "it is not waited for longer than was said"
+    assert rig.violations == 0
+
+
+def test_chunks_executed_one_by_one_are_waited_for_without_a_fault() -> None:
+    rig = running("sync")
+    rig.run(1, (rig.answer(continued(rig, rig.tick)[:20], halts=1),))
+    rig.run(300)
+    assert rig.mode is Mode.POLICY
+    assert np.abs(rig.last.command["velocity"]).max() < 1e-6
+    assert rig.violations == 0
+
+
+@pytest.mark.parametrize("merge", ["naive", "aligned", "prefix"])
 def test_a_jump_between_chunks_is_measured_and_taken_within_limits(merge: str) -> None:
     rig = running(merge)
     rig.run(40)

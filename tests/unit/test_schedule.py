@@ -1,40 +1,27 @@
-"""Promises of the schedule: what is feasible is said, and a request is made before the plan runs out."""
+"""Promises of the schedule: a request is made before the plan runs out, and a lost one is made again."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
-from runtime.control.schedule import MARGIN_TICKS, RequestScheduler, feasibility
+from runtime.control.schedule import RequestScheduler
+from runtime.control.strategy import MARGIN_TICKS, plan_execution
 
 SCHEDULER = RequestScheduler(horizon=50, execute_steps=20)
+PAIR = RequestScheduler(horizon=32, execute_steps=32, in_flight_max=2)
 
 
-@pytest.mark.parametrize(
-    ("horizon", "delay", "low", "high"), [(32, 10, 10, 22), (48, 18, 18, 30), (50, 25, 25, 25), (50, 0, 1, 50)]
-)
-def test_a_feasible_delay_names_the_range_of_execution_horizons(horizon: int, delay: int, low: int, high: int) -> None:
-    found = feasibility(horizon, delay, 50)
-    assert (found.feasible, found.s_min_ticks, found.s_max_ticks) == (True, low, high)
-    assert "feasible" in found.text
-    assert f"{low}..{high}" in found.text
-
-
-def test_an_infeasible_delay_says_what_happens_and_what_would_help() -> None:
-    found = feasibility(32, 18, 50)
-    assert not found.feasible
-    assert "infeasible" in found.text
-    assert "brake and hold" in found.text
-    assert "36" in found.text
-    assert "16 ticks (320 ms)" in found.text
-
-
-def test_a_policy_that_wants_too_many_steps_gets_as_many_as_fit() -> None:
-    found = feasibility(50, 18, 50, execute_steps=40)
-    assert (found.feasible, found.s_min_ticks, found.s_max_ticks) == (True, 32, 32)
-
-
-def ask(obs_tick: int, last: int | None, end_tick: int, forecast: int = 18, *, in_flight: bool = False) -> int | None:
-    plan = SCHEDULER.decide(
+def ask(
+    obs_tick: int,
+    last: int | None,
+    end_tick: int,
+    forecast: int = 18,
+    in_flight: tuple[int, ...] = (),
+    scheduler: RequestScheduler = SCHEDULER,
+) -> int | None:
+    plan = scheduler.decide(
         now_tick=obs_tick + 1,
         end_tick=end_tick,
         obs_tick=obs_tick,
@@ -60,19 +47,57 @@ def test_a_plan_that_runs_short_is_asked_for_early() -> None:
 
 
 def test_one_request_at_a_time_and_never_twice_about_the_same_moment() -> None:
-    assert ask(130, 100, 140, in_flight=True) is None
+    assert ask(110, 100, 111, in_flight=(100,)) is None
     assert ask(100, 100, 101) is None
+
+
+def test_an_answer_that_came_before_its_forecast_is_followed_at_the_pace_the_policy_prefers() -> None:
+    assert ask(120, 100, 150, forecast=24) == 24
+
+
+def test_an_overdue_answer_is_asked_for_again_at_once() -> None:
+    overdue = 100 + 18 + MARGIN_TICKS
+    assert ask(overdue - 2, 100, 200, in_flight=(100,)) is None
+    assert ask(overdue - 1, 100, 200, in_flight=(100,)) == 18
+
+
+def test_an_overdue_answer_is_asked_for_once() -> None:
+    assert ask(125, 121, 200, in_flight=(100, 121)) is None
+
+
+def test_an_overdue_answer_does_not_hurry_what_was_asked_for_after_it() -> None:
+    assert ask(125, 121, 200, in_flight=(100,)) is None
+
+
+def test_two_requests_at_once_are_spread_over_the_delay() -> None:
+    assert ask(108, 100, 118, in_flight=(100,), scheduler=PAIR) is None
+    assert ask(111, 100, 118, in_flight=(100,), scheduler=PAIR) is not None
+    assert ask(112, 111, 118, in_flight=(100, 111), scheduler=PAIR) is None
+
+
+def test_a_plan_whose_answer_is_on_its_way_is_not_short() -> None:
+    assert ask(109, 100, 112, in_flight=(100,), scheduler=PAIR) is None
+    assert ask(109, 100, 112, scheduler=PAIR) == 3
 
 
 def test_the_prefix_is_no_longer_than_the_plan_nor_than_the_policy_accepts() -> None:
     assert ask(100, None, 107) == 7
     assert ask(100, None, 90) == 0
-    short = RequestScheduler(horizon=50, execute_steps=20, prefix_max=10)
-    plan = short.decide(now_tick=100, end_tick=200, obs_tick=100, last_obs_tick=None, forecast_ticks=18)
-    assert plan is not None
-    assert plan.prefix_len == 10
+    assert ask(100, None, 200, scheduler=RequestScheduler(50, 20, prefix_max=10)) == 10
 
 
 @pytest.mark.parametrize(("forecast", "spacing"), [(5, 20), (20, 20), (24, 24), (30, 20), (60, 1)])
 def test_the_spacing_stays_between_the_delay_and_what_it_leaves_of_the_chunk(forecast: int, spacing: int) -> None:
     assert SCHEDULER.spacing(forecast) == spacing
+
+
+def test_a_slowed_execution_is_scheduled_in_ticks() -> None:
+    slow = plan_execution(32, 18, 50, 20, prefix_max=12, allow_slow=True)
+    made = RequestScheduler.of(slow, 20, 12)
+    assert slow.stretch == Fraction(5, 4)
+    assert (made.horizon, made.execute_steps, made.prefix_max, made.in_flight_max) == (39, 25, 15, 1)
+
+
+def test_overlapped_requests_are_scheduled_as_rarely_as_the_chunk_allows() -> None:
+    made = RequestScheduler.of(plan_execution(32, 18, 50, 1, concurrency=2), 1, 10)
+    assert (made.in_flight_max, made.spacing(18), made.prefix_max) == (2, 11, 10)

@@ -1,0 +1,1 @@
+"""How a chunk joins the running plan, one family a file."""

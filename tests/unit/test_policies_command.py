@@ -1,0 +1,127 @@
+"""The table of systems: its rows are those of the facts, each with what it means at a rig's rate."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from runtime.cli import Policies
+from runtime.commands.policies import Row, policies, survey
+from runtime.config import RigConfig, load_rig
+from runtime.control.strategy import Strategy, plan_execution
+from runtime.errors import UsageError
+from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.policy import load_policy, policy_names
+from runtime.layout import RIG_DOF
+from runtime.systems import SYSTEMS
+
+RIG = load_rig("sim-x5")
+
+
+def row(name: str, rig: RigConfig = RIG) -> Row:
+    return next(found for found in survey(rig) if found.system.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "delay", "strategy", "low", "high"),
+    [
+        ("pi0", 4, Strategy.CONTINUOUS, 4, 46),
+        ("pi0.5", 4, Strategy.CONTINUOUS, 4, 46),
+        ("Fast-WAM", 10, Strategy.CONTINUOUS, 10, 22),
+        ("GigaWorld-Policy", 18, Strategy.CONTINUOUS, 18, 30),
+        ("Cosmos-Policy", 20, Strategy.CONTINUOUS, 20, 30),
+        ("LingBot-VA", 24, Strategy.PAUSE, 24, 8),
+        ("MOTUS", 59, Strategy.PAUSE, 59, -43),
+        ("DreamZero", 30, Strategy.PAUSE, 30, -6),
+        ("V-JEPA 2-AC", 800, Strategy.PAUSE, 800, -798),
+    ],
+)
+def test_each_system_is_judged_at_the_rig_s_rate(
+    name: str, delay: int, strategy: Strategy, low: int, high: int
+) -> None:
+    made = row(name).execution
+    assert made is not None
+    assert (made.delay_ticks, made.strategy, made.s_min_ticks, made.s_max_ticks) == (delay, strategy, low, high)
+
+
+def test_a_chunk_too_short_for_its_delay_is_paused_after_and_the_way_out_is_named() -> None:
+    made = plan_execution(32, 18, RIG.policy_hz)
+    assert made.strategy is Strategy.PAUSE
+    assert "chunk of 36" in made.text
+    assert "at most 8 ticks" in row("MOTUS").text
+
+
+def test_another_rate_is_another_delay() -> None:
+    made = row("Fast-WAM", msgspec.structs.replace(RIG, policy_hz=25)).execution
+    assert made is not None
+    assert (made.delay_ticks, made.s_min_ticks, made.s_max_ticks) == (5, 5, 27)
+
+
+def test_what_cannot_drive_fourteen_joints_says_why_and_nothing_else_does() -> None:
+    for found in survey(RIG):
+        system = found.system
+        assert bool(system.obstacle) == (system.dof != RIG_DOF)
+        assert (found.obstacle == "") == (system.dof == RIG_DOF and system.rate_hz in (None, RIG.policy_hz))
+    assert "inverse kinematics" in row("LingBot-VA").obstacle
+    assert "one arm" in row("V-JEPA 2-AC").obstacle
+    assert "policy_hz 25" in row("Cosmos-Policy").obstacle
+    assert row("Cosmos-Policy", msgspec.structs.replace(RIG, policy_hz=25)).obstacle == ""
+
+
+def test_a_system_without_a_published_latency_says_what_it_could_bear() -> None:
+    found = row("VLA-JEPA")
+    assert found.execution is None
+    assert "3 ticks (60 ms)" in found.text
+
+
+def test_the_built_in_policies_are_listed_with_the_numbers_of_their_manifests() -> None:
+    for name in policy_names():
+        manifest, found = load_policy(name).manifest, row(name)
+        assert (found.system.horizon, found.system.execute_steps) == (manifest.horizon, manifest.execute_steps)
+        assert found.obstacle == ""
+        assert "25 ticks (500 ms)" in found.text
+        assert "trained on x5" in row(name, load_rig("sim-piper")).obstacle
+
+
+def test_latencies_are_those_of_the_profiles_that_stand_for_them() -> None:
+    profiles = {system.profile: system.latency_ms for system in SYSTEMS if system.profile}
+    assert profiles == {name: ms for name, ms in LATENCY_PROFILES.items() if name != "none"}
+
+
+def test_nothing_is_claimed_of_a_system_that_was_not_run() -> None:
+    assert {system.tried for system in SYSTEMS} == {"nothing yet, the adapter comes with the inference server"}
+
+
+def test_the_page_names_every_system_with_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert policies(Policies()) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    for found in survey(RIG):
+        system = found.system
+        assert system.name in page
+        assert system.repository in page
+        assert system.source in page
+    assert "continuous, s in 10..22" in page
+    assert "nothing yet" in page
+
+
+def test_the_same_comes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert policies(Policies(rig="sim-piper", json=True)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rig"], found["policy_hz"]) == ("sim-piper", 50)
+    by_name = {entry["name"]: entry for entry in found["policies"]}
+    assert list(by_name) == [*(system.name for system in SYSTEMS), *policy_names()]
+    fast, jepa = by_name["Fast-WAM"], by_name["VLA-JEPA"]
+    assert (fast["strategy"], fast["s_min_ticks"], fast["s_max_ticks"], fast["feasible"]) == (
+        "continuous",
+        10,
+        22,
+        True,
+    )
+    assert (jepa["strategy"], jepa["delay_ticks"], jepa["feasible"]) == (None, None, None)
+
+
+def test_an_unknown_rig_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="sim-x5"):
+        policies(Policies(rig="nix"))
