@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.lab.retrace import retrace
+from runtime.blackbox import load_run
+from runtime.inference.handshake import policy_schema
+from runtime.inference.policy import load_policy
 from runtime.states import Mode
 from tests.process.harness import Session, leadtime
 
@@ -42,6 +46,10 @@ def test_a_run_at_gigaworld_latency_never_starves_and_replays_bit_for_bit(
     assert session.children() == {}
     replayed = leadtime("replay", str(session.run_dir))
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    run = load_run(session.run_dir)
+    retraced = retrace(run, policy_schema(load_policy("demo"), "transfer", 360.0))
+    assert retraced.first_difference is None
+    assert retraced.again == retraced.requests > 5
 
 
 def test_a_run_reaches_a_policy_served_elsewhere(start: Callable[..., Session], tmp_path: Path) -> None:

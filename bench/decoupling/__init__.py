@@ -1,0 +1,1 @@
+"""The comparison of ways to execute action chunks while inference runs."""

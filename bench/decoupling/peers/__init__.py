@@ -1,0 +1,1 @@
+"""Other projects' chunk execution, their own classes driven on the lab's clock."""

@@ -1,0 +1,80 @@
+"""The lab: the same episode from the same seed, delays as told, faults by schedule, and never a violation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.decoupling.cells import Cell, lab, load, play, save, score
+from bench.decoupling.profiles import Profile, constant
+from bench.lab.episode import Episode
+from bench.lab.faults import Fault, Injection, Schedule
+
+TASK = "conveyor"
+
+
+@pytest.fixture(scope="module")
+def episode() -> Episode:
+    return play(TASK, "constant:200", "leadtime", 3)
+
+
+def test_the_same_seed_gives_the_same_episode_byte_for_byte(episode: Episode) -> None:
+    assert play(TASK, "constant:200", "leadtime", 3) == episode
+    assert play(TASK, "constant:200", "leadtime", 4) != episode
+
+
+def test_a_constant_delay_is_that_many_ticks_and_the_plan_never_runs_out(episode: Episode) -> None:
+    assert set(episode.inference.delays_ticks) == {10}
+    assert episode.starved == 0
+    assert episode.held == 0
+    assert episode.violations == 0
+    assert episode.success
+    assert min(episode.ages_ms) >= 200.0
+
+
+def test_without_delay_the_answer_acts_at_the_very_next_tick() -> None:
+    none = play(TASK, "constant:0", "aligned", 3)
+    assert set(none.inference.delays_ticks) == {0}
+
+
+def test_stop_and_wait_stands_still_between_chunks() -> None:
+    stopping = play(TASK, "constant:200", "sync", 3)
+    assert stopping.starved > 100
+    assert stopping.violations == 0
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_fault_by_schedule_is_survived_within_limits_and_the_work_goes_on(fault: Fault, episode: Episode) -> None:
+    played = lab(TASK, "constant:200", "leadtime", 3, faults=Schedule([Injection(fault, 0.4, 0.6)]))
+    after = played.run()
+    assert after.violations == 0
+    assert after != episode
+    assert after.ages_ms[-1] < 2000.0, "chunks are executed again at the end"
+
+
+def test_a_fault_schedule_is_as_repeatable_as_an_episode() -> None:
+    schedule = Schedule([Injection(Fault.CONTROL_PAUSED, 0.3, 0.1), Injection(Fault.ANSWERS_LOST, 0.8, 0.5)])
+    once, again = (lab(TASK, "constant:100", "leadtime", 5, faults=schedule).run() for _ in range(2))
+    assert once == again
+
+
+def test_a_cell_goes_on_from_what_was_kept_and_not_from_other_code(
+    tmp_path: pytest.TempPathFactory, episode: Episode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(TASK, constant(10), "leadtime", 2)
+    save(tmp_path, cell, [episode, replace(episode, seed=4)])
+    assert load(tmp_path, cell) == [episode, replace(episode, seed=4)]
+    assert load(tmp_path, replace(cell, profile=Profile("other", "constant:1"))) == []
+    monkeypatch.setattr("bench.decoupling.cells.code_version", lambda: "other")
+    assert load(tmp_path, cell) == []
+
+
+def test_a_score_counts_what_happened(episode: Episode) -> None:
+    failed = replace(episode, success=False, completion_s=None, starved=7)
+    figures = score([episode, failed])
+    assert figures["success"] == 0.5
+    assert figures["starved"] == 7
+    assert figures["completion_s_p50"] == pytest.approx(episode.completion_s)
+    low, high = figures["ci95"]
+    assert low < 0.5 < high
