@@ -188,4 +188,10 @@ class Segment:
 
 def blank(dtype: DTypeLike) -> NDArray[Any]:
     """Return a zeroed 0-d record of a dtype, to be filled field by field."""
-    return np.zeros((), dtype=dtype)
+    dtype = np.dtype(dtype)
+    return np.ndarray((), dtype, bytearray(dtype.itemsize))
+
+
+def duplicate(record: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of a 0-d record, its padding included: numpy's own copies leave that undefined."""
+    return np.ndarray((), record.dtype, bytearray(record.tobytes()))

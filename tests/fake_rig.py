@@ -15,7 +15,7 @@ from runtime.control.core import ControlConfig, ControlCore, TickInputs, TickOut
 from runtime.control.guardian import GuardianCore, GuardianOutput
 from runtime.drivers.sim.audit import LimitAudit
 from runtime.layout import ARM_SLICE, RIG_DOF, SIDES
-from runtime.shm import blank
+from runtime.shm import blank, duplicate
 from runtime.states import Link, Mode
 
 T0_NS = NS_PER_S
@@ -123,8 +123,8 @@ class FakeRig:
                 servo_tick=self.servo_tick,
                 now_ns=self.now_ns,
                 scheduled_ns=self.now_ns,
-                arm=tuple(arm.copy() for arm in self.arms),
-                guardian=tuple(status.copy() for status in self.status),
+                arm=tuple(duplicate(arm) for arm in self.arms),
+                guardian=tuple(duplicate(status) for status in self.status),
                 operator=operator,
                 client_t_ns=client_ns,
                 client_link=self.link,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime import records
@@ -14,7 +13,7 @@ from runtime.control.guardian import GuardianCore
 from runtime.drivers.sim.audit import LimitAudit
 from runtime.drivers.sim.plant import Plant
 from runtime.layout import ARM_SLICE, SIDES
-from runtime.shm import blank
+from runtime.shm import blank, duplicate
 
 _EARLY_S: Final = 1e-9
 
@@ -51,7 +50,7 @@ class LabArms:
             state["t_ns"] = now_ns
             state["position"] = position[part]
             state["velocity"] = velocity[part]
-        return tuple(np.array(state) for state in self._states)
+        return tuple(duplicate(state) for state in self._states)
 
     def command(self, now_ns: int, command: NDArray[Any], states: tuple[NDArray[Any], ...]) -> None:
         """Let the guardians decide on a command and send what they allow to the devices."""

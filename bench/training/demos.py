@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.training.blindness import Blindness
 from bench.training.closed_loop import HORIZON, IMAGE_HEIGHT, IMAGE_WIDTH, POLICY_HZ, hold_for_one_tick
-from bench.training.disturbance import CALM_TICKS, CALM_TICKS_OF, Disturbance
+from bench.training.disturbance import Disturbance
 from runtime.drivers.sim.experts import EXPERTS
 from runtime.drivers.sim.plant import Plant, set_state_vector
 from runtime.drivers.sim.render import SceneRenderer
@@ -83,8 +84,7 @@ def record_episode(plant: Plant, task: str, seed: int, *, disturb: bool) -> dict
     plant.reset(seed)
     expert = EXPERTS[task]()
     expert.reset(plant)
-    calm_ticks = CALM_TICKS_OF.get(task, CALM_TICKS)
-    disturbance = Disturbance(np.random.default_rng((seed, 2)), enabled=disturb, calm_ticks=calm_ticks)
+    disturbance = (Blindness if task == "balance" else Disturbance)(np.random.default_rng((seed, 2)), enabled=disturb)
     rows: dict[str, list[NDArray[np.float64]]] = {
         name: [] for name in ("position", "velocity", "command", "objects", "scene", "disturbed")
     }

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.experts.balance import BalanceExpert
 from runtime.drivers.sim.experts.expert import Expert
 from runtime.drivers.sim.plant import Plant
 from runtime.layout import ARM_JOINTS, ARM_SLICE, RIG_DOF, SIDES
@@ -16,8 +15,6 @@ TICK_S: Final = 0.02
 PUSH_RAD: Final = 0.05
 """Standard deviation of a push in each joint: two to three centimetres at the hand."""
 CALM_TICKS: Final = (35, 110)
-CALM_TICKS_OF: Final = {"balance": (6, 50)}
-"""Tasks with calms of their own: where every movement moves an object, a policy has to learn what its prefix does."""
 PUSH_TICKS: Final = (8, 25)
 FREEZE_TICKS: Final = (6, 30)
 FREEZE_SHARE: Final = 0.3
@@ -60,16 +57,11 @@ class Disturbance:
             self._begin(expert)
         return command, False
 
-    def _begin(self, expert: Expert) -> None:
+    def _begin(self, expert: Expert) -> None:  # noqa: ARG002
         if self._rng.random() < FREEZE_SHARE:
             self._push, self._length = None, self._draw(FREEZE_TICKS)
         else:
             self._push, self._length = np.zeros(RIG_DOF), self._draw(PUSH_TICKS)
-            if isinstance(expert, BalanceExpert):
-                # Joints at random would only pull at the tray.
-                self._push = expert.push(self._rng)
-                self._left = self._length
-                return
             sides = SIDES if self._rng.random() < 0.3 else (SIDES[self._rng.integers(len(SIDES))],)
             for side in sides:
                 joints = ARM_SLICE[side].start + np.arange(ARM_JOINTS)

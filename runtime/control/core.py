@@ -146,8 +146,6 @@ class ControlCore:
 
     def _situation(self, inputs: TickInputs, faults: int) -> Situation:
         at_rest = self._limiter.at_rest
-        from_home = np.abs(self._limiter.motion.position - self._config.home)
-        joints = from_home.reshape(-1, ARM_DOF)[:, :ARM_JOINTS]
         return Situation(
             want=watch.wanted(inputs.operator),
             clear=int(inputs.operator["clear"]),
@@ -155,9 +153,13 @@ class ControlCore:
             armable=not self._modes.armed and self._watch.armable(inputs),
             following=watch.following(inputs),
             at_rest=at_rest,
-            at_home=at_rest and bool((joints < AT_HOME_RAD).all()),
+            at_home=at_rest and self._is_near_home(),
             chunk=self._timeline.end_tick > 0,
         )
+
+    def _is_near_home(self) -> bool:
+        from_home = np.abs(self._limiter.motion.position - self._config.home)
+        return bool((from_home.reshape(-1, ARM_DOF)[:, :ARM_JOINTS] < AT_HOME_RAD).all())
 
     def _enter(self, before: ModeState, inputs: TickInputs) -> None:
         """Do what a change of mode asks for: a plan is opened or forgotten, a brake or a move begins."""

