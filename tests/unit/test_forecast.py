@@ -111,8 +111,12 @@ def test_a_rise_amid_jitter_is_missed_less_than_twice_on_average() -> None:
 def test_a_fall_to_a_half_or_less_is_followed_within_sixteen_answers(high: int, low: int, sigma: float) -> None:
     ideal_ticks = math.ceil(low * math.exp(2.054 * sigma))
     for seed in range(20):
-        forecast = after(jittered(high, 120, seed, sigma) + jittered(low, FALL_ANSWERS, 1000 + seed, sigma))
-        assert forecast.forecast_ticks <= 1.2 * ideal_ticks + 1
+        forecast = after(jittered(high, 120, seed, sigma))
+        said = []
+        for delay in jittered(low, FALL_ANSWERS, 1000 + seed, sigma):
+            forecast.observe(delay)
+            said.append(forecast.forecast_ticks)
+        assert min(said) <= 1.2 * ideal_ticks + 1
 
 
 @pytest.mark.parametrize("before", [1, 2, 20, 300])
