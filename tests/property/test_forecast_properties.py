@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.control.forecast import ABOVE, LEAP, LONE_ANSWERS, DelayForecast
-from runtime.control.tracker import WINDOW
 
 Event = tuple[str, int]
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["observe", "observe", "overdue", "lost"]), st.integers(0, 500)), min_size=1, max_size=300
 )
-LEFT_OUT = WINDOW // LONE_ANSWERS + 1
+REMEMBERED = 256
+LEFT_OUT = REMEMBERED // LONE_ANSWERS + 1
 """Lone answers that are not remembered make the rest reach so much further back."""
 
 
@@ -38,7 +38,7 @@ def test_the_forecast_is_at_least_a_tick_and_at_most_what_was_seen_and_a_fifth(
             waits = [1]
         else:
             waits.append(event[1])
-        known = answers[-WINDOW - LEFT_OUT :]
+        known = answers[-REMEMBERED - LEFT_OUT :]
         assert 1 <= ticks <= ABOVE * max([*known, *waits])
     assert 0 <= forecast.covered <= forecast.count == max(len(answers) - 1, 0)
     assert forecast.overprovision_ticks >= 0
@@ -85,12 +85,12 @@ def test_a_loss_teaches_at_least_the_wait_or_threefold(events: list[Event], wait
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**16), bad=st.integers(200, 5000))
 def test_one_bad_answer_among_jitter_leaves_next_to_no_trace(seed: int, bad: int) -> None:
-    delays = np.random.default_rng(seed).integers(8, 14, 3 * WINDOW).tolist()
+    delays = np.random.default_rng(seed).integers(8, 14, 3 * REMEMBERED).tolist()
     spoiled, clean = DelayForecast(), DelayForecast()
     for i, delay in enumerate(delays):
-        spoiled.observe(bad if i == WINDOW else delay)
+        spoiled.observe(bad if i == REMEMBERED else delay)
         clean.observe(delay)
-        if i > WINDOW:
+        if i > REMEMBERED:
             assert abs(spoiled.forecast_ticks - clean.forecast_ticks) <= 3
     assert abs(spoiled.forecast_ticks - clean.forecast_ticks) <= 1
 

@@ -10,11 +10,11 @@ import pytest
 from bench.decoupling.forecasts import forecast_all, judge
 from bench.decoupling.processes import PROCESSES, requests_of
 from runtime.control.forecast import ABOVE, COVERAGE_TARGET, LEAP, LONE_ANSWERS, DelayForecast
-from runtime.control.tracker import WINDOW
 
 TOLERANCE = 0.005
 """Coverage over 3200 forecasts may fall this far below its target: two standard deviations of chance."""
 FALL_ANSWERS = 16
+REMEMBERED = 256
 
 
 def after(delays: list[int]) -> DelayForecast:
@@ -27,6 +27,17 @@ def after(delays: list[int]) -> DelayForecast:
 def jittered(level_ticks: float, count: int, seed: int, sigma: float = 0.1) -> list[int]:
     noise = np.random.default_rng(seed).lognormal(0.0, sigma, count)
     return np.ceil(level_ticks * noise).astype(int).tolist()
+
+
+def followed_after(high: int, low: int, seed: int, sigma: float) -> int:
+    """Answers at the low level until the forecast is within 20 % and a tick of the ideal one there."""
+    ideal_ticks = math.ceil(low * math.exp(2.054 * sigma))
+    forecast = after(jittered(high, 120, seed, sigma))
+    for i, delay in enumerate(jittered(low, 2 * FALL_ANSWERS, 1000 + seed, sigma)):
+        if forecast.forecast_ticks <= 1.2 * ideal_ticks + 1:
+            return i
+        forecast.observe(delay)
+    return 2 * FALL_ANSWERS
 
 
 def test_before_any_answer_the_forecast_is_the_initial_one() -> None:
@@ -106,17 +117,15 @@ def test_a_rise_amid_jitter_is_missed_less_than_twice_on_average() -> None:
     assert max(rows) <= 4
 
 
-@pytest.mark.parametrize(("high", "low"), [(24, 12), (24, 8), (54, 18), (50, 10)])
 @pytest.mark.parametrize("sigma", [0.0, 0.03, 0.1])
-def test_a_fall_to_a_half_or_less_is_followed_within_sixteen_answers(high: int, low: int, sigma: float) -> None:
-    ideal_ticks = math.ceil(low * math.exp(2.054 * sigma))
-    for seed in range(20):
-        forecast = after(jittered(high, 120, seed, sigma))
-        said = []
-        for delay in jittered(low, FALL_ANSWERS, 1000 + seed, sigma):
-            forecast.observe(delay)
-            said.append(forecast.forecast_ticks)
-        assert min(said) <= 1.2 * ideal_ticks + 1
+def test_a_fall_to_a_half_or_less_is_followed_within_sixteen_answers_and_mostly_in_six(sigma: float) -> None:
+    taken = [
+        followed_after(high, low, seed, sigma)
+        for high, low in [(24, 12), (24, 8), (54, 18), (50, 10)]
+        for seed in range(20)
+    ]
+    assert max(taken) <= FALL_ANSWERS
+    assert np.mean(taken) <= 5.5
 
 
 @pytest.mark.parametrize("before", [1, 2, 20, 300])
@@ -139,7 +148,7 @@ def test_a_second_bad_answer_soon_after_is_remembered() -> None:
 
 def test_whatever_was_is_forgotten_after_a_window() -> None:
     wild = np.random.default_rng(5).integers(1, 900, 300).tolist()
-    assert after(wild + [10] * WINDOW).forecast_ticks == 10
+    assert after(wild + [10] * REMEMBERED).forecast_ticks == 10
 
 
 def test_a_late_answer_raises_the_forecast_at_once_above_itself() -> None:
