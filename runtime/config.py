@@ -15,34 +15,15 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
+from runtime.devices import Arm, Camera, Leader, Rate, SimArm, SimCamera, driver_names, is_emulated
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 
 RIG_FOLDER: Final = Path(__file__).parent / "rigs"
-ARM_DRIVERS: Final = ("sim",)
-CAMERA_DRIVERS: Final = ("sim",)
 SIM_CAMERAS: Final = (*CAMERAS, "cam_front")
 
-Rate = Annotated[int, Meta(ge=1, le=1000)]
-Pixels = Annotated[int, Meta(ge=16, le=4096)]
 Fraction = Annotated[float, Meta(gt=0.0, le=1.0)]
 Milliseconds = Annotated[float, Meta(gt=0.0, le=60_000.0)]
-
-
-class ArmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One arm: which driver reaches it and which model it is."""
-
-    driver: str
-    model: str
-
-
-class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One camera: driver, frame size and rate."""
-
-    driver: str
-    width_px: Pixels
-    height_px: Pixels
-    rate_hz: Rate
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,14 +44,20 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     state_stale_ms: Milliseconds = 25.0
     frame_stale_ms: Milliseconds = 200.0
     request_deadline_ms: Milliseconds = 5000.0
-    arms: dict[str, ArmConfig]
-    cameras: dict[str, CameraConfig]
+    arms: dict[str, Arm]
+    cameras: dict[str, Camera]
+    leaders: dict[str, Leader] = {}
     limits: LimitsConfig = LimitsConfig()
 
     @property
     def simulated(self) -> bool:
-        """Whether the arms are the simulated ones, which need the physics process."""
-        return any(arm.driver == "sim" for arm in self.arms.values())
+        """Whether the arms are simulated, as such or behind an emulated bus: both take the physics process."""
+        return self.emulated or any(isinstance(arm, SimArm) for arm in self.arms.values())
+
+    @property
+    def emulated(self) -> bool:
+        """Whether drivers of real arms speak to emulators of their devices."""
+        return any(is_emulated(arm) for arm in self.arms.values())
 
     def arm_model(self, side: Side) -> ArmModel:
         """Return the model of one arm."""
@@ -79,6 +66,9 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def stack(self, field: str) -> NDArray[np.float64]:
         """Return a field of both arms' models as one rig vector, shape (14,)."""
         return np.concatenate([np.asarray(getattr(self.arm_model(side), field)) for side in SIDES])
+
+
+_ROOMS: Final = {"arms": Arm, "cameras": Camera, "leaders": Leader}
 
 
 def rig_names() -> list[str]:
@@ -122,6 +112,9 @@ def _explain(message: str, kind: type[msgspec.Struct]) -> str:
     key = re.search(r"at `\$\.?(.*?)`", message)
     where = key.group(1) if key else ""
     text = message.partition(" - at ")[0]
+    room = _ROOMS.get(where.partition("[")[0])
+    if room is not None and where.endswith(".driver"):
+        return f"key {where!r}: {text.lower()}; valid drivers: {', '.join(driver_names(room))}"
     unknown = re.search(r"unknown field `(.*?)`", text)
     if unknown is None:
         return f"key {where!r}: {text}" if where else text
@@ -133,12 +126,11 @@ def _explain(message: str, kind: type[msgspec.Struct]) -> str:
 
 
 def _field_names(kind: Any) -> Iterable[str]:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return {name for inner in getattr(kind, "__args__", ()) for name in _field_names(inner)}
     names: set[str] = set()
     for info in msgspec.structs.fields(kind):
-        names.add(info.encode_name)
-        for inner in (info.type, *getattr(info.type, "__args__", ())):
-            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-                names.update(_field_names(inner))
+        names.update((info.encode_name, *_field_names(info.type)))
     return names
 
 
@@ -156,12 +148,12 @@ def _check(rig: RigConfig, path: Path) -> None:
         raise refuse("arms", f"has {sorted(rig.arms)}; give exactly {list(SIDES)}")
     for side, arm in rig.arms.items():
         require(f"arms.{side}.model", "arm model", arm.model, ARM_MODELS)
-        require(f"arms.{side}.driver", "driver", arm.driver, ARM_DRIVERS)
     if len({arm.model for arm in rig.arms.values()}) > 1 and rig.simulated:
         raise refuse("arms", "the simulated rig has one arm model for both sides")
+    if rig.emulated and not all(map(is_emulated, rig.arms.values())):
+        raise refuse("arms", "either both arms are emulated or neither")
     if rig.simulated and len({(c.width_px, c.height_px, c.rate_hz) for c in rig.cameras.values()}) > 1:
         raise refuse("cameras", "the simulated cameras share one size and one rate")
     for name, camera in rig.cameras.items():
-        if camera.driver == "sim":
+        if isinstance(camera, SimCamera):
             require(f"cameras.{name}", "simulated camera", name, SIM_CAMERAS)
-        require(f"cameras.{name}.driver", "driver", camera.driver, CAMERA_DRIVERS)

@@ -19,6 +19,7 @@ from runtime.states import Life
 
 MAINS: Final[dict[str, str]] = {
     "sim": "runtime.drivers.sim.physics:run_physics",
+    "emulator": "runtime.drivers.emulators.run:run_emulator",
     "camera": "runtime.drivers.capture:run_capture",
     "guardian-left": "runtime.drivers.guard:run_guard_left",
     "guardian-right": "runtime.drivers.guard:run_guard_right",

@@ -86,6 +86,8 @@ class Supervisor:
         absent = set()
         if not self._spec.rig.simulated:
             absent.add("sim")
+        if not self._spec.rig.emulated:
+            absent.add("emulator")
         if not self._spec.rig.cameras:
             absent.add("camera")
         if not self._spec.serve:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import LeadtimeError
+from runtime.layout import Side
+from runtime.states import Mode
 
 
 class DriverError(LeadtimeError):
@@ -48,6 +50,52 @@ class CameraDriver(Protocol):
 
     def grab(self, timeout_ns: int) -> tuple[Frame, ...]:
         """Return the frames that arrived since the last call, empty when none did within the timeout."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+@dataclass(frozen=True)
+class LeaderSample:
+    """Where a leader wants one arm: `position` (7,) in rad and a fraction of the gripper, taken at `t_ns`.
+
+    `clutch`: the device's own dead-man is held; True for a leader that has none.
+    """
+
+    side: Side
+    t_ns: int
+    position: NDArray[np.float64]
+    clutch: bool
+
+
+@dataclass(frozen=True)
+class LeaderReading:
+    """What a leader device said since the last reading.
+
+    `clutch`: a dead-man for every arm (pedal, pad), None from a device without one. `want`: the mode the operator
+    asked for with a button, None when no button was pressed; `clear`: the operator acknowledged the faults.
+    """
+
+    samples: tuple[LeaderSample, ...] = ()
+    clutch: bool | None = None
+    want: Mode | None = None
+    clear: bool = False
+
+
+class LeaderDriver(Protocol):
+    """A device that a person leads the arms with: another arm, a pad, a pedal, hand poses.
+
+    One that gives hand poses or their changes turns them into joints itself, from the follower's.
+    """
+
+    def open(self) -> None:
+        """Connect; raises DriverError."""
+
+    def read(self, now_ns: int, follower: NDArray[np.float64]) -> LeaderReading:
+        """Return what came since the last call, without waiting; `follower` (14,) are the measured joints.
+
+        Raises DriverError when the device is lost.
+        """
 
     def close(self) -> None:
         """Disconnect."""

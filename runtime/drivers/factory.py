@@ -7,7 +7,8 @@ from typing import Final
 
 from runtime.board import Board
 from runtime.clock import Clock
-from runtime.drivers.base import ArmDriver, CameraDriver
+from runtime.devices import Leader
+from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
 from runtime.layout import Side
 
 
@@ -25,6 +26,7 @@ def _sim_cameras(board: Board, clock: Clock) -> CameraDriver:
 
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm}
 CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
+LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {}
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:

@@ -54,7 +54,11 @@ def test_a_wrong_value_names_file_and_key(tmp_path: Path, change: dict[str, obje
     ("old", "new", "says"),
     [
         ("model: x5", "model: x7", "'arms.left.model': unknown arm model 'x7'; valid: x5, piper, vx300s"),
-        ("driver: sim, model", "driver: can, model", "'arms.left.driver': unknown driver 'can'; valid: sim"),
+        (
+            "driver: sim, model",
+            "driver: can, model",
+            "'arms[...].driver': invalid value 'can'; valid drivers: sim, piper, interbotix, arx_x5",
+        ),
         ("width_px", "width", "unknown key 'cameras[...].width'; did you mean 'width_px'?"),
         ("servo_hz: 200", "servo_hz: [", "not valid YAML"),
         ("name: sim-x5", "", "missing required field `name`"),

@@ -1,0 +1,156 @@
+"""The devices that a rig file can name, one Struct a driver: its keys, their units and their defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from runtime.layout import Side
+
+Rate = Annotated[int, Meta(ge=1, le=1000)]
+Pixels = Annotated[int, Meta(ge=16, le=4096)]
+EMULATED: Final = "emulated"
+"""As a channel, port or device: the emulator that the run starts in place of the hardware."""
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="driver"):
+    """A device by the name of its driver."""
+
+    @property
+    def driver(self) -> str:
+        """The driver's name, as the rig file has it."""
+        return str(self.__struct_config__.tag)
+
+
+class SimArm(Device, frozen=True, kw_only=True, tag="sim"):
+    """An arm of the simulated rig."""
+
+    model: str
+
+
+class PiperArm(Device, frozen=True, kw_only=True, tag="piper"):
+    """AgileX Piper on a CAN bus of its own: `channel` as python-can names it on `interface`, or `emulated`.
+
+    `feedback_offset` is the address offset of a follower that shares its bus with a leader (0x20 or 0x10, by 0x470).
+    """
+
+    model: Literal["piper"] = "piper"
+    channel: str
+    interface: str = "socketcan"
+    feedback_offset: Literal[0, 0x10, 0x20] = 0
+
+
+class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):
+    """An Interbotix arm on its U2D2: `port` is a serial device, best by its id, or `emulated`."""
+
+    model: Literal["vx300s"] = "vx300s"
+    port: str
+    baud: int = 1_000_000
+
+
+class ArxX5Arm(Device, frozen=True, kw_only=True, tag="arx_x5"):
+    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`."""
+
+    model: Literal["x5"] = "x5"
+    channel: str
+
+
+class Picture(Device, frozen=True, kw_only=True):
+    """What every camera has: the size and rate of its pictures."""
+
+    width_px: Pixels
+    height_px: Pixels
+    rate_hz: Rate
+
+
+class SimCamera(Picture, frozen=True, kw_only=True, tag="sim"):
+    """A camera of the simulated rig, by its name in the rig file."""
+
+
+class RealsenseCamera(Picture, frozen=True, kw_only=True, tag="realsense"):
+    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync)."""
+
+    serial: str
+    sync: Annotated[int, Meta(ge=0, le=2)] = 0
+
+
+class OrbbecCamera(Picture, frozen=True, kw_only=True, tag="orbbec"):
+    """An Orbbec camera by its serial number; `python` is the interpreter of the environment that has pyorbbecsdk."""
+
+    serial: str
+    python: str
+
+
+class UvcCamera(Picture, frozen=True, kw_only=True, tag="uvc"):
+    """A UVC camera by its device file, best from /dev/v4l/by-id."""
+
+    device: str
+
+
+class RecordedCamera(Picture, frozen=True, kw_only=True, tag="recorded"):
+    """A recording in place of a camera: a run's folder or .mcap part, and the `topic` (camera) in it."""
+
+    file: str
+    topic: str
+
+
+class PiperLeader(Device, frozen=True, kw_only=True, tag="piper"):
+    """A Piper that a person leads, on a CAN bus; `control_offset` where 0x470 moved its targets to 0x16x or 0x17x."""
+
+    side: Side
+    channel: str
+    interface: str = "socketcan"
+    control_offset: Literal[0, 0x10, 0x20] = 0
+
+
+class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
+    """A leader of Dynamixel servos: a WidowX 250 S, or a GELLO with the `signs` and `zeros_rad` of its build."""
+
+    side: Side
+    port: str
+    model: Literal["wx250s", "gello"] = "wx250s"
+    baud: int = 1_000_000
+    signs: tuple[int, ...] = ()
+    zeros_rad: tuple[float, ...] = ()
+
+
+class EvdevLeader(Device, frozen=True, kw_only=True, tag="evdev"):
+    """A gamepad, keyboard or pedal by its event device, best from /dev/input/by-id; `side` is the arm it moves first.
+
+    `record`: a recorded event stream in place of the device.
+    """
+
+    kind: Literal["gamepad", "keyboard", "pedal"]
+    device: str
+    side: Side = "left"
+    record: bool = False
+
+
+class SpaceMouseLeader(Device, frozen=True, kw_only=True, tag="spacemouse"):
+    """A SpaceMouse by its hidraw path, "" for the first."""
+
+    side: Side
+    device: str = ""
+
+
+class PoseLeader(Device, frozen=True, kw_only=True, tag="poses"):
+    """Hand poses over ZeroMQ (VR): the runtime binds or connects `endpoint` and moves the arms through kinematics."""
+
+    endpoint: str
+
+
+Arm = SimArm | PiperArm | InterbotixArm | ArxX5Arm
+Camera = SimCamera | RealsenseCamera | OrbbecCamera | UvcCamera | RecordedCamera
+Leader = PiperLeader | DynamixelLeader | EvdevLeader | SpaceMouseLeader | PoseLeader
+
+
+def driver_names(union: object) -> list[str]:
+    """Return the names of the drivers of `Arm`, `Camera` or `Leader`."""
+    return [str(kind.__struct_config__.tag) for kind in getattr(union, "__args__", ())]
+
+
+def is_emulated(arm: Arm) -> bool:
+    """Whether an emulator that the run starts takes the place of an arm's bus."""
+    return EMULATED in {getattr(arm, "channel", ""), getattr(arm, "port", "")}

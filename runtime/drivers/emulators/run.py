@@ -1,0 +1,40 @@
+"""The emulator process: both arms' devices on their emulated buses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from runtime import realtime
+from runtime.board import Board, Heart
+from runtime.clock import NS_PER_MS, Clock
+from runtime.drivers.emulators.base import ArmEmulator
+from runtime.layout import SIDES, Side
+
+EMULATORS: Final[dict[str, Callable[[Board, Side], ArmEmulator]]] = {}
+"""The emulator of each arm driver, by the driver's name."""
+STEP_NS: Final = NS_PER_MS
+BEAT_EVERY_STEPS: Final = 50
+
+
+def run_emulator(board: Board, clock: Clock, heart: Heart) -> None:
+    """Step both arms' devices a thousand times a second until the run stops."""
+    arms = [EMULATORS[board.spec.rig.arms[side].driver](board, side) for side in SIDES]
+    for arm in arms:
+        arm.open()
+    realtime.enter("emulator")
+    steps = 0
+    due_ns = clock.now_ns()
+    try:
+        while not board.stopping:
+            now_ns = clock.now_ns()
+            for arm in arms:
+                arm.step(now_ns)
+            if steps % BEAT_EVERY_STEPS == 0:
+                heart.beat(now_ns)
+            steps += 1
+            due_ns = max(due_ns + STEP_NS, now_ns)
+            clock.sleep_until_ns(due_ns)
+    finally:
+        for arm in arms:
+            arm.close()

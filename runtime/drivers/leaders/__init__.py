@@ -1,0 +1,1 @@
+"""Devices that a person leads the arms with."""
