@@ -31,15 +31,16 @@ class SimArm(Device, frozen=True, kw_only=True, tag="sim"):
 
 
 class PiperArm(Device, frozen=True, kw_only=True, tag="piper"):
-    """AgileX Piper on a CAN bus of its own: `channel` as python-can names it on `interface`, or `emulated`.
+    """AgileX Piper: `channel` as python-can names it on `interface`, or `emulated`.
 
-    `feedback_offset` is the address offset of a follower that shares its bus with a leader (0x20 or 0x10, by 0x470).
+    A leader on the same bus has its identifiers moved by 0x470. `rest_rad`: what the joints read while the arm lies on
+    its rest; compared at arming where given.
     """
 
     model: Literal["piper"] = "piper"
     channel: str
     interface: str = "socketcan"
-    feedback_offset: Literal[0, 0x10, 0x20] = 0
+    rest_rad: tuple[float, float, float, float, float, float] | None = None
 
 
 class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from runtime import devices
 from runtime.board import Board
-from runtime.clock import Clock
-from runtime.devices import Leader
+from runtime.clock import NS_PER_S, Clock, MonotonicClock
+from runtime.devices import Leader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
+from runtime.drivers.emulators.base import bus_name
 from runtime.layout import Side
+
+RESTART_PATIENCE_NS: Final = 60 * NS_PER_S
 
 
 def _sim_arm(board: Board, side: Side) -> ArmDriver:
@@ -24,7 +28,29 @@ def _sim_cameras(board: Board, clock: Clock) -> CameraDriver:
     return SimCameras(board, clock, tuple(board.spec.rig.cameras))
 
 
-ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm}
+def _piper_arm(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.piper.arm import PiperArm  # noqa: PLC0415
+    from runtime.drivers.piper.bus import Bus, join_emulated, open_bus  # noqa: PLC0415
+
+    config = board.spec.rig.arms[side]
+    if not isinstance(config, devices.PiperArm):
+        raise TypeError(f"{config.driver} is no Piper")
+    emulated = is_emulated(config)
+
+    def connect() -> Bus:
+        return (
+            join_emulated(bus_name(board.spec.run_dir, side))
+            if emulated
+            else open_bus(config.channel, config.interface)
+        )
+
+    # A guardian that has spoken before was started anew: its bus may take a while to come back.
+    patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
+    model = board.spec.rig.arm_model(side)
+    return PiperArm(model, connect, config.channel, MonotonicClock(0), config.rest_rad or (), patience_ns)
+
+
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
 CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
 LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.arms import X5
+from runtime.arms import PIPER, X5
 from runtime.drivers.sim.audit import LimitAudit
 
 PERIOD_S = 0.005
@@ -72,3 +72,12 @@ def test_a_repeated_command_does_not_blind_the_check() -> None:
     leap = HOME.copy()
     leap[0] += X5.velocity_max[0] * PERIOD_S * 0.95
     assert not audit.check(2, leap)
+
+
+@pytest.mark.parametrize(("share", "seen"), [(0.99, 0), (3.0, 1)])
+def test_a_bus_with_coarse_steps_is_not_blamed_for_them(share: float, seen: int) -> None:
+    step = np.deg2rad(0.001)
+    path = [np.round(position / step) * step for position in ramp(PIPER.acceleration_max[0] * share, 60)]
+    origin = PIPER.home_array - HOME
+    assert (follow(LimitAudit(PIPER, PERIOD_S, step_rad=step), [position + origin for position in path]) > 0) == seen
+    assert follow(LimitAudit(PIPER, PERIOD_S), [position + origin for position in path]) > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from runtime import records
 from runtime.board import Board
 from runtime.layout import Side
 from runtime.shm import blank
+
+MISSING: Final = 1.75
+"""Servo periods between two targets from which on there is at least one missing."""
 
 
 class Behind(Protocol):
@@ -44,17 +47,24 @@ class BoardArm:
         self._commands = board[f"device/{side}/command"]
         self._states = board[f"device/{side}/state"]
         self._record: Any = blank(records.DEVICE_COMMAND)
-        self._base = board.spec.tick_base(board.t0_ns)
+        self._period_ns = board.spec.tick_base(board.t0_ns).servo_period_ns
+        self._t_ns = 0
 
     def state(self) -> NDArray[Any] | None:
         """Return the newest measured state; None before the physics' first step."""
         return self._states.latest()
 
     def command(self, position: NDArray[np.float64], now_ns: int) -> None:
-        """Hand a position target to the physics; its tick is that of its arrival, for a bus carries none."""
+        """Hand a position target to the physics.
+
+        A bus carries no tick, and targets come a little early or late: each counts as the next tick's, unless the last
+        came so long ago that some are missing.
+        """
         record = self._record
         record["seq"] += 1
-        record["servo_tick"] = self._base.servo_tick(now_ns)
+        elapsed_ns = now_ns - self._t_ns
+        record["servo_tick"] += 1 if elapsed_ns < MISSING * self._period_ns else round(elapsed_ns / self._period_ns)
+        self._t_ns = now_ns
         record["t_ns"] = now_ns
         record["position"] = position
         self._commands.push(record)

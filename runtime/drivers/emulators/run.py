@@ -8,10 +8,18 @@ from typing import Final
 from runtime import realtime
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
-from runtime.drivers.emulators.base import ArmEmulator
+from runtime.drivers.emulators.base import ArmEmulator, BoardArm, bus_name
 from runtime.layout import SIDES, Side
 
-EMULATORS: Final[dict[str, Callable[[Board, Side], ArmEmulator]]] = {}
+
+def _piper(board: Board, side: Side) -> ArmEmulator:
+    from runtime.drivers.emulators.piper import PiperEmulator  # noqa: PLC0415
+
+    spec = board.spec
+    return PiperEmulator(spec.rig.arm_model(side), BoardArm(board, side), bus_name(spec.run_dir, side), spec.seed)
+
+
+EMULATORS: Final[dict[str, Callable[[Board, Side], ArmEmulator]]] = {"piper": _piper}
 """The emulator of each arm driver, by the driver's name."""
 STEP_NS: Final = NS_PER_MS
 BEAT_EVERY_STEPS: Final = 50

@@ -19,14 +19,18 @@ class LimitAudit:
     Jerk is left to the control process: a guardian that bridges a missing command does so at constant velocity.
 
     Rates are finite differences over the servo ticks that the commands carry, so they do not depend on when a
-    process happened to be woken. After a pause longer than `gap_ticks` the history starts anew.
+    process happened to be woken. After a pause longer than `gap_ticks` the history starts anew. `step_rad` is the
+    smallest step of a command that came over a bus: rates are told no finer than it allows.
     """
 
-    def __init__(self, model: ArmModel, servo_period_s: float, gap_ticks: int = 8) -> None:
-        self._low = [low - _TOLERANCE for low in model.position_min]
-        self._high = [high + _TOLERANCE for high in model.position_max]
-        self._velocity = [most * (1 + _TOLERANCE) for most in model.velocity_max]
-        self._acceleration = [most * (1 + _TOLERANCE) for most in model.acceleration_max]
+    def __init__(self, model: ArmModel, servo_period_s: float, gap_ticks: int = 8, step_rad: float = 0.0) -> None:
+        slack = _TOLERANCE + 0.5 * step_rad
+        self._low = [low - slack for low in model.position_min]
+        self._high = [high + slack for high in model.position_max]
+        # A position is off by half a step at most, a difference of two by one, of two differences by two.
+        coarse = step_rad / servo_period_s
+        self._velocity = [most * (1 + _TOLERANCE) + coarse for most in model.velocity_max]
+        self._acceleration = [most * (1 + _TOLERANCE) + 2 * coarse / servo_period_s for most in model.acceleration_max]
         self._step = [most * servo_period_s for most in self._velocity]
         self._period_s = servo_period_s
         self._gap_ticks = gap_ticks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from runtime.states import Life
 
 SCENE_EVERY_STEPS: Final = 8
 """Steps between two published scenes: 16 ms, twice the rate of the cameras that read them."""
+BUS_STEP_RAD: Final = {"piper": math.radians(0.001), "interbotix": 2 * math.pi / 4096}
+"""The smallest step of a target, by the driver whose bus carries it; a gripper's, as a fraction, is no larger."""
 RESYNC_NS: Final = 200_000_000
 """Behind by more than this, the simulation gives the time up instead of racing after it."""
 
@@ -38,7 +41,12 @@ class Physics:
         self._status: Any = blank(records.TASK_STATUS)
         self._status["outcome"] = -1
         period_s = 1.0 / spec.rig.servo_hz
-        self._audit = {side: LimitAudit(spec.rig.arm_model(side), period_s) for side in SIDES}
+        self._audit = {
+            side: LimitAudit(
+                spec.rig.arm_model(side), period_s, step_rad=BUS_STEP_RAD.get(spec.rig.arms[side].driver, 0.0)
+            )
+            for side in SIDES
+        }
         self._steps = 0
 
     @property

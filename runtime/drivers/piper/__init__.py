@@ -1,0 +1,1 @@
+"""AgileX Piper on CAN: codec, bus, feedback, arming, driver."""

@@ -1,0 +1,178 @@
+"""The Piper as a driver: read back and compared at opening, under torque from the first command on, held at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.arms import ArmModel
+from runtime.clock import NS_PER_MS, NS_PER_S, Clock
+from runtime.drivers.base import DriverError
+from runtime.drivers.piper.arming import Arming
+from runtime.drivers.piper.bus import Bus, BusError, Frame
+from runtime.drivers.piper.codec import CanId, Control, Enable, GripperTarget, JointPair, Mode
+from runtime.drivers.piper.feedback import PAIRS, Fault, Feedback
+from runtime.layout import ARM_GRIPPER
+
+POLL_NS: Final = NS_PER_MS
+ENABLE_EVERY_NS: Final = 20 * NS_PER_MS
+ENABLE_TIMEOUT_NS: Final = 2 * NS_PER_S
+"""Torque takes at least two requests after an emergency stop (piper_sdk, issue 66)."""
+SILENT_NS: Final = 200 * NS_PER_MS
+"""A bus that is silent for this long is lost; the guardian has braked since `state_stale_ms`."""
+FAILING_NS: Final = 25 * NS_PER_MS
+LOOSE_NS: Final = NS_PER_S
+"""An arm that is sound but without torque or control for this long is to be armed anew."""
+ALL_MOTORS: Final = 7
+GRIPPER_TORQUE_NM: Final = 1.5
+_LOOSE: Final = Fault.TORQUE_LOST | Fault.CONTROL_LOST
+
+
+class PiperArm:
+    """One Piper on a bus of its own; implements `ArmDriver`.
+
+    `connect` opens its bus, `name` is what errors call it. While `patience_ns` last, `open` goes on trying to reach an
+    arm that says nothing: for a guardian that is started anew after its bus was lost.
+
+    A bus or an arm that is lost ends the guardian by a DriverError. It is started anew, the arm is read back and
+    compared anew, and moves again, from where it then is, when the operator has cleared the fault.
+    """
+
+    def __init__(
+        self,
+        model: ArmModel,
+        connect: Callable[[], Bus],
+        name: str,
+        clock: Clock,
+        rest_rad: Sequence[float] = (),
+        patience_ns: int = 0,
+    ) -> None:
+        self._model, self._connect, self._name, self._clock = model, connect, name, clock
+        self._rest_rad, self._patience_ns = rest_rad, patience_ns
+        self._bus: Bus | None = None
+        self._feedback = Feedback(model)
+        self._heard_ns = 0
+        self._enabling_ns = self._asked_ns = 0
+        self._sound_ns = 0
+        self._failing_ns = 0
+
+    def open(self) -> None:
+        """Connect and compare what the arm keeps with the model; it is sent questions only.
+
+        Raises:
+            DriverError: there is no bus, no arm, or one that differs.
+        """
+        until_ns = self._clock.now_ns() + self._patience_ns
+        while True:
+            try:
+                self._arm()
+            except DriverError:
+                self.close()
+                if self._clock.now_ns() >= until_ns:
+                    raise
+                self._clock.sleep_until_ns(self._clock.now_ns() + NS_PER_S)
+            else:
+                return
+
+    def _arm(self) -> None:
+        bus = self._bus = self._connect()
+        self._feedback = feedback = Feedback(self._model)
+        arming = Arming(self._model, self._name, self._rest_rad)
+        while True:
+            now_ns = self._clock.now_ns()
+            for frame in bus.receive():
+                feedback.take(frame, now_ns)
+            done, questions = arming.step(now_ns, feedback)
+            for question in questions:
+                bus.send(question)
+            if done:
+                self._heard_ns = self._sound_ns = now_ns
+                return
+            self._clock.sleep_until_ns(now_ns + POLL_NS)
+
+    def read(self) -> NDArray[Any] | None:
+        """Return the newest whole ARM_STATE.
+
+        Raises:
+            DriverError: the bus is lost, or the arm has lost its torque or its control for long.
+        """
+        if self._bus is None:
+            raise DriverError(f"Piper on {self._name} is not open")
+        now_ns = self._clock.now_ns()
+        frames = self._bus.receive()
+        if frames:
+            self._heard_ns = now_ns
+        elif now_ns - self._heard_ns > SILENT_NS:
+            raise DriverError(
+                f"CAN bus {self._name} has been silent for {SILENT_NS // NS_PER_MS} ms: check cable and power"
+            )
+        for frame in frames:
+            self._feedback.take(frame, now_ns)
+        if self._feedback.foreign and self._feedback.commanded:
+            raise DriverError(f"Piper on {self._name}: another master sends it targets (0x155 to 0x157)")
+        fault = self._feedback.fault
+        if not fault or fault & ~_LOOSE:
+            self._sound_ns = now_ns
+        elif now_ns - self._sound_ns > LOOSE_NS:
+            raise DriverError(
+                f"Piper on {self._name} has lost its {'torque' if fault & Fault.TORQUE_LOST else 'control'}"
+            )
+        return self._feedback.state
+
+    def command(self, servo_tick: int, position: NDArray[np.float64], now_ns: int) -> None:  # noqa: ARG002
+        """Send a target (7,); before the torque is there, hold the arm where it is and ask for torque.
+
+        Raises:
+            DriverError: the bus takes no frames, or the torque does not come.
+        """
+        if not self._feedback.commanded:
+            self._take_hold(now_ns)
+        else:
+            self._send_target(position)
+
+    def _take_hold(self, now_ns: int) -> None:
+        feedback = self._feedback
+        if feedback.enabled and feedback.controlled:
+            feedback.commanded = True
+            return
+        if not self._enabling_ns:
+            self._enabling_ns = now_ns
+        if now_ns - self._enabling_ns > ENABLE_TIMEOUT_NS:
+            raise DriverError(f"Piper on {self._name} does not take torque: check its emergency stop and its supply")
+        if now_ns - self._asked_ns < ENABLE_EVERY_NS or feedback.state is None:
+            return
+        self._asked_ns = now_ns
+        # The target comes before the torque: an old one in the arm's memory would be a jump.
+        self._send(CanId.MODE, Mode(Control.CAN).pack())
+        self._send_target(feedback.state["position"])
+        self._send(CanId.ENABLE, Enable(ALL_MOTORS, on=True).pack())
+
+    def _send_target(self, position: NDArray[np.float64]) -> None:
+        joints = position.tolist()
+        for i in range(PAIRS):
+            self._send(CanId.TARGET + i, JointPair(joints[2 * i], joints[2 * i + 1]).pack())
+        opening_m = min(max(joints[ARM_GRIPPER], 0.0), 1.0) * self._model.gripper_stroke_m
+        self._send(CanId.GRIPPER_TARGET, GripperTarget(opening_m, GRIPPER_TORQUE_NM).pack())
+
+    def _send(self, can_id: int, data: bytes) -> None:
+        if self._bus is None:
+            raise DriverError(f"Piper on {self._name} is not open")
+        try:
+            self._bus.send(Frame(can_id, data))
+        except BusError:
+            # A full queue passes; a bus that is off does not.
+            now_ns = self._clock.now_ns()
+            self._failing_ns = self._failing_ns or now_ns
+            if now_ns - self._failing_ns > FAILING_NS:
+                raise
+        else:
+            self._failing_ns = 0
+
+    def close(self) -> None:
+        """Let the bus go; the arm holds its last target with its torque on."""
+        if self._bus is not None:
+            self._bus.close()
+            self._bus = None
