@@ -10,15 +10,17 @@ import msgpack
 from runtime.drivers.base import DriverError
 
 MESSAGE_BYTES_MAX: Final = 256
+TIMEOUT_S: Final = 2.0
 
 
 def inject(bus: str, fault: str, *, on: bool = True) -> None:
     """Switch a fault of the emulator of a bus on or off; DriverError where there is no such emulator."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(TIMEOUT_S)
         try:
             sock.sendto(msgpack.packb({"fault": fault, "on": on}), _address(bus))
         except OSError as error:
-            raise DriverError(f"no emulator of bus {bus} takes faults: {error.strerror}") from None
+            raise DriverError(f"no emulator of bus {bus} takes faults: {error.strerror or error}") from None
 
 
 class Injections:

@@ -120,7 +120,10 @@ class PythonCanBus:
 def open_bus(channel: str, interface: str) -> Bus:
     """Open a bus by python-can's names of interface and channel; DriverError says what to do where it cannot be."""
     if interface == "socketcan":
-        sock = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        try:
+            sock = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        except OSError as error:
+            raise DriverError(f"CAN bus {channel}: this kernel has no SocketCAN ({_reason(error)})") from None
         try:
             sock.bind((channel,))
         except OSError as error:
