@@ -89,12 +89,12 @@ class _Trial:
         for joint in range(ARM_JOINTS):
             towards = SWING_RAD if start[joint] + SWING_RAD < self._model.position_max[joint] else -SWING_RAD
             direction = np.eye(ARM_DOF)[joint] * towards
-            span_s = 1.0
 
             def target(t_s: float, direction: Array = direction) -> Array:
-                return start + direction * 0.5 * (1.0 - np.cos(2 * np.pi * min(t_s / span_s, 1.0)))
+                there_and_back: Array = start + direction * 0.5 * (1.0 - np.cos(2 * np.pi * min(t_s, 1.0)))
+                return there_and_back
 
-            far = self.command(target, round(1.3 * span_s * NS_PER_S))
+            far = self.command(target, 13 * NS_PER_S // 10)
             moved = f"joint {joint + 1} was {far:.3f} rad from its target"
             _require(far < FOLLOW_RAD, "an arm follows its commands", moved)
             self.require_near(start, STILL_RAD, "an arm comes back to where it was")

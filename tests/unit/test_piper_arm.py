@@ -55,9 +55,7 @@ def test_nothing_but_questions_is_sent_before_the_first_command(bench: PiperBenc
     bench.clock.steps.append(lambda _now_ns: sent.update(frame.can_id for frame in listener.receive()))
     bench.arm().open()
     bench.clock.steps.pop()
-    assert sent <= {CanId.QUERY, CanId.LIMIT, CanId.ACCELERATION, CanId.FIRMWARE} | {
-        can_id for can_id in range(0x251, 0x2B0)
-    }
+    assert sent <= {CanId.QUERY, CanId.LIMIT, CanId.ACCELERATION, CanId.FIRMWARE} | set(range(0x251, 0x2B0))
     assert CanId.QUERY in sent
     assert bench.behind.commands == []
 
