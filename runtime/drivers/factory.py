@@ -52,7 +52,20 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
 
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
 CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
-LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {}
+
+
+def _piper_leader(leader: Leader) -> LeaderDriver:
+    from runtime.arms import PIPER  # noqa: PLC0415
+    from runtime.drivers.leaders.piper import PiperLeader  # noqa: PLC0415
+    from runtime.drivers.piper.bus import open_bus  # noqa: PLC0415
+
+    if not isinstance(leader, devices.PiperLeader):
+        raise TypeError(f"{leader.driver} is no leading Piper")
+    channel, interface = leader.channel, leader.interface
+    return PiperLeader(leader.side, PIPER, lambda: open_bus(channel, interface), channel, leader.control_offset)
+
+
+LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {"piper": _piper_leader}
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
