@@ -108,6 +108,11 @@ class RigLimiter:
         self._steps = tuple(_with(step, part, 0.0) for step in self._steps)
         self._chasing[part] = False
 
+    def slow(self, share: Array) -> None:
+        """Keep velocities to a share (14,) of their limits from now on; a joint that is faster brakes to it."""
+        self._v_max = self.limits.velocity_max * self._dt * _SHARE * share
+        self._v_free = self._v_max - 1.01 * self._axes.ramp_sum(self._a_max + self._j_max)
+
     def step(self, target: Array, pace: Array | None = None) -> int:
         """Move on by one servo tick and return which joints were not given their target: bit i for joint i.
 
