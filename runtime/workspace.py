@@ -48,12 +48,15 @@ class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     `bases` are needed for all but an arm against itself: without them the arms are not checked against each other, nor
     may there be a table or boxes. A simulated rig has its own and takes none. `margin_m` is the clearance kept from
-    all but an arm's own links, to which it keeps `self_margin_m`. `check` false leaves all of it out.
+    all but an arm's own links, to which it keeps `self_margin_m`, and the other arm's hand, to which a hand keeps
+    `hand_margin_m`: below zero, because hands meet in a hand-over, and because the capsules are larger than the hands.
+    Fingers may touch the table and each other. `check` false leaves all of it out.
     """
 
     check: bool = True
     margin_m: Margin = 0.02
     self_margin_m: Margin = 0.005
+    hand_margin_m: Annotated[float, Meta(ge=-0.05, le=0.5)] = -0.02
     bases: dict[Side, Base] = {}
     table_z_m: float | None = None
     keep_out: dict[str, Box] = {}

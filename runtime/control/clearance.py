@@ -27,7 +27,7 @@ from runtime.workspace import Base, Workspace
 
 Array = NDArray[np.float64]
 
-SEEN_M: Final = 0.05
+SEEN_M: Final = 0.08
 """Clearances beyond what is needed are told apart up to this distance: it costs time and saves samples."""
 SELF_LINKS: Final = 3
 """Links of one arm nearer than this in the chain overlap by design; base 0, links 1 to 6, fingers 7."""
@@ -60,7 +60,9 @@ class ClearanceModel:
 
     def __init__(self, arms: tuple[str, ...], bases: Mapping[Side, Base], space: Workspace) -> None:
         self._space = space
-        self._margin_m = (max(space.margin_m, space.self_margin_m) + SEEN_M) / 2.0  # a pair's two add up
+        self._margin_m = (
+            max(space.margin_m, space.self_margin_m, space.hand_margin_m) + SEEN_M
+        ) / 2.0  # a pair's two add up
         self._spec = mujoco.MjSpec()
         self._add_world()
         for i, (side, arm) in enumerate(zip(SIDES, arms, strict=True)):
@@ -123,10 +125,12 @@ class ClearanceModel:
         body.add_geom(name=name, contype=what, conaffinity=_MEETS[what], margin=self._margin_m, **fields)
 
     def _needs(self) -> Array:
-        owners = [name.partition(".")[0] for name in self.names]
-        zones = np.array([owner == "zones" for owner in owners])
-        own = np.array([[a == b for b in owners] for a in owners])
-        need = np.where(own, self._space.self_margin_m, self._space.margin_m)
+        parts = [name.split(".") for name in self.names]
+        hands = np.array([part[0] in SIDES and int(part[1]) >= ARM_JOINTS for part in parts])
+        zones = np.array([part[0] == "zones" for part in parts])
+        own = np.array([[one[0] == other[0] for one in parts] for other in parts])
+        need = np.where(np.outer(hands, hands), self._space.hand_margin_m, self._space.margin_m)
+        need = np.where(own, self._space.self_margin_m, need)
         return np.where(zones[:, None] | zones[None, :], -np.inf, need)
 
 

@@ -50,11 +50,12 @@ class PathCheck:
             return limiter, limiter.step(target, pace)
         tried = copy(limiter)
         limited = tried.step(target, pace)
-        course = plan_brake(tried.motion, self._rates, self._dt)
-        start = clearance.at(course.start)
-        if not _is_clear(clearance, course, start) and not _leads_away(clearance, limiter.motion.position, course):
-            self._blocked = True
-            return limiter, limiter.step(plan_brake(limiter.motion, self._rates, self._dt).at(1))
+        start = clearance.at(tried.motion.position)
+        if float(tried.stop_within @ clearance.shared.reach_m) > start.least_m:
+            course = plan_brake(tried.motion, self._rates, self._dt)
+            if not _is_clear(clearance, course, start) and not _leads_away(clearance, limiter.motion.position, course):
+                self._blocked = True
+                return limiter, limiter.brake()
         if start.speed != self._speed:
             self._speed = start.speed
             tried.slow(np.repeat(start.speed, ARM_DOF))
@@ -63,12 +64,14 @@ class PathCheck:
 
 def _is_clear(clearance: Clearance, course: Course, seen: Clearances, need_m: Array | None = None) -> bool:
     """Whether a stop keeps every clearance, from its beginning, where `seen` is near, to its end."""
-    spare_m, here = seen.least_m, course.start
+    reach_m, spare_m, here, end = clearance.shared.reach_m, seen.least_m, course.start, course.at(course.ticks)
     for sample in range(1, SAMPLES + 1):
         if spare_m < 0.0:
             return False
+        if float(np.abs(end - here) @ reach_m) <= spare_m:
+            return True
         pose = course.at(course.ticks * sample // SAMPLES)
-        way_m = float(np.abs(pose - here) @ clearance.shared.reach_m)
+        way_m = float(np.abs(pose - here) @ reach_m)
         spare_m = spare_m - way_m if way_m <= spare_m else clearance.at(pose, need_m).least_m
         here = pose
     return spare_m >= 0.0
