@@ -107,6 +107,18 @@ class View:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a recorded run as a dataset to train from."""
+
+    run: Positional[Path]
+    """Folder of the run."""
+    format: Literal["lerobot"] = "lerobot"
+    """LeRobot's dataset format v3.0; needs pip install 'leadtime[export]'."""
+    out: Path = Path("dataset")
+    """Folder that receives the dataset; it must not exist."""
+
+
+@dataclass(frozen=True)
 class BenchJitter:
     """Measure wake-up lateness of the control process beside cyclictest and a plain sleep loop."""
 
@@ -192,6 +204,7 @@ HANDLERS: Final[dict[type[Any], str]] = {
     Replay: "runtime.commands.replay:replay",
     Policies: "runtime.commands.policies:policies",
     View: "runtime.commands.view:view",
+    Export: "runtime.commands.export:export",
     BenchJitter: "bench.jitter:run",
     BenchDecoupling: "bench.decoupling.comparison:run",
     BenchLatency: "bench.latency.comparison:run",
@@ -207,6 +220,7 @@ Command = (
     | Annotated[Replay, subcommand("replay")]
     | Annotated[Policies, subcommand("policies")]
     | Annotated[View, subcommand("view")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Bench, subcommand("bench", description="Run a benchmark.")]
 )
 
