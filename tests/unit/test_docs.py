@@ -19,6 +19,7 @@ from runtime.config import RigConfig, convert, load_rig
 from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import PolicyManifest
 from runtime.states import Mode
+from runtime.workspace import Workspace, simulated_base
 from tests.unit.recorded import record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,9 +51,19 @@ def test_every_command_shown_is_one_the_command_line_takes(line: str) -> None:
 
 
 def test_the_manifest_shown_is_a_whole_one() -> None:
-    (text,) = blocks("yaml")
+    (text,) = (text for text in blocks("yaml") if "horizon:" in text)
     manifest = convert(yaml.safe_load(text), PolicyManifest, Path("docs/policies.md"))
     assert manifest.horizon == 50
+
+
+def test_the_workspace_shown_is_a_whole_one() -> None:
+    (text,) = (text for text in blocks("yaml") if text.startswith("workspace:"))
+    shown = convert(yaml.safe_load(text)["workspace"], Workspace, Path("docs/workspace.md"))
+    defaults = Workspace()
+    assert (shown.margin_m, shown.self_margin_m) == (defaults.margin_m, defaults.self_margin_m)
+    assert (shown.check, shown.hand_margin_m) == (defaults.check, defaults.hand_margin_m)
+    for side, base in shown.bases.items():
+        assert base.xyz_m == simulated_base("x5", side).xyz_m
 
 
 def test_the_snippet_reads_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
