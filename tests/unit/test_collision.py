@@ -237,3 +237,31 @@ def test_a_step_that_is_not_refused_is_the_limiter_s_own() -> None:
         assert checked.position.tobytes() == plain.motion.position.tobytes()
     assert checked.refused == 0
     assert ARM_SLICE["left"].stop == 7
+
+
+def test_ticks_that_were_skipped_are_caught_up_on_clear_ways_only() -> None:
+    rig = rig_on_its_way()
+    for _ in range(60):
+        rig.run(1)
+        rig.run(2, control=False)
+    assert rig.mode is Mode.HOLD
+    clearance = Clearance.from_rig(rig.rig)
+    assert min(clearance.at(output.command["position"]).least_m for output in rig.outputs) > -0.003
+
+
+@pytest.mark.parametrize("name", ["sim-x5", "sim-piper"])
+def test_the_quick_bound_of_a_stop_is_never_less_than_the_stop(name: str) -> None:
+    rig = load_rig(name)
+    limits, rng = RigLimits.from_rig(rig), np.random.default_rng(4)
+    limiter = RigLimiter(limits, DT_S, rig.stack("home"))
+    fastest = 0.0
+    for _ in range(20):
+        goal = rng.uniform(rig.stack("position_min"), rig.stack("position_max"))
+        for _ in range(25):
+            limiter.step(goal)
+            bound = limiter.stop_within
+            course = plan_brake(limiter.motion, limits.rates, DT_S)
+            for tick in (course.ticks // 2, course.ticks):
+                assert (np.abs(course.at(tick) - limiter.motion.position) <= bound + 1e-9).all()
+            fastest = max(fastest, float(np.abs(limiter.motion.velocity).max()))
+    assert fastest > 1.0
