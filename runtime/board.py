@@ -10,7 +10,9 @@ from runtime.shm import Ring, Segment, Topic, blank
 from runtime.spec import RunSpec
 from runtime.states import Life
 
-ROLES = ("sim", "emulator", "server", "recorder", "camera", "client", "guardian-left", "guardian-right", "control")
+ROLES = (
+    "sim", "emulator", "server", "recorder", "camera", "leader", "client", "guardian-left", "guardian-right", "control",
+)  # fmt: skip
 """Processes of a run in the order they may begin: whatever moves the arms comes last."""
 
 
@@ -22,6 +24,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("operator", records.OPERATOR, 64),  # supervisor
         Topic("task_request", records.TASK_REQUEST, 4),  # supervisor
         Topic("episode_end", records.EPISODE_END, 8),  # supervisor
+        Topic("leader", records.LEADER, 64),  # leader
         Topic("joint_command", records.JOINT_COMMAND, 64),  # control
         Topic("timeline", records.TIMELINE_VIEW, 8),  # control
         Topic("tick", records.TICK, 4096),  # control
