@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S, TickBase
 from runtime.control import modes, watch
-from runtime.control.intake import Intake, Now
+from runtime.control.intake import Intake, Now, Verdicts, verdict_faults
 from runtime.control.limits import RigLimiter
 from runtime.control.merge import MERGES
 from runtime.control.modes import ModeState, Situation
@@ -17,7 +17,8 @@ from runtime.control.settings import ControlConfig
 from runtime.control.teleop import Lead, Teleop
 from runtime.control.ticks import Decision, TickInputs, TickOutputs, command_record, tick_record, view_record
 from runtime.control.timeline import Timeline
-from runtime.control.trajectory import plan_brake, plan_move
+from runtime.control.trajectory import Course, plan_brake, plan_move
+from runtime.control.waiting import wait
 from runtime.control.watch import Watch
 from runtime.control.wishes import Wish, Wishes
 from runtime.faults import BIT
@@ -27,19 +28,12 @@ from runtime.states import LED, Guard, Mode, Verdict
 __all__ = ["ControlConfig", "ControlCore", "TickInputs", "TickOutputs"]
 
 Array = NDArray[np.float64]
-Verdicts = tuple[tuple[int, Verdict], ...]
 
 AT_HOME_RAD: Final = 0.05
 HALT_TICKS_MAX: Final = 500
 """Policy ticks (10 s at 50 Hz) that the arms may stand in POLICY where chunks are executed one by one."""
 _STANDING: Final = frozenset({Mode.DISARMED, Mode.HOLD, Mode.FAULT})
 """Modes in which the commanded state may start anew from where a guardian holds."""
-_VERDICT_FAULTS: Final = {
-    Verdict.STALE: BIT["chunk_stale"],
-    Verdict.INVALID: BIT["chunk_invalid"],
-    Verdict.JUMP: BIT["chunk_jump"],
-    Verdict.LATE: BIT["chunk_late"],
-}
 
 
 class ControlCore:
@@ -56,7 +50,7 @@ class ControlCore:
         self._watch = Watch(config, base.servo_period_ns)
         self._wishes, self._teleop = Wishes(), Teleop(config, self._dt)
         self._modes = ModeState()
-        self._course = plan_brake(self._limiter.motion, config.limits.rates, self._dt)
+        self._course = self._brake()
         self._course_tick = 0
         self._acks = [0] * len(SIDES)
         self._last_tick: int | None = None
@@ -75,7 +69,9 @@ class ControlCore:
         lead = self._lead(inputs, wish, faults)
         faults |= lead.faults
         verdicts = self._receive(inputs, faults, lead)
-        faults |= self._judge(verdicts)
+        faults |= verdict_faults(verdicts)
+        if self._modes.engaged:
+            faults |= self._intake.faults(waiting=self._config.wait_ticks > 0)
 
         before = self._modes
         self._modes = modes.step(before, self._situation(inputs, wish, lead, faults))
@@ -94,20 +90,9 @@ class ControlCore:
 
     def _wait(self, servo_tick: int) -> None:
         """Where the next chunk may be waited for, let the plan end in a stop, and then stand there for a while."""
-        tick = servo_tick // self._ratio
-        wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
-        if self._modes.mode is not Mode.POLICY or not tick < self._timeline.end_tick <= tick + 1:
-            return
-        waited = self._timeline.end_tick - self._timeline.chunks_end_tick
-        if waited == 0 and wait_ticks:
-            course = plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
-            steps = range(1, course.ticks // self._ratio + 2)
-            tail = np.stack([course.at(step * self._ratio) for step in steps])
-        elif 0 < waited < wait_ticks:
-            tail = self._timeline.rows(tick, 1)
-        else:
-            return
-        self._timeline.replace(self._timeline.end_tick, tail, 0, servo_tick)
+        if self._modes.mode is Mode.POLICY:
+            wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
+            wait(self._timeline, servo_tick, self._ratio, wait_ticks, self._brake)
 
     def _check(self, inputs: TickInputs, wish: Wish, elapsed: int) -> int:
         """Return the faults that stand before any decision of this tick."""
@@ -151,15 +136,6 @@ class ControlCore:
             verdicts.append((int(chunk["chunk_id"]), verdict))
         return tuple(verdicts)
 
-    def _judge(self, verdicts: Verdicts) -> int:
-        """Return what the verdicts on this tick's chunks say about the server."""
-        faults = BIT["chunks_jump"] if self._modes.engaged and self._intake.astray else 0
-        if self._modes.engaged and self._intake.behind and not self._config.wait_ticks:
-            faults |= BIT["chunks_late"]
-        for _, verdict in verdicts:
-            faults |= _VERDICT_FAULTS.get(verdict, 0)
-        return faults
-
     def _situation(self, inputs: TickInputs, wish: Wish, lead: Lead, faults: int) -> Situation:
         at_rest = self._limiter.at_rest
         return Situation(
@@ -198,8 +174,11 @@ class ControlCore:
         elif now.mode is not Mode.POLICY:
             self._stop(inputs.servo_tick)
 
+    def _brake(self) -> Course:
+        return plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
+
     def _stop(self, servo_tick: int) -> None:
-        self._course = plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
+        self._course = self._brake()
         self._course_tick = servo_tick - 1
 
     def _reseed(self, inputs: TickInputs) -> None:

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from runtime.board import Board
 from runtime.clock import Clock
-from runtime.devices import Leader, SimLeader
+from runtime.devices import EvdevLeader, Leader, SimLeader
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
 from runtime.errors import UsageError
 from runtime.layout import Side
@@ -31,9 +31,15 @@ def _sim_leader(leader: Leader) -> LeaderDriver:
     return ScriptedLeader(cast(SimLeader, leader))
 
 
+def _evdev_leader(leader: Leader) -> LeaderDriver:
+    from runtime.drivers.leaders.evdev import InputLeader  # noqa: PLC0415
+
+    return InputLeader(cast(EvdevLeader, leader))
+
+
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm}
 CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
-LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {"sim": _sim_leader}
+LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {"sim": _sim_leader, "evdev": _evdev_leader}
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
