@@ -205,3 +205,17 @@ def test_what_is_no_event_stream_is_refused_by_name(tmp_path: Path, content: byt
         file.write_bytes(content)
     with pytest.raises(DriverError, match="odd"):
         InputLeader(EvdevLeader(kind="pedal", device=str(file), record=True)).open()
+
+
+def test_the_codes_are_those_of_the_kernel_and_a_missing_device_is_named() -> None:
+    evdev = pytest.importorskip("evdev")
+    from runtime.drivers.leaders.evdev import AXIS, KEY, LAYOUTS
+
+    codes = evdev.ecodes
+    assert (codes.EV_KEY, codes.EV_ABS) == (KEY, AXIS)
+    pad, keyboard, pedal = (LAYOUTS[kind] for kind in ("gamepad", "keyboard", "pedal"))
+    assert (pad.clutch, pad.policy, pad.stop) == (codes.BTN_TR, codes.BTN_START, codes.BTN_SELECT)
+    assert (keyboard.clutch, keyboard.policy, keyboard.stop) == (codes.KEY_SPACE, codes.KEY_ENTER, codes.KEY_ESC)
+    assert (pedal.policy, pedal.stop) == (codes.KEY_B, codes.KEY_C)
+    with pytest.raises(DriverError, match="/dev/input/none: No such file"):
+        InputLeader(EvdevLeader(kind="pedal", device="/dev/input/none")).open()
