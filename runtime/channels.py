@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from runtime import records
 from runtime.clock import NS_PER_S
+from runtime.interventions import Intervention
 from runtime.layout import JOINT_NAMES
 from runtime.spec import RunSpec
 
@@ -28,6 +29,7 @@ CHUNK_BYTES: Final = 256 * 1024
 JOINT_STATES_TOPIC: Final = "/joint_states"
 CAMERA_TOPICS: Final = "/camera/"
 LOG_TOPIC: Final = "/log"
+INTERVENTION_TOPIC: Final = "/intervention"
 _LOG_LEVELS: Final = {"info": 2, "warning": 3, "error": 4}
 
 
@@ -78,6 +80,14 @@ _JOINT_SCHEMA: Final = _json_schema(
     | dict.fromkeys(("position", "velocity", "effort", "command", "target"), _NUMBERS)
 )
 _LOG_SCHEMA: Final = _json_schema({"level": {"type": "integer"}, "message": _TEXT, "name": _TEXT})
+_INTERVENTION_SCHEMA: Final = _json_schema(
+    {
+        "start_tick": {"type": "integer"},
+        "end_tick": {"type": "integer"},
+        "interrupted": _TEXT,
+        "sides": {"type": "array", "items": _TEXT},
+    }
+)
 
 
 def describe_dtype(dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -137,6 +147,7 @@ class BlackBoxWriter:
         for name in cameras:
             self._register(CAMERA_TOPICS + name, "json", "foxglove.CompressedImage", "jsonschema", _IMAGE_SCHEMA)
         self._register(JOINT_STATES_TOPIC, "json", "leadtime.JointStates", "jsonschema", _JOINT_SCHEMA)
+        self._register(INTERVENTION_TOPIC, "json", "leadtime.Intervention", "jsonschema", _INTERVENTION_SCHEMA)
         self._register(LOG_TOPIC, "json", "foxglove.Log", "jsonschema", _LOG_SCHEMA)
 
     def _register(self, topic: str, encoding: str, schema: str, schema_encoding: str, data: bytes) -> None:
@@ -178,6 +189,11 @@ class BlackBoxWriter:
         """Write a line of the run's log; level is info, warning or error."""
         entry = {"timestamp": _timestamp(t_ns), "level": _LOG_LEVELS[level], "message": message, "name": ""}
         self._add(LOG_TOPIC, t_ns, msgspec.json.encode(entry))
+
+    def intervention(self, t_ns: int, event: Intervention) -> None:
+        """Write, once it is over, when a person led the arms."""
+        message = {"timestamp": _timestamp(t_ns)} | event.as_dict()
+        self._add(INTERVENTION_TOPIC, t_ns, msgspec.json.encode(message))
 
     def finish(self, recorder: dict[str, int]) -> None:
         """Write what the recorder could not keep, then the index. The sink stays open."""

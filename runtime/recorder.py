@@ -15,6 +15,7 @@ from runtime.blackbox import new_part
 from runtime.board import Board, Heart
 from runtime.channels import RECORD_CHANNELS, BlackBoxWriter, RecordChannel
 from runtime.clock import NS_PER_MS, Clock
+from runtime.interventions import Interventions
 from runtime.shm import Ring
 from runtime.spool import Spool
 from runtime.states import Mode
@@ -107,6 +108,7 @@ class Recorder:
         self._frames_due_ns = 0
         self._mode = -1
         self._condition = ""
+        self._interventions = Interventions(board.t0_ns)
         self.frames_dropped = 0
 
     def step(self, now_ns: int) -> None:
@@ -132,6 +134,9 @@ class Recorder:
         self._status_due_ns = 0
         self._frames_due_ns = now_ns + FRAME_PERIOD_NS
         self.step(now_ns)
+        led = self._interventions.finish()
+        if led is not None:
+            self._writer.intervention(now_ns, led)
         lost = {f"lost_{c.ring}": self._cursors[c.ring].behind for c in RECORD_CHANNELS if c.every}
         self._writer.finish({"frames_dropped": self.frames_dropped} | lost)
 
@@ -150,6 +155,9 @@ class Recorder:
     def _watch(self, tick: NDArray[Any]) -> None:
         if int(tick["servo_tick"]) % self._joint_ratio == 0:
             self._writer.joint_states(tick)
+        led = self._interventions.step(tick)
+        if led is not None:
+            self._writer.intervention(int(tick["now_ns"]), led)
         mode = int(tick["mode"])
         if mode != self._mode:
             self._mode = mode

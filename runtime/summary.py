@@ -13,6 +13,7 @@ from runtime.blackbox import Run, load_run
 from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from runtime.control.strategy import Strategy
 from runtime.faults import FAULTS, mask
+from runtime.interventions import interventions
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.outcomes import Episode, episodes
 from runtime.states import Mode, Verdict
@@ -57,6 +58,7 @@ def build_summary(run: Run) -> dict[str, Any]:
         "limit_violations": _last(run.records["task"], "limit_violations"),
         "mode_s": _mode_s(ticks, spec.rig.servo_hz),
         "faults": fault_events(run),
+        "interventions": [event.as_dict() for event in interventions(run.ticks, run.t0_ns)],
         "success": _success(done),
         "episodes": len(done),
         "successes": sum(episode.success is True for episode in done),

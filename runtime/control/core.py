@@ -10,35 +10,31 @@ from numpy.typing import NDArray
 from runtime.clock import NS_PER_S, TickBase
 from runtime.control import modes, watch
 from runtime.control.collision import PathCheck
-from runtime.control.intake import Intake, Now
+from runtime.control.intake import Intake, Now, Verdicts, verdict_faults
 from runtime.control.limits import RigLimiter
 from runtime.control.merge import MERGES
 from runtime.control.modes import ModeState, Situation
 from runtime.control.settings import ControlConfig
+from runtime.control.teleop import Lead, Teleop
 from runtime.control.ticks import Decision, TickInputs, TickOutputs, command_record, tick_record, view_record
 from runtime.control.timeline import Timeline
-from runtime.control.trajectory import plan_brake, plan_move
+from runtime.control.trajectory import Course, plan_brake, plan_move
+from runtime.control.waiting import wait
 from runtime.control.watch import Watch
+from runtime.control.wishes import Wish, Wishes
 from runtime.faults import BIT
 from runtime.layout import ARM_DOF, ARM_JOINTS, ARM_SLICE, SIDES
-from runtime.states import Guard, Mode, Verdict
+from runtime.states import LED, Guard, Mode, Verdict
 
 __all__ = ["ControlConfig", "ControlCore", "TickInputs", "TickOutputs"]
 
 Array = NDArray[np.float64]
-Verdicts = tuple[tuple[int, Verdict], ...]
 
 AT_HOME_RAD: Final = 0.05
 HALT_TICKS_MAX: Final = 500
 """Policy ticks (10 s at 50 Hz) that the arms may stand in POLICY where chunks are executed one by one."""
 _STANDING: Final = frozenset({Mode.DISARMED, Mode.HOLD, Mode.FAULT})
 """Modes in which the commanded state may start anew from where a guardian holds."""
-_VERDICT_FAULTS: Final = {
-    Verdict.STALE: BIT["chunk_stale"],
-    Verdict.INVALID: BIT["chunk_invalid"],
-    Verdict.JUMP: BIT["chunk_jump"],
-    Verdict.LATE: BIT["chunk_late"],
-}
 
 
 class ControlCore:
@@ -54,8 +50,9 @@ class ControlCore:
         self._intake = Intake(self._timeline, MERGES[config.merge], config.jump_rad)
         self._path = PathCheck(config.clearance, config.limits.rates, self._dt)
         self._watch = Watch(config, base.servo_period_ns)
+        self._wishes, self._teleop = Wishes(), Teleop(config, self._dt)
         self._modes = ModeState()
-        self._course = plan_brake(self._limiter.motion, config.limits.rates, self._dt)
+        self._course = self._brake()
         self._course_tick = 0
         self._acks = [0] * len(SIDES)
         self._last_tick: int | None = None
@@ -69,18 +66,23 @@ class ControlCore:
         self._catch_up(inputs.servo_tick, elapsed)
 
         self._wait(inputs.servo_tick)
-        faults = self._check(inputs, elapsed)
-        verdicts = self._receive(inputs, faults)
-        faults |= self._judge(verdicts)
+        wish = self._wishes.read(inputs.operator, inputs.leader, inputs.now_ns)
+        faults = self._check(inputs, wish, elapsed)
+        lead = self._lead(inputs, wish, faults)
+        faults |= lead.faults
+        verdicts = self._receive(inputs, faults, lead)
+        faults |= verdict_faults(verdicts)
+        if self._modes.engaged:
+            faults |= self._intake.faults(waiting=self._config.wait_ticks > 0)
 
         before = self._modes
-        self._modes = modes.step(before, self._situation(inputs, faults))
+        self._modes = modes.step(before, self._situation(inputs, wish, lead, faults))
         self._enter(before, inputs)
         self._reseed(inputs)
 
         target = self._target(inputs.servo_tick)
         limited = self._move(target, inputs.servo_tick)
-        return self._publish(inputs, target, limited, faults, verdicts)
+        return self._publish(inputs, target, limited, faults, lead, verdicts)
 
     def _catch_up(self, servo_tick: int, elapsed: int) -> None:
         """Make the steps of skipped ticks; after a pause that outlived the commands there are none to make."""
@@ -90,45 +92,42 @@ class ControlCore:
 
     def _wait(self, servo_tick: int) -> None:
         """Where the next chunk may be waited for, let the plan end in a stop, and then stand there for a while."""
-        tick = servo_tick // self._ratio
-        wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
-        if self._modes.mode is not Mode.POLICY or not tick < self._timeline.end_tick <= tick + 1:
-            return
-        waited = self._timeline.end_tick - self._timeline.chunks_end_tick
-        if waited == 0 and wait_ticks:
-            course = plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
-            steps = range(1, course.ticks // self._ratio + 2)
-            tail = np.stack([course.at(step * self._ratio) for step in steps])
-        elif 0 < waited < wait_ticks:
-            tail = self._timeline.rows(tick, 1)
-        else:
-            return
-        self._timeline.replace(self._timeline.end_tick, tail, 0, servo_tick)
+        if self._modes.mode is Mode.POLICY:
+            wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
+            wait(self._timeline, servo_tick, self._ratio, wait_ticks, self._brake)
 
-    def _check(self, inputs: TickInputs, elapsed: int) -> int:
+    def _check(self, inputs: TickInputs, wish: Wish, elapsed: int) -> int:
         """Return the faults that stand before any decision of this tick."""
         faults = watch.client_faults(inputs)
         if not self._modes.armed:
-            return faults | self._arming_faults(inputs)
+            return faults | self._arming_faults(inputs, wish)
         faults |= self._watch.rate(elapsed) | self._watch.arm_faults(inputs) | self._path.fault()
         faults |= self._watch.trip_faults(inputs, self._acks, standing=self._modes.mode in _STANDING)
         if watch.following(inputs):
             faults |= self._watch.tracking(self._limiter.motion.position, inputs)
         if self._modes.mode is Mode.POLICY and inputs.servo_tick >= self._timeline.end_tick * self._ratio:
             faults |= BIT["starved"]
+        if self._modes.mode is Mode.POLICY and inputs.client_distrusted:
+            faults |= BIT["distrusted"]
         return faults
 
-    def _arming_faults(self, inputs: TickInputs) -> int:
+    def _arming_faults(self, inputs: TickInputs, wish: Wish) -> int:
         faults = 0
         if any(int(guardian["state"]) != Guard.DISARMED for guardian in inputs.guardian):
             faults |= BIT["control_restarted"] | self._watch.trip_faults(inputs, self._acks, standing=True)
-        if watch.wanted(inputs.operator) is not Mode.DISARMED and not self._watch.usable(inputs):
+        if wish.want is not Mode.DISARMED and not self._watch.usable(inputs):
             faults |= BIT["feedback_unusable"]
         return faults
 
-    def _receive(self, inputs: TickInputs, faults: int) -> Verdicts:
+    def _lead(self, inputs: TickInputs, wish: Wish, faults: int) -> Lead:
+        """See who holds a clutch; it counts while the arms are sound and follow, and nobody says stop."""
+        broken = (faults | self._modes.latched & modes.BRAKING) & (modes.HOLDING | modes.BRAKING) & ~modes.LEADABLE
+        may = self._modes.armed and not broken and not wish.stop and watch.following(inputs)
+        return self._teleop.judge(inputs.leader, inputs.now_ns, self._limiter.motion, may=may)
+
+    def _receive(self, inputs: TickInputs, faults: int, lead: Lead) -> Verdicts:
         """Merge the new chunks that are fit; none once something ends the motion."""
-        welcome = self._modes.engaged and not faults & (modes.HOLDING | modes.BRAKING)
+        welcome = self._modes.engaged and not lead.taken and not faults & (modes.HOLDING | modes.BRAKING)
         now = Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
         verdicts = []
         for chunk in inputs.chunks:
@@ -139,24 +138,21 @@ class ControlCore:
             verdicts.append((int(chunk["chunk_id"]), verdict))
         return tuple(verdicts)
 
-    def _judge(self, verdicts: Verdicts) -> int:
-        """Return what the verdicts on this tick's chunks say about the server."""
-        faults = BIT["chunks_jump"] if self._modes.engaged and self._intake.astray else 0
-        for _, verdict in verdicts:
-            faults |= _VERDICT_FAULTS.get(verdict, 0)
-        return faults
-
-    def _situation(self, inputs: TickInputs, faults: int) -> Situation:
+    def _situation(self, inputs: TickInputs, wish: Wish, lead: Lead, faults: int) -> Situation:
         at_rest = self._limiter.at_rest
         return Situation(
-            want=watch.wanted(inputs.operator),
-            clear=int(inputs.operator["clear"]),
+            want=wish.want,
+            clear=wish.clear,
             faults=faults,
             armable=not self._modes.armed and self._watch.armable(inputs),
             following=watch.following(inputs),
             at_rest=at_rest,
             at_home=at_rest and self._is_near_home(),
             chunk=self._timeline.end_tick > 0,
+            fresh=wish.fresh,
+            taken=lead.taken,
+            led=lead.sides > 0,
+            matched=lead.matched,
         )
 
     def _is_near_home(self) -> bool:
@@ -169,17 +165,22 @@ class ControlCore:
         if now.engaged is not before.engaged or now.epoch != before.epoch:
             self._timeline.clear(self._limiter.motion.position)
             self._intake.open(inputs.now_ns)
-        if now.mode is before.mode:
+        if now.mode is before.mode or (now.mode in LED and before.mode in LED):
             return
         self._starving = bool(now.latched & ~before.latched & BIT["starved"])
         if now.mode is Mode.PARK:
             self._course = plan_move(self._limiter.motion, self._config.home, self._config.park_rates, self._dt)
             self._course_tick = inputs.servo_tick - 1
+        elif now.mode in LED:
+            self._teleop.enter()
         elif now.mode is not Mode.POLICY:
             self._stop(inputs.servo_tick)
 
+    def _brake(self) -> Course:
+        return plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
+
     def _stop(self, servo_tick: int) -> None:
-        self._course = plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
+        self._course = self._brake()
         self._course_tick = servo_tick - 1
 
     def _reseed(self, inputs: TickInputs) -> None:
@@ -202,6 +203,8 @@ class ControlCore:
         """Return where the rig should be at a servo tick, before limits."""
         if self._modes.mode is Mode.POLICY:
             return self._timeline.target(servo_tick)
+        if self._modes.mode in LED:
+            return self._teleop.target(servo_tick, self._limiter.motion)
         return self._course.at(servo_tick - self._course_tick)
 
     def _pace(self, servo_tick: int) -> Array | None:
@@ -215,7 +218,9 @@ class ControlCore:
         self._limiter, limited = self._path.step(self._limiter, target, self._pace(servo_tick))
         return limited
 
-    def _publish(self, inputs: TickInputs, target: Array, limited: int, faults: int, verdicts: Verdicts) -> TickOutputs:
+    def _publish(
+        self, inputs: TickInputs, target: Array, limited: int, faults: int, lead: Lead, verdicts: Verdicts
+    ) -> TickOutputs:
         now = inputs.servo_tick // self._ratio
         at_rest = self._limiter.at_rest
         self._starving = self._starving and not at_rest
@@ -230,6 +235,7 @@ class ControlCore:
             seam=self._intake.seam(now) if self._modes.started else None,
             acks=self._acks,
             faults=faults,
+            led=lead.sides if self._modes.mode in LED else 0,
         )
         command = command_record(inputs, made, self._seq, self._config.command_ttl_ns)
         return TickOutputs(

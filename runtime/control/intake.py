@@ -11,13 +11,32 @@ from numpy.typing import NDArray
 from runtime.control.merge import Merge
 from runtime.control.plan import PAST_TICKS, Chunk, Joined, Plan
 from runtime.control.timeline import Timeline
+from runtime.faults import BIT
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
 from runtime.states import Verdict
 
 JUMPS_MAX: Final = 3
-"""Chunks in a row that may start far from the target before the arms brake."""
+LATES_MAX: Final = 3
+"""Chunks in a row that may start far from the target, or come wholly late, before the arms brake."""
 _JOINTS: Final = [i for i in range(RIG_DOF) if i not in GRIPPER_INDEX]
+
+Verdicts = tuple[tuple[int, Verdict], ...]
+"""What became of chunks, by their ids."""
+_VERDICT_FAULTS: Final = {
+    Verdict.STALE: BIT["chunk_stale"],
+    Verdict.INVALID: BIT["chunk_invalid"],
+    Verdict.JUMP: BIT["chunk_jump"],
+    Verdict.LATE: BIT["chunk_late"],
+}
+
+
+def verdict_faults(verdicts: Verdicts) -> int:
+    """Return what the verdicts on a tick's chunks say about the server."""
+    faults = 0
+    for _, verdict in verdicts:
+        faults |= _VERDICT_FAULTS.get(verdict, 0)
+    return faults
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,7 @@ class Intake:
         self._seams: list[Seam] = []
         self._newest_ns = 0
         self._jumps = 0
+        self._lates = 0
         self.chunk_id = 0
         """The newest chunk accepted."""
         self.halts = False
@@ -58,12 +78,12 @@ class Intake:
         self._seams.clear()
         self._joiner = self._merge.joiner()
         self._newest_ns = now_ns - 1
-        self._jumps = 0
+        self._jumps = self._lates = 0
 
-    @property
-    def astray(self) -> bool:
-        """Whether chunk after chunk started far from the target."""
-        return self._jumps >= JUMPS_MAX
+    def faults(self, *, waiting: bool) -> int:
+        """Return whether chunk after chunk is unfit; `waiting`: one that comes late is waited for, and no fault."""
+        faults = BIT["chunks_jump"] if self._jumps >= JUMPS_MAX else 0
+        return faults | (BIT["chunks_late"] if self._lates >= LATES_MAX and not waiting else 0)
 
     def take(self, record: NDArray[Any], epoch: int, now: Now, *, started: bool) -> Verdict:
         """Judge a CHUNK record and merge it where it is fit; `started` says whether the epoch's plan runs."""
@@ -89,7 +109,9 @@ class Intake:
             self._newest_ns = int(record["t_obs_ns"])
             self.chunk_id = chunk_id
             self.halts = bool(record["halts"])
-            self._jumps = 0
+            self._jumps = self._lates = 0
+        elif verdict is Verdict.LATE:
+            self._lates += 1
         return verdict
 
     def seam(self, tick: int) -> Seam | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS
-from runtime.config import RigConfig
+from runtime.config import HandoverConfig, RigConfig
 from runtime.control.clearance import Clearance
 from runtime.control.limits import RigLimits
 from runtime.control.merge import MERGES
@@ -28,6 +28,8 @@ class ControlConfig:
     merge: str
     command_ttl_ns: int
     state_stale_ns: int
+    leader_stale_ns: int
+    handover: HandoverConfig
     jump_rad: float = JUMP_RAD
     """The largest seam of a chunk that is believed."""
     tracking_rad: float = 0.25
@@ -53,6 +55,8 @@ class ControlConfig:
             state_stale_ns=round(rig.state_stale_ms * NS_PER_MS),
             jump_rad=jump_rad,
             clearance=Clearance.from_rig(rig) if rig.workspace.check else None,
+            leader_stale_ns=round(rig.leader_stale_ms * NS_PER_MS),
+            handover=rig.handover,
         )
 
     @property

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from runtime import devices
 from runtime.board import Board
 from runtime.clock import NS_PER_S, Clock, MonotonicClock
-from runtime.devices import Leader, is_emulated
+from runtime.devices import EvdevLeader, Leader, SimLeader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
 from runtime.drivers.emulators.base import bus_name
+from runtime.errors import UsageError
 from runtime.layout import Side
 
 RESTART_PATIENCE_NS: Final = 60 * NS_PER_S
@@ -65,7 +66,23 @@ def _piper_leader(leader: Leader) -> LeaderDriver:
     return PiperLeader(leader.side, PIPER, lambda: open_bus(channel, interface), channel, leader.control_offset)
 
 
-LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {"piper": _piper_leader}
+def _sim_leader(leader: Leader) -> LeaderDriver:
+    from runtime.drivers.leaders.sim import ScriptedLeader  # noqa: PLC0415
+
+    return ScriptedLeader(cast(SimLeader, leader))
+
+
+def _evdev_leader(leader: Leader) -> LeaderDriver:
+    from runtime.drivers.leaders.evdev import InputLeader  # noqa: PLC0415
+
+    return InputLeader(cast(EvdevLeader, leader))
+
+
+LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
+    "sim": _sim_leader,
+    "piper": _piper_leader,
+    "evdev": _evdev_leader,
+}
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
@@ -81,3 +98,10 @@ def open_cameras(board: Board, clock: Clock) -> CameraDriver:
     cameras = CAMERAS[driver](board, clock)
     cameras.open()
     return cameras
+
+
+def make_leader(leader: Leader) -> LeaderDriver:
+    """Return the driver that the rig names for a leader, not opened; UsageError where this version has none."""
+    if leader.driver not in LEADERS:
+        raise UsageError(f"leader driver {leader.driver!r} is not there yet; there are: {', '.join(LEADERS)}")
+    return LEADERS[leader.driver](leader)

@@ -463,3 +463,21 @@ def test_both_arms_are_treated_alike() -> None:
     position = rig.last.command["position"]
     left, right = (position[ARM_SLICE[side]] for side in SIDES)
     np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(("late", "mode"), [(2, Mode.POLICY), (3, Mode.HOLD)])
+def test_chunk_after_chunk_that_comes_too_late_brakes(late: int, mode: Mode) -> None:
+    rig = running()
+    for _ in range(late):
+        assert refresh(rig, start_tick=-100) is Verdict.LATE
+    assert rig.mode is mode
+    assert bool(int(rig.last.tick["faults"]) & BIT["chunks_late"]) is (late == 3)
+
+
+def test_chunks_that_come_too_late_now_and_then_brake_nothing() -> None:
+    rig = running()
+    for _ in range(2):
+        assert refresh(rig, start_tick=-100) is Verdict.LATE
+        assert refresh(rig, start_tick=-100) is Verdict.LATE
+        assert refresh(rig) is Verdict.USED
+    assert rig.mode is Mode.POLICY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.clock import NS_PER_S
-from runtime.episodes import CLEAR_NS, ENGAGE_NS, SETTLE_NS, Episodes, Phase, Sight
+from runtime.episodes import CLEAR_NS, ENGAGE_NS, OFFER_NS, SETTLE_NS, Episodes, Phase, Sight
 from runtime.states import Mode
 
 START = Episodes(end_ns=60 * NS_PER_S, limit_ns=10 * NS_PER_S, judged=True)
@@ -109,3 +109,22 @@ def test_an_undecided_episode_at_the_end_counts_neither_way() -> None:
 def test_an_episode_decided_in_the_last_moment_counts() -> None:
     over = running().step(replace(PARKED, mode=Mode.POLICY, outcome=True, now_ns=60 * NS_PER_S))
     assert over.successes == 1
+
+
+def test_a_person_who_leads_is_left_alone_until_they_start_the_policy_again() -> None:
+    led = running().step(replace(PARKED, mode=Mode.HANDOVER, now_ns=5))
+    assert (led.phase, led.want) == (Phase.OFFER, Mode.HOLD)
+    given_back = led.step(replace(PARKED, mode=Mode.HOLD, now_ns=6))
+    assert given_back is led
+    again = given_back.step(replace(PARKED, mode=Mode.POLICY, now_ns=7))
+    assert (again.phase, again.want, again.failures) == (Phase.RUN, Mode.POLICY, 0)
+
+
+def test_where_a_person_could_lead_a_policy_that_ends_is_offered_before_the_episode_counts() -> None:
+    offered = replace(running(), leaders=True).step(replace(PARKED, mode=Mode.HOLD, now_ns=5))
+    assert (offered.phase, offered.failures) == (Phase.OFFER, 0)
+    assert offered.step(replace(PARKED, mode=Mode.HOLD, now_ns=5 + OFFER_NS)) is offered
+    over = offered.step(replace(PARKED, mode=Mode.HOLD, now_ns=6 + OFFER_NS))
+    assert (over.phase, over.failures) == (Phase.SETTLE, 1)
+    real = replace(offered, judged=False)
+    assert real.step(replace(PARKED, mode=Mode.HOLD, now_ns=30 * NS_PER_S)) is real

@@ -1,0 +1,221 @@
+"""Promises of the leader process and the simple leaders: merged by side, never a takeover that nobody asked for."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.config import load_rig
+from runtime.devices import EvdevLeader, SimLeader
+from runtime.drivers import lead
+from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
+from runtime.drivers.lead import BACKOFF_NS, KEEP_NS, Merger, Seat
+from runtime.drivers.leaders.evdev import InputLeader
+from runtime.drivers.leaders.sim import ScriptedLeader
+from runtime.errors import UsageError
+from runtime.layout import ARM_SLICE, Side
+from runtime.states import Mode
+
+HOME = load_rig("sim-x5").stack("home")
+MS = 1_000_000
+
+
+class StandIn:
+    """A leader made up by a test; says what it is told to."""
+
+    def __init__(self) -> None:
+        self.reading = LeaderReading()
+        self.gone = False
+        self.opened = 0
+
+    def open(self) -> None:
+        if self.gone:
+            raise DriverError("stand-in: not there")
+        self.opened += 1
+
+    def read(self, now_ns: int, follower: NDArray[np.float64]) -> LeaderReading:
+        if self.gone:
+            raise DriverError("stand-in: unplugged")
+        return self.reading
+
+    def close(self) -> None:
+        pass
+
+
+class Desk:
+    """Seats with stand-ins and a merger, stepped together."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 1) -> None:
+        self.devices = [StandIn() for _ in range(count)]
+        left = iter(self.devices)
+        known: dict[int, StandIn] = {}
+        configs = [SimLeader(offset_rad=float(i)) for i in range(count)]
+        monkeypatch.setattr(lead, "make_leader", lambda c: known.setdefault(id(c), known.get(id(c)) or next(left)))
+        self.seats = [Seat(str(i), config) for i, config in enumerate(configs)]
+        for seat in self.seats:
+            seat.open(0)
+        self.merger = Merger(None)
+        self.now_ns = 0
+
+    def step(self, after_ns: int = 5 * MS) -> Any:
+        self.now_ns += after_ns
+        return self.merger.merge(self.seats, [seat.read(self.now_ns, HOME) for seat in self.seats], self.now_ns)
+
+    def say(self, i: int, *sides: Side, clutch: bool, **more: Any) -> None:
+        samples = tuple(LeaderSample(side, self.now_ns + 5 * MS, HOME[ARM_SLICE[side]], clutch) for side in sides)
+        self.devices[i].reading = LeaderReading(samples, **more)
+
+
+def held(record: Any) -> list[int]:
+    return [int(part["clutch"]) for part in record["side"]]
+
+
+def test_a_clutch_counts_only_once_it_was_seen_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch)
+    desk.say(0, "left", "right", clutch=True)
+    assert held(desk.step()) == [0, 0]
+    desk.say(0, "left", "right", clutch=False)
+    desk.step()
+    desk.say(0, "left", clutch=True)
+    assert held(desk.step()) == [1, 0]
+
+
+def test_an_arm_without_a_dead_man_is_led_by_the_pedal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, 2)
+    for pressed, says in ((False, [0, 0]), (True, [1, 1]), (False, [0, 0])):
+        desk.say(0, "left", "right", clutch=True)
+        desk.devices[1].reading = LeaderReading(clutch=pressed)
+        assert held(desk.step()) == says
+    desk.devices[1].reading = LeaderReading(clutch=True)
+    assert held(desk.step()) == [1, 1]
+    desk.devices[1].gone = True
+    assert held(desk.step()) == [0, 0], "a pedal that is gone is not held"
+
+
+def test_a_lost_device_is_no_longer_valid_is_opened_again_and_takes_nothing_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch)
+    for clutch in (False, True):
+        desk.say(0, "left", clutch=clutch)
+        record = desk.step()
+    assert held(record) == [1, 0]
+    desk.devices[0].gone = True
+    record = desk.step()
+    assert (int(record["side"][0]["valid"]), held(record)) == (0, [1, 0]), "lost is not released"
+    assert held(desk.step(KEEP_NS + 1)) == [0, 0]
+    desk.devices[0].gone = False
+    desk.step(8 * BACKOFF_NS)
+    assert desk.devices[0].opened == 2
+    desk.say(0, "left", clutch=True)
+    record = desk.step()
+    assert (int(record["side"][0]["valid"]), held(record)) == (1, [0, 0])
+
+
+def test_buttons_are_counted_a_stop_wins_and_a_new_process_goes_on_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, 2)
+    desk.say(0, "left", clutch=False, want=Mode.HOLD, clear=True)
+    desk.say(1, "left", clutch=False, want=Mode.POLICY)
+    record = desk.step()
+    assert (Mode(int(record["want"])), int(record["wants"]), int(record["clear"])) == (Mode.HOLD, 1, 1)
+    desk.merger = Merger(record.copy())
+    record = desk.step()
+    assert (int(record["wants"]), int(record["clear"])) == (2, 2)
+
+
+def test_of_two_devices_of_one_arm_the_one_that_is_held_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, 2)
+    for clutch in (False, True):
+        desk.say(0, "left", clutch=False)
+        desk.devices[1].reading = LeaderReading((LeaderSample("left", desk.now_ns + 5 * MS, HOME[:7] + 0.1, clutch),))
+        record = desk.step()
+    np.testing.assert_allclose(record["side"][0]["position"], HOME[:7] + 0.1)
+    assert held(record) == [1, 0]
+
+
+def test_a_driver_that_is_not_there_is_said_with_those_that_are() -> None:
+    from runtime.devices import PoseLeader
+    from runtime.drivers.factory import make_leader
+
+    with pytest.raises(UsageError, match="there are: sim, "):
+        make_leader(PoseLeader(endpoint="tcp://127.0.0.1:1"))
+
+
+def test_the_script_takes_hold_in_its_spans_and_asks_for_the_policy_once() -> None:
+    leader = ScriptedLeader(SimLeader(clutch_s=((1.0, 2.0),), resume_s=0.5, sides=("left",)))
+    readings = [leader.read(1 + i * 10 * MS, HOME.copy()) for i in range(400)]
+    clutch = [reading.samples[0].clutch for reading in readings]
+    assert clutch == [100 <= i < 200 for i in range(400)]
+    assert [i for i, reading in enumerate(readings) if reading.want is Mode.POLICY] == [250]
+    assert {sample.side for reading in readings for sample in reading.samples} == {"left"}
+
+
+def stream(path: Path, *events: tuple[float, int, int, int]) -> Path:
+    path.write_bytes(b"".join(struct.pack("<qqHHi", 0, int(t_s * 1e6), kind, code, v) for t_s, kind, code, v in events))
+    return path
+
+
+def play(kind: Any, file: Path, seconds: float) -> list[LeaderReading]:
+    leader = InputLeader(EvdevLeader(kind=kind, device=str(file), record=True))
+    leader.open()
+    return [leader.read(1 + i * 5 * MS, HOME.copy()) for i in range(int(seconds * 200))]
+
+
+def test_a_gamepad_jogs_the_arm_that_is_chosen_while_its_shoulder_is_held(tmp_path: Path) -> None:
+    file = stream(
+        tmp_path / "pad", (0.0, 0, 0, 0), (0.1, 3, 1, -32768), (0.2, 1, 311, 1), (0.4, 1, 310, 1), (0.5, 1, 311, 0),
+        (0.6, 1, 314, 1), (0.7, 1, 315, 1),
+    )  # fmt: skip
+    readings = play("gamepad", file, 0.9)
+    at = {t_s: readings[int(t_s * 200)] for t_s in (0.15, 0.39, 0.45, 0.55)}
+    assert [s.clutch for s in at[0.15].samples] == [False, False]
+    np.testing.assert_array_equal(at[0.15].samples[0].position, HOME[:7])
+    assert [s.clutch for s in at[0.39].samples] == [True, False]
+    assert at[0.39].samples[0].position[1] - HOME[1] == pytest.approx(0.6 * 0.19, abs=0.01)
+    assert [s.clutch for s in at[0.45].samples] == [False, True]
+    assert [s.clutch for s in at[0.55].samples] == [False, False]
+    assert [reading.want for reading in readings if reading.want is not None] == [Mode.HOLD, Mode.POLICY]
+
+
+def test_a_pedal_is_the_dead_man_of_every_arm(tmp_path: Path) -> None:
+    file = stream(
+        tmp_path / "pedal", (0.0, 0, 0, 0), (0.1, 1, 30, 1), (0.2, 1, 30, 2), (0.3, 1, 30, 0), (0.4, 1, 48, 1)
+    )
+    readings = play("pedal", file, 0.5)
+    assert [readings[int(t_s * 200)].clutch for t_s in (0.05, 0.15, 0.25, 0.35, 0.45)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [reading.want for reading in readings if reading.want is not None] == [Mode.POLICY]
+    assert not any(reading.samples for reading in readings)
+
+
+@pytest.mark.parametrize("content", [b"", b"12345", None])
+def test_what_is_no_event_stream_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "odd"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(DriverError, match="odd"):
+        InputLeader(EvdevLeader(kind="pedal", device=str(file), record=True)).open()
+
+
+def test_the_codes_are_those_of_the_kernel_and_a_missing_device_is_named() -> None:
+    evdev = pytest.importorskip("evdev")
+    from runtime.drivers.leaders.evdev import AXIS, KEY, LAYOUTS
+
+    codes = evdev.ecodes
+    assert (codes.EV_KEY, codes.EV_ABS) == (KEY, AXIS)
+    pad, keyboard, pedal = (LAYOUTS[kind] for kind in ("gamepad", "keyboard", "pedal"))
+    assert (pad.clutch, pad.policy, pad.stop) == (codes.BTN_TR, codes.BTN_START, codes.BTN_SELECT)
+    assert (keyboard.clutch, keyboard.policy, keyboard.stop) == (codes.KEY_SPACE, codes.KEY_ENTER, codes.KEY_ESC)
+    assert (pedal.policy, pedal.stop) == (codes.KEY_B, codes.KEY_C)
+    with pytest.raises(DriverError, match="/dev/input/none: No such file"):
+        InputLeader(EvdevLeader(kind="pedal", device="/dev/input/none")).open()
