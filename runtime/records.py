@@ -153,6 +153,7 @@ CLIENT_STATUS: Final = _record(
         ("forecasts", "<u8"),
         ("overprovision_ticks", "<f8"),  # sum over covered forecasts of forecast - delay
         ("latency_ms", "<f8"),
+        ("pictures", "u1"),  # runtime.states.Carriage: how they go to the server
         ("text", f"S{TEXT_BYTES}"),  # why refused or lost
     ]
 )
