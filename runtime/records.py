@@ -174,6 +174,7 @@ CLIENT_STATUS: Final = _record(
         ("overprovision_ticks", "<f8"),  # sum over covered forecasts of forecast - delay
         ("latency_ms", "<f8"),
         ("distrusted", "u1"),  # what the policy predicts parts from what happens
+        ("pictures", "u1"),  # runtime.states.Carriage: how they go to the server
         ("text", f"S{TEXT_BYTES}"),  # why refused or lost
     ]
 )

@@ -63,6 +63,15 @@ class Life(IntEnum):
     FAILED = 3
 
 
+class Carriage(IntEnum):
+    """How pictures go from a rig to its policy server."""
+
+    NONE = 0
+    RAW = 1
+    SHARED = 2
+    JPEG = 3
+
+
 class Link(IntEnum):
     """State of the client's connection to its policy server."""
 

@@ -16,7 +16,7 @@ from runtime.faults import FAULTS, mask
 from runtime.interventions import interventions
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.outcomes import Episode, episodes
-from runtime.states import Mode, Verdict
+from runtime.states import Carriage, Mode, Verdict
 
 REJECTED: Final = (Verdict.LATE, Verdict.STALE, Verdict.INVALID, Verdict.JUMP)
 """Verdicts of an answer that came and was not used."""
@@ -118,6 +118,7 @@ def _inference(run: Run) -> dict[str, Any]:
         "latency_ms": _quantiles(latency_ms, (50, 95, 99), ("p50", "p95", "p99"), with_max=False),
         "delay_ticks": _quantiles(came["delay_ticks"], (50, 95), ("p50", "p95")),
         "forecast": _forecast(run.records["client"]),
+        "pictures": _pictures(run.records["client"]),
     }
 
 
@@ -127,6 +128,14 @@ def _execution(status: NDArray[Any]) -> dict[str, Any]:
     if not len(agreed):
         return {"strategy": None, "stretch": None}
     return {"strategy": Strategy(int(agreed[-1]["strategy"])).name, "stretch": float(agreed[-1]["stretch"])}
+
+
+def _pictures(status: NDArray[Any]) -> str | None:
+    """Return how pictures went to the server at last; None in recordings that do not say."""
+    if "pictures" not in (status.dtype.names or ()):
+        return None
+    told = status["pictures"][status["pictures"] != Carriage.NONE]
+    return Carriage(int(told[-1])).name if len(told) else None
 
 
 def _forecast(status: NDArray[Any]) -> dict[str, float | None]:

@@ -68,6 +68,7 @@ class Took:
     contender: Contender
     link_bytes: int = 0
     rounds: list[list[int]] = field(default_factory=list)
+    note: str = ""
 
     @property
     def all_ms(self) -> Any:
@@ -86,12 +87,16 @@ def contenders(command: BenchTransport) -> tuple[list[Contender], dict[str, str]
     Raises:
         UsageError: the folder given as openpi's checkout is none.
     """
-    ours = "bench.transport.ours"
     ipc = f"ipc://@leadtime-bench-{os.getpid()}"
     tcp = f"tcp://{HOST}:{PORT}"
     found = [
-        Contender("leadtime", "Leadtime", sys.executable, (ours, "serve", ipc), (ours, "ask", ipc)),
-        Contender("leadtime-gigabit", "Leadtime", sys.executable, (ours, "serve", tcp), (ours, "ask", tcp), "gigabit"),
+        _ours("leadtime", "Leadtime", ("serve", ipc), ipc),
+        _ours("leadtime-raw", "Leadtime, pictures raw", ("serve", f"{ipc}-raw"), f"{ipc}-raw?pictures=raw"),
+        _ours("leadtime-gigabit", "Leadtime", ("serve-apart", tcp), tcp, "gigabit"),
+        _ours(
+            "leadtime-gigabit-jpeg", "Leadtime, pictures JPEG", ("serve-apart", tcp), f"{tcp}?pictures=jpeg", "gigabit"
+        ),
+        _ours("leadtime-gigabit-raw", "Leadtime, pictures raw", ("serve-apart", tcp), f"{tcp}?pictures=raw", "gigabit"),
     ]
     absent: dict[str, str] = {}
     if command.openpi is None:
@@ -117,6 +122,11 @@ def contenders(command: BenchTransport) -> tuple[list[Contender], dict[str, str]
     return found, absent
 
 
+def _ours(name: str, label: str, serve: tuple[str, str], asked: str, link: str = "host") -> Contender:
+    program = "bench.transport.ours"
+    return Contender(name, label, sys.executable, (program, *serve), (program, "ask", asked), link)
+
+
 def run(command: BenchTransport) -> int:
     """Measure every contender in turns and leave results.json and report.html in the command's folder."""
     chosen, absent = contenders(command)
@@ -129,7 +139,7 @@ def run(command: BenchTransport) -> int:
     results["versions"] = {label: _versions(python) for label, python in pythons.items()}
     (command.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for name, row in results["contenders"].items():
-        _say(f"{name:18} p50 {row['p50_ms']:8.2f} ms  p99 {row['p99_ms']:8.2f} ms")
+        _say(f"{name:22} p50 {row['p50_ms']:8.2f} ms  p99 {row['p99_ms']:8.2f} ms  {row['note']}")
     for ratio in results["ratios"]:
         aim = "" if ratio["most"] is None else f", at most {ratio['most']:.3g} wanted: {WORDS[ratio['met']]}"
         _say(f"{ratio['ours']} / {ratio['theirs']}: {ratio['ratio']:.3f}{aim}")
@@ -157,7 +167,7 @@ def measure(chosen: list[Contender], absent: dict[str, str], rounds: int, turn: 
                 if contender.name.startswith("leadtime"):
                     raise LeadtimeError(str(error)) from None
                 absent[contender.name] = str(error)
-        took = [Took(seat.contender) for seat in seats]
+        took = [Took(seat.contender, note=seat.note) for seat in seats]
         for seat, entry in zip(seats, took, strict=True):
             seat.turn(WARM_UP)
             entry.link_bytes = -seat.carried_bytes()
@@ -195,6 +205,7 @@ def _row(entry: Took) -> dict[str, Any]:
     return {
         "label": entry.contender.label,
         "link": entry.contender.link,
+        "note": entry.note,
         "requests": len(entry.all_ms),
         # What went past the emulated link would show here.
         "link_bytes_per_request": entry.link_bytes // len(entry.all_ms),

@@ -117,10 +117,11 @@ class Program:
 
 
 class Seat:
-    """A contender that is connected and takes turns."""
+    """A contender that is connected and takes turns; `note` is what its client said of the connection."""
 
-    def __init__(self, contender: Contender, client: Program, link: Program | None = None) -> None:
+    def __init__(self, contender: Contender, client: Program, link: Program | None = None, note: str = "") -> None:
         self.contender = contender
+        self.note = note
         self._client = client
         self._link = link
 
@@ -170,8 +171,8 @@ def seated(contender: Contender) -> Iterator[Seat]:
             relay = start("link", sys.executable, ("bench.transport.relay", PORT, str(GIGABIT)), port)
             port = int(relay.hear(START_S).split()[1])
         client = start("client", contender.python, contender.client, port)
-        client.hear(START_S)
-        yield Seat(contender, client, relay)
+        note = client.hear(START_S).partition(" ")[2]
+        yield Seat(contender, client, relay, note)
 
 
 def _free_port() -> int:

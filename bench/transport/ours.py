@@ -1,6 +1,7 @@
 """Leadtime's own server and client: the policy server of a run with a policy of no latency, and a client's connection.
 
-`python -m bench.transport.ours serve ENDPOINT` and `... ask ENDPOINT`.
+`python -m bench.transport.ours serve ENDPOINT` and `... ask ENDPOINT`; `... serve-apart ENDPOINT` shares no memory with
+its clients, as a server on another host.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
 from runtime.inference.connection import Connection
+from runtime.inference.door import door_for
 from runtime.inference.latency import parse_latency
 from runtime.inference.local import LocalPolicy
 from runtime.inference.manifest import ActionSpec, ObservationSpec, PolicyManifest, Units
@@ -75,7 +77,12 @@ def rig() -> wire.RigSchema:
     )
 
 
-def serve(endpoint: str) -> None:
+def serve_apart(endpoint: str) -> None:
+    """Serve as on another host."""
+    serve(endpoint, shares=False)
+
+
+def serve(endpoint: str, *, shares: bool = True) -> None:
     """Serve until killed; says where on standard output."""
     channel = turns.claim_stdout()
     blank = ModelInputs(
@@ -89,9 +96,11 @@ def serve(endpoint: str) -> None:
     )
     samplers = {ANY_TASK: Sampler(ZeroPolicy(), blank, (Condition.PLAIN,))}
     policy = Policy(manifest(), Path())
-    with zmq.Context() as context, open_router(context, endpoint) as router:
+    with zmq.Context() as context, open_router(context, endpoint) as router, door_for(endpoint) as door:
         served = LocalPolicy(policy, samplers, "zeros", 0.0)
-        server = PolicyServer(router, served, parse_latency("none"), clock=MonotonicClock())
+        server = PolicyServer(
+            router, served, parse_latency("none"), clock=MonotonicClock(), door=door if shares else None
+        )
         channel.write(f"ready {router.getsockopt_string(zmq.LAST_ENDPOINT)}\n")
         channel.flush()
         server.run(lambda: False)
@@ -112,6 +121,11 @@ class Asker:
         """Return when the session is open; LeadtimeError where it is refused."""
         while not self._ready():
             self._connection.wait(10)
+
+    @property
+    def pictures(self) -> str:
+        """How pictures go, in words."""
+        return self._connection.pictures
 
     def _ready(self) -> bool:
         self._connection.step(self._clock.now_ns())
@@ -147,10 +161,10 @@ def ask(endpoint: str) -> None:
         asker = Asker(context, endpoint)
         try:
             asker.connect()
-            turns.take_turns(asker.ask, channel)
+            turns.take_turns(asker.ask, channel, asker.pictures)
         finally:
             asker.close()
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask}[sys.argv[1]](sys.argv[2])
+    {"serve": serve, "serve-apart": serve_apart, "ask": ask}[sys.argv[1]](sys.argv[2])

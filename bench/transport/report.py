@@ -81,11 +81,12 @@ def _table(results: dict[str, Any]) -> str:
             f"{row['p99_ms']:.2f}",
             str(row["requests"]),
             f"{row['link_bytes_per_request'] / 1e3:.0f} kB" if row["link"] == "gigabit" else "",
+            row["note"],
         )
         for row in results["contenders"].values()
     ]
-    rows += [(name, "not measured", reason, "", "") for name, reason in results["absent"].items()]
-    return page.table(rows, ("contender", "p50 ms", "p99 ms", "requests", "a request over the link"))
+    rows += [(name, "not measured", reason, "", "", "") for name, reason in results["absent"].items()]
+    return page.table(rows, ("contender", "p50 ms", "p99 ms", "requests", "a request over the link", "pictures"))
 
 
 def _ratios(ratios: list[dict[str, Any]]) -> str:

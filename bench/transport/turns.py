@@ -17,12 +17,12 @@ def claim_stdout() -> TextIO:
     return channel
 
 
-def take_turns(ask: Callable[[int], None], channel: TextIO) -> None:
-    """Say that the client is connected, then answer each line `COUNT` with how long as many requests took, in ns.
+def take_turns(ask: Callable[[int], None], channel: TextIO, note: str = "") -> None:
+    """Say that the client is connected, with a note, then answer each line `COUNT` with how long its requests took, ns.
 
     `ask(i)` makes the i-th request and returns when its chunk is there.
     """
-    channel.write("ready\n")
+    channel.write(f"ready {note}\n")
     channel.flush()
     i = 0
     for line in sys.stdin:

@@ -23,6 +23,7 @@ from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.drivers.sim.tasks import TASKS
 from runtime.errors import UsageError, unknown_name
 from runtime.inference.adapters.registry import is_adapter, make_adapter
+from runtime.inference.carrier import carriage_of
 from runtime.inference.check import check_policy
 from runtime.inference.keys import ClientKeys
 from runtime.inference.latency import parse_latency
@@ -109,7 +110,7 @@ def _check(command: Run, rig: RigConfig) -> None:
             raise UsageError(f"--keys {command.keys} is for the endpoint of a policy server, not for {command.policy}")
         ClientKeys.load(command.keys)
     if _remote(command.policy):
-        check_endpoint(command.policy, bind=False)
+        check_endpoint(carriage_of(command.policy)[0], bind=False)
         if command.latency != "none":
             raise UsageError(
                 f"--latency {command.latency} is held by the server that a run starts; give it to `leadtime serve`"

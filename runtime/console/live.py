@@ -20,7 +20,7 @@ from runtime.clock import NS_PER_S, NS_PER_US, Clock, MonotonicClock
 from runtime.faults import FAULTS, Fault
 from runtime.layout import SIDES
 from runtime.shm import TornReadError
-from runtime.states import Guard, Link, Mode
+from runtime.states import Carriage, Guard, Link, Mode
 
 WIDTH: Final = 80
 HISTORY: Final = 40
@@ -224,6 +224,8 @@ def _model_line(scene: Scene) -> Text:
         return line.append(f"  {text}")
     forecast_ms = int(client["forecast_ticks"]) * scene.policy_period_ms
     line.append(f"   latency {float(client['latency_ms']):.0f} ms   forecast {forecast_ms:.0f} ms")
+    if client["pictures"]:
+        line.append(f"   pictures {Carriage(int(client['pictures'])).name.lower()}", "dim")
     forecasts = int(client["forecasts"])
     if forecasts:
         coverage = 100 * int(client["covered"]) / forecasts

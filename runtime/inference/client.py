@@ -190,8 +190,10 @@ class Client:
         if now_ns - self._status_ns < STATUS_NS and connection.link is self._told:
             return
         self._status_ns, self._told = now_ns, connection.link
-        text = connection.text or self._note or self._core.text
-        self._board["client"].push(self._core.status(now_ns, connection.link, text, connection.reconnects))
+        text = connection.text or self._note or "; ".join(filter(None, (self._core.text, connection.pictures)))
+        status = self._core.status(now_ns, connection.link, text, connection.reconnects)
+        status["pictures"] = connection.carriage
+        self._board["client"].push(status)
 
 
 def run_client(board: Board, clock: Clock, heart: Heart) -> None:

@@ -17,10 +17,11 @@ from zmq.utils.monitor import parse_monitor_message
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
+from runtime.inference.carrier import Carrier, carriage_of
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.keys import ClientKeys, shut_out
 from runtime.inference.sockets import check_endpoint, make_dealer, receive
-from runtime.states import Link
+from runtime.states import Carriage, Link
 
 BACKOFF_MIN_NS: Final = 50 * NS_PER_MS
 BACKOFF_MAX_NS: Final = 1 * NS_PER_S
@@ -44,8 +45,9 @@ Inbound = tuple[wire.Message | None, wire.ArrayMap]
 class Connection:
     """One session with the server at `endpoint`, kept open.
 
-    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the last handshake. Raises
-    UsageError when `endpoint` is none.
+    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the last handshake. How pictures
+    go is chosen before a session is READY; `endpoint` may end in `?pictures=raw|shm|jpeg`. Raises UsageError when it is
+    none.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class Connection:
     ) -> None:
         self._context = context
         self._keys = keys
-        self._endpoint = check_endpoint(endpoint, bind=False)
+        address, self._forced = carriage_of(endpoint)
+        self._endpoint = check_endpoint(address, bind=False)
         self._hello = wire.Hello(client=uuid.uuid4().hex, rig=rig, task=task, prompt=prompt)
         self.link = Link.CONNECTING
         self.text = f"connecting to {endpoint}"
@@ -74,6 +77,17 @@ class Connection:
         self._heard_ns = 0
         self._pinged_ns = 0
         self._corrupt = 0
+        self._carrier: Carrier | None = None
+
+    @property
+    def carriage(self) -> Carriage:
+        """How pictures go to the server."""
+        return Carriage.NONE if self._carrier is None else self._carrier.carriage
+
+    @property
+    def pictures(self) -> str:
+        """The same in words, with the reason; empty without a session or pictures."""
+        return "" if self._carrier is None else self._carrier.text
 
     def step(self, now_ns: int) -> list[Inbound]:
         """Advance the handshake, keep the session alive and return what came for it since the last call."""
@@ -87,6 +101,7 @@ class Connection:
         torn = self._torn()
         if torn:
             self.drop(now_ns, torn)
+        self._prepare(now_ns)
         self._keep_alive(now_ns)
         return inbound
 
@@ -94,6 +109,8 @@ class Connection:
         """Send to the server without waiting; False, and the connection dropped, when it takes no more."""
         if self._dealer is None:
             return False
+        if isinstance(message, wire.Infer) and self._carrier is not None:
+            message, arrays = self._carrier.pack(message, dict(arrays), now_ns)
         try:
             self._dealer.send_multipart(wire.encode(message, arrays), zmq.NOBLOCK, copy=False)
         except zmq.Again:
@@ -116,6 +133,9 @@ class Connection:
         for link in (self._dealer, self._monitor):
             if link is not None:
                 poller.register(link, zmq.POLLIN)
+        waited = None if self._carrier is None else self._carrier.fileno()
+        if waited is not None:
+            poller.register(waited, zmq.POLLIN)
         poller.poll(timeout_ms)
 
     def close(self) -> None:
@@ -131,6 +151,19 @@ class Connection:
         self._corrupt = 0
         self.reconnects += self.schema is not None
         self.send(self._hello, {}, now_ns)
+
+    def _prepare(self, now_ns: int) -> None:
+        """Go on with the choice of how pictures go; the session is READY when it is made."""
+        carrier = self._carrier
+        if carrier is None or self.link is Link.READY:
+            return
+        ping = carrier.step(now_ns)
+        if ping is not None:
+            self.send(*ping, now_ns)
+        elif carrier.ready:
+            self.link = Link.READY
+            self.text = ""
+            self._backoff_ns = BACKOFF_MIN_NS
 
     def _keep_alive(self, now_ns: int) -> None:
         if self._dealer is None:
@@ -161,7 +194,9 @@ class Connection:
                 continue
             self._corrupt = 0
             if isinstance(message, wire.Welcome):
-                self._agree(message)
+                self._agree(message, now_ns)
+            elif isinstance(message, wire.Pong) and self._carrier is not None:
+                self._carrier.heard(now_ns)
             elif isinstance(message, wire.Refused):
                 self.refuse(message.reason)
             elif isinstance(message, wire.Error) and message.code == "no_session":
@@ -169,10 +204,12 @@ class Connection:
             elif isinstance(message, wire.Error) and self.link is not Link.READY:
                 self.drop(now_ns, f"{self._endpoint}: {message.reason}")
             elif self.link is Link.READY and not isinstance(message, wire.Pong):
+                if self._carrier is not None and isinstance(message, wire.Chunk | wire.Superseded | wire.Error):
+                    self._carrier.answered(message.request_seq)
                 inbound.append((message, arrays))
         return inbound
 
-    def _agree(self, welcome: wire.Welcome) -> None:
+    def _agree(self, welcome: wire.Welcome, now_ns: int) -> None:
         try:
             check_fit(welcome.schema, self._hello.rig)
             if self.schema is not None and _lasting(welcome.schema) != _lasting(self.schema):
@@ -182,9 +219,10 @@ class Connection:
             return
         self.schema = welcome.schema
         self.session = welcome.session
-        self.link = Link.READY
-        self.text = ""
-        self._backoff_ns = BACKOFF_MIN_NS
+        self._end_carrier()
+        sizes = {name: self._hello.rig.cameras[name] for name in welcome.schema.cameras}
+        self._carrier = Carrier(welcome, sizes, self._endpoint, self._forced, now_ns)
+        self._prepare(now_ns)
 
     def refuse(self, reason: str) -> None:
         """End the connection for good: trying again would not help."""
@@ -204,7 +242,13 @@ class Connection:
             lost = f"lost the connection to {self._endpoint}"
         return shut_out(events, self._endpoint, self._keys) or lost
 
+    def _end_carrier(self) -> None:
+        if self._carrier is not None:
+            self._carrier.close()
+        self._carrier = None
+
     def _close_sockets(self) -> None:
+        self._end_carrier()
         if self._dealer is not None:
             self._dealer.disable_monitor()
             self._dealer.close()

@@ -17,6 +17,7 @@ from runtime.inference.policy import Policy, load_policy
 from runtime.inference.sampler import Query, Sampler, load_sampler
 from runtime.inference.served import Answer
 from runtime.inference.session import Job
+from runtime.inference.slots import stacked
 from runtime.layout import RIG_DOF
 from runtime.states import Condition
 
@@ -97,9 +98,7 @@ def model_inputs(job: Job) -> ModelInputs:
     images = None
     if schema.cameras:
         size = (schema.height_px, schema.width_px, 3)
-        images = np.empty((len(schema.cameras), *size), dtype=np.uint8)
-        for i, camera in enumerate(schema.cameras):
-            images[i] = _array(job, f"image/{camera}", "u1", size)
+        images = stacked([_array(job, f"image/{camera}", "u1", size) for camera in schema.cameras])
     rows = _planned(job)
     prefix = np.zeros((schema.horizon, RIG_DOF), dtype=np.float32)
     prefix[: len(rows)] = rows

@@ -13,8 +13,9 @@ from typing import Final
 import zmq
 
 from runtime.clock import Clock, MonotonicClock
-from runtime.inference import wire
+from runtime.inference import jpeg, wire
 from runtime.inference.adapters.registry import is_adapter
+from runtime.inference.door import Door, door_for
 from runtime.inference.handshake import RefusalError
 from runtime.inference.hosted import load_hosted
 from runtime.inference.keys import ServerKeys, admission
@@ -22,26 +23,37 @@ from runtime.inference.latency import LatencyModel, parse_latency
 from runtime.inference.local import load_local
 from runtime.inference.served import Served
 from runtime.inference.session import CLIENTS_MAX, Job, SessionTable
+from runtime.inference.slots import Region
 from runtime.inference.sockets import open_router, receive
 from runtime.inference.worker import Reply, Worker
 
 LOG = logging.getLogger(__name__)
 POLL_MS: Final = 20
 MESSAGES_PER_TURN: Final = 64
+JPEG: Final = "jpeg"
 
 
 class PolicyServer:
     """Serves a warmed-up model on a bound socket until told to stop.
 
-    All times are this host's monotonic clock and leave it only as durations.
+    All times are this host's monotonic clock and leave it only as durations. With a `door` clients of this host may
+    share their pictures' memory.
     """
 
     def __init__(
-        self, router: zmq.Socket[bytes], served: Served, latency: LatencyModel, *, seed: int = 0, clock: Clock
+        self,
+        router: zmq.Socket[bytes],
+        served: Served,
+        latency: LatencyModel,
+        *,
+        seed: int = 0,
+        clock: Clock,
+        door: Door | None = None,
     ) -> None:
         self._router = router
         self._served = served
         self._clock = clock
+        self._door = door
         self._lock = threading.Lock()
         self._sessions = SessionTable(served.places or CLIENTS_MAX)
         self._replies: deque[Reply] = deque()
@@ -53,6 +65,8 @@ class PolicyServer:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         poller.register(self._wake_fd, zmq.POLLIN)
+        if self._door is not None:
+            poller.register(self._door.fileno(), zmq.POLLIN)
         self._worker.start()
         try:
             while not stop():
@@ -63,6 +77,8 @@ class PolicyServer:
                     os.eventfd_read(self._wake_fd)
                 while self._replies:
                     self._send(*self._replies.popleft())
+                if self._door is not None and self._door.fileno() in ready:
+                    self._door.answer(self._attach)
                 if self._router in ready:
                     self._read()
         finally:
@@ -108,13 +124,28 @@ class PolicyServer:
             session = self._sessions.open(sender, hello, schema, now_ns)
         if session is None:
             return wire.Error(code="busy", reason="every place of this server is taken")
-        return wire.Welcome(session=session.name, schema=schema)
+        return wire.Welcome(
+            session=session.name,
+            schema=schema,
+            door="" if self._door is None else self._door.name,
+            secret="" if self._door is None else session.secret,
+            decodes=(JPEG,) if jpeg.INSTALLED else (),
+        )
+
+    def _attach(self, secret: str, region: Region) -> bool:
+        with self._lock:
+            return self._sessions.attach(secret, region)
 
     def _queue(self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         with self._lock:
             session = self._sessions.find(sender, request.session, now_ns)
             if session is None:
                 return _no_session(request.request_seq)
+            if request.shared:
+                try:
+                    arrays = arrays | _shared(session.region, request.shared)
+                except wire.WireError as error:
+                    return wire.Error(code="bad_request", reason=str(error), request_seq=request.request_seq)
             job = Job(sender, request, arrays, session.hello, session.schema, now_ns)
             superseded = self._sessions.put(job)
         self._worker.wake()
@@ -145,6 +176,12 @@ class PolicyServer:
     def _send(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
         # A client that left or does not read is not waited for: the router drops what it cannot deliver.
         self._router.send_multipart([sender, *frames], zmq.NOBLOCK, copy=False)
+
+
+def _shared(region: Region | None, places: tuple[wire.ArrayPlace, ...]) -> wire.ArrayMap:
+    if region is None:
+        raise wire.WireError("pictures in shared memory, and none was handed over for this session")
+    return region.views(places)
 
 
 def _no_session(request_seq: int) -> wire.Error:
@@ -187,6 +224,7 @@ def serve(
         zmq.Context() as context,
         admission(context, keys),
         open_router(context, bind, keys, insecure=insecure) as router,
+        door_for(bind) as door,
     ):
         if is_adapter(policy):
             served: Served = load_hosted(policy, profile.median_ms)
@@ -195,7 +233,7 @@ def serve(
         gc.collect()
         gc.freeze()
         try:
-            server = PolicyServer(router, served, profile, seed=seed, clock=clock)
+            server = PolicyServer(router, served, profile, seed=seed, clock=clock, door=door)
             if on_ready is not None:
                 endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
                 on_ready(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
 from runtime.clock import NS_PER_S
+from runtime.inference.door import new_secret
+from runtime.inference.slots import Region
 from runtime.inference.wire import ArrayMap, Hello, Infer, Schema
 
 CLIENTS_MAX: Final = 32
@@ -36,13 +39,18 @@ class Job:
 
 @dataclass
 class Session:
-    """One client's agreed schema and the request that waits, if any."""
+    """One client's agreed schema and the request that waits, if any.
+
+    `region` is the pictures' memory that was handed over for it under its `secret`.
+    """
 
     name: str
     hello: Hello
     schema: Schema
     t_seen_ns: int
     waiting: Job | None = field(default=None)
+    secret: str = field(default_factory=new_secret)
+    region: Region | None = None
 
 
 class SessionTable:
@@ -78,6 +86,14 @@ class SessionTable:
             return None
         session.t_seen_ns = now_ns
         return session
+
+    def attach(self, secret: str, region: Region) -> bool:
+        """Let the session of a secret have a memory that was handed over; False where none has it, or it has one."""
+        for session in self._sessions.values():
+            if session.region is None and secrets.compare_digest(session.secret.encode(), secret.encode()):
+                session.region = region
+                return True
+        return False
 
     def put(self, job: Job) -> Job | None:
         """Let a request wait in its session; return the older one whose place it took."""

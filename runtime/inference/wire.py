@@ -53,6 +53,19 @@ class ArraySpec(msgspec.Struct, frozen=True, array_like=True):
         return math.prod(self.shape) * int(self.dtype[1])
 
 
+class ArrayPlace(msgspec.Struct, frozen=True, array_like=True):
+    """One uint8 array of a request in memory that a rig shares with a server of its host, `offset` bytes into it."""
+
+    name: Name
+    shape: Annotated[tuple[Size, ...], Meta(max_length=DIMENSIONS_MAX)]
+    offset: Count
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the array."""
+        return math.prod(self.shape)
+
+
 class RigSchema(msgspec.Struct, frozen=True, kw_only=True):
     """What a rig offers: joint order, policy rate, and its cameras as name -> (width, height) in pixels.
 
@@ -116,10 +129,17 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
-    """Server to client: the session is open under this schema."""
+    """Server to client: the session is open under this schema.
+
+    `door` is the name of the socket at which a client of this host may hand over its pictures' memory, with `secret`;
+    "" where there is none. `decodes` are the forms of picture that are taken besides raw ones: `jpeg`.
+    """
 
     session: Name
     schema: Schema
+    door: Text = ""
+    secret: Text = ""
+    decodes: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
 
 
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):
@@ -131,8 +151,10 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
 class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     """Client to server: an observation; asks for one chunk.
 
-    Arrays: `image/CAMERA` u1 (height, width, 3), `state` f4 (14,), `velocity` f4 (14,), `prefix` f4 (n, 14),
-    `object_state` f4 (K,). `deadline_ms` counts from receipt: later the answer is of no use. `seed` and `request_seq`
+    Arrays: `image/CAMERA` u1 (height, width, 3), in the message or, named in `shared`, in the memory that was handed
+    over, or as `jpeg/CAMERA` u1 (rows, bytes) where the server decodes it; `state` f4 (14,), `velocity` f4 (14,),
+    `prefix` f4 (n, 14), `object_state` f4 (K,). `deadline_ms` counts from receipt: later the answer is of no
+    use. `seed` and `request_seq`
     together seed the policy's noise.
 
     `prefix` are the actions planned from the observation's tick on, and `condition` says what they are for: nothing,
@@ -154,6 +176,7 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     committed: Count = 0
     execute: Count = 0
     executed_tick: Count = 0
+    shared: Annotated[tuple[ArrayPlace, ...], Meta(max_length=FRAMES_MAX - 1)] = ()
 
 
 class Chunk(Message, frozen=True, kw_only=True, tag="chunk"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from runtime.clock import NS_PER_S, Clock
 from runtime.inference import wire
 from runtime.inference.adapters.base import AdapterError
+from runtime.inference.jpeg import decode_pictures
 from runtime.inference.latency import LatencyModel
 from runtime.inference.served import Served
 from runtime.inference.session import Job
@@ -93,8 +95,9 @@ class Worker:
 
     def _infer(self, job: Job, taken_ns: int, due_ns: int | None) -> list[wire.Buffer] | None:
         """Run the model and wait for the time of the answer; None when the profile loses it."""
+        opened = replace(job, arrays=decode_pictures(job.arrays))
         begin_ns = self._clock.now_ns()
-        answer = self._served.answer(job)
+        answer = self._served.answer(opened)
         infer_ns = self._clock.now_ns() - begin_ns
         if due_ns is not None:
             self._stop.wait(max(due_ns - self._clock.now_ns(), 0) / NS_PER_S)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import zmq
 
@@ -24,8 +26,8 @@ from runtime.inference.connection import (
 from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import load_policy
 from runtime.inference.sockets import open_router, receive
-from runtime.states import Link
-from tests.process.serving import TINY, server
+from runtime.states import Carriage, Link
+from tests.process.serving import TINY, PlainClient, observation, server
 
 CLOCK = MonotonicClock()
 PATIENCE_S = 20.0
@@ -96,6 +98,52 @@ def test_it_comes_up_before_its_server_and_survives_its_death(
         assert connection.schema.cameras == agreed.cameras
         assert connection.reconnects > 0
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "way"),
+    [
+        ("ipc://@{name}", Carriage.SHARED),
+        ("tcp://127.0.0.1:*", Carriage.SHARED),
+        ("ipc://@{name}?pictures=raw", Carriage.RAW),
+        ("ipc://@{name}?pictures=jpeg", Carriage.JPEG),
+    ],
+)
+def test_pictures_go_as_the_link_has_it_and_every_way_gives_the_same_chunk(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, way: Carriage
+) -> None:
+    address, mark, query = endpoint.format(name=f"leadtime-test-{uuid.uuid4().hex}").partition("?")
+    with server(address) as running:
+        connection = connect(context, running.endpoint + mark + query)
+        turn(connection, lambda: connection.link is Link.READY)
+        assert connection.carriage is way
+        assert connection.schema is not None
+        for seq in range(1, 8):
+            asked = wire.Infer(session=connection.session, request_seq=seq, obs_seq=seq, deadline_ms=10_000.0, seed=5)
+            assert connection.send(asked, observation(), CLOCK.now_ns())
+            inbound: list[Inbound] = []
+            while not inbound:
+                inbound = turn(connection, lambda: True) + connection.step(CLOCK.now_ns())
+            chunk, arrays = inbound[0]
+            assert isinstance(chunk, wire.Chunk), chunk
+            assert chunk.request_seq == seq
+            noise = np.random.default_rng((5, seq)).standard_normal((50, 14), dtype=np.float32)
+            assert np.allclose(arrays["actions"], 0.1 + 0.001 * noise, atol=1e-6)
+            assert np.allclose(arrays["object_state"], [10, 20, 30], atol=2.0)
+        connection.close()
+
+
+def test_pictures_in_memory_that_was_not_handed_over_are_refused_to_their_sender(
+    context: zmq.Context[zmq.Socket[bytes]],
+) -> None:
+    with server("tcp://127.0.0.1:*") as running, PlainClient(context, running.endpoint) as client:
+        client.hello()
+        place = wire.ArrayPlace("image/cam_high", (4, 4, 3), 0)
+        client.send(wire.Infer(session=client.session, request_seq=3, obs_seq=3, deadline_ms=100.0, shared=(place,)))
+        error, _ = client.answer()
+        assert isinstance(error, wire.Error)
+        assert (error.code, error.request_seq) == ("bad_request", 3)
+        assert "none was handed over" in error.reason
 
 
 def test_a_refusal_is_final_and_carries_the_reason(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:

@@ -1,0 +1,251 @@
+"""How a rig's pictures go to its server, chosen anew at each connection: shared memory, as they are, or as JPEG.
+
+Shared memory where the server is on this host. Otherwise the link is measured with pings, small ones and ones that
+carry as much as half a picture, and pictures go as JPEG where coding, sending and decoding them would take clearly less
+time than sending them as they are. A server that does not know of either gets them as they are. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.clock import NS_PER_MS, NS_PER_S
+from runtime.errors import UsageError
+from runtime.inference import jpeg, wire
+from runtime.inference.door import Knock, of_this_host
+from runtime.inference.slots import REGION_BYTES_MAX, Slots
+from runtime.states import Carriage
+
+FORCED: Final = {"raw": Carriage.RAW, "shm": Carriage.SHARED, "jpeg": Carriage.JPEG}
+QUERY: Final = "pictures"
+SPARE_SLOTS: Final = 2
+"""Besides one for each request under way: answers that were given up still hold theirs until they are due."""
+DOOR_NS: Final = 200 * NS_PER_MS
+"""How long a server may take to say whether it takes the memory."""
+PROBE_BYTES: Final = 512 * 1024
+PROBE_ROW_BYTES: Final = 4096
+PROBES: Final = 3
+SLOW_NS: Final = 50 * NS_PER_MS
+"""A probe that takes longer is not repeated."""
+MEASURE_NS: Final = 1 * NS_PER_S
+"""A link on which all this takes longer is slow, whatever its rate."""
+CLEARLY: Final = 0.75
+TRIAL_NOISE: Final = 4
+IMAGE: Final = "image/"
+
+
+def carriage_of(endpoint: str) -> tuple[str, Carriage]:
+    """Return an endpoint without its `?pictures=raw|shm|jpeg` and what that asks for, NONE without one.
+
+    Raises:
+        UsageError: it asks for something else.
+    """
+    address, _, query = endpoint.partition("?")
+    if not query:
+        return address, Carriage.NONE
+    key, _, value = query.partition("=")
+    if key != QUERY or value not in FORCED:
+        raise UsageError(f"endpoint {endpoint!r}: after ? goes {QUERY}= with one of {', '.join(FORCED)}")
+    return address, FORCED[value]
+
+
+@dataclass
+class LinkRate:
+    """What pings tell of a link: the least that small and large ones took, ns."""
+
+    small_ns: list[int] = field(default_factory=list)
+    large_ns: list[int] = field(default_factory=list)
+
+    @property
+    def round_trip_ns(self) -> int:
+        """There and back with next to nothing."""
+        return min(self.small_ns)
+
+    @property
+    def ns_per_byte(self) -> float:
+        """What a byte more takes."""
+        return max(min(self.large_ns) - self.round_trip_ns, 1) / PROBE_BYTES
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What JPEG of one picture takes on this host, coding and decoding, and how many of its bytes are left."""
+
+    took_ns: int
+    left: float
+
+    def pays(self, link: LinkRate, sizes_bytes: list[int]) -> bool:
+        """Whether pictures of these sizes are there clearly sooner as JPEG."""
+        raw_ns = sum(sizes_bytes) * link.ns_per_byte
+        return len(sizes_bytes) * self.took_ns + self.left * raw_ns < CLEARLY * raw_ns
+
+
+class Carrier:
+    """The pictures of one session. `carriage` is how they go once `ready`, and `text` says so in words.
+
+    `sizes` are the cameras' (width, height) in pixels by name, those that the policy reads.
+    """
+
+    def __init__(
+        self,
+        welcome: wire.Welcome,
+        sizes: Mapping[str, tuple[int, int]],
+        endpoint: str,
+        forced: Carriage,
+        now_ns: int,
+    ) -> None:
+        self.carriage = Carriage.RAW if sizes else Carriage.NONE
+        self.text = "pictures as they are" if sizes else ""
+        self.ready = False
+        self._sizes = {IMAGE + name: size for name, size in sizes.items()}
+        self._bytes = [width * height * 3 for width, height in sizes.values()]
+        self._session = welcome.session
+        self._begun_ns = self._asked_ns = now_ns
+        self._link = LinkRate()
+        self._awaited = False
+        self._slots: Slots | None = None
+        self._knock: Knock | None = None
+        decodes = jpeg.INSTALLED and "jpeg" in welcome.decodes
+        if not sizes or forced is Carriage.RAW:
+            self.ready = True
+        elif forced is Carriage.JPEG:
+            self._settle(Carriage.JPEG if decodes else Carriage.RAW, "as was asked" if decodes else _CANNOT)
+        elif not self._hand_over(welcome, endpoint):
+            # Of a link within the host nothing is measured: no coding is faster than its copies.
+            measured = decodes and forced is Carriage.NONE and not endpoint.startswith("ipc://")
+            self.ready = not measured
+            if forced is Carriage.SHARED:
+                self._settle(Carriage.RAW, "the server cannot share memory with this host")
+
+    def fileno(self) -> int | None:
+        """What to wait on besides the connection, if anything."""
+        return None if self._knock is None else self._knock.fileno()
+
+    def step(self, now_ns: int) -> tuple[wire.Ping, wire.ArrayMap] | None:
+        """Go on with the choice; returns a ping to be sent now, if one is."""
+        if self.ready:
+            return None
+        if self._knock is not None:
+            self._listen(self._knock, now_ns)
+            return None
+        if now_ns - self._begun_ns > MEASURE_NS:
+            self._settle(Carriage.JPEG, f"measuring the link took more than {MEASURE_NS / NS_PER_S:.0f} s")
+        elif not self._awaited:
+            self._awaited, self._asked_ns = True, now_ns
+            return wire.Ping(session=self._session), self._load()
+        return None
+
+    def heard(self, now_ns: int) -> None:
+        """Take note that a ping was answered."""
+        if self.ready or not self._awaited:
+            return
+        self._awaited = False
+        took_ns = now_ns - self._asked_ns
+        link = self._link
+        (link.small_ns if len(link.small_ns) < PROBES else link.large_ns).append(took_ns)
+        if len(link.large_ns) == PROBES or (link.large_ns and took_ns > SLOW_NS):
+            self._choose()
+
+    def pack(
+        self, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int
+    ) -> tuple[wire.Infer, Mapping[str, NDArray[Any]]]:
+        """Return a request and its arrays as they travel."""
+        if self.carriage not in {Carriage.SHARED, Carriage.JPEG}:
+            return request, arrays
+        pictures = {name: array for name, array in arrays.items() if name.startswith(IMAGE)}
+        rest = {name: array for name, array in arrays.items() if name not in pictures}
+        if self._slots is None:
+            return request, rest | jpeg.encode_pictures(pictures)
+        until_ns = now_ns + round(request.deadline_ms * NS_PER_MS)
+        places = self._slots.put(request.request_seq, pictures, until_ns, now_ns)
+        if places is None:
+            return request, arrays
+        return msgspec.structs.replace(request, shared=places), rest
+
+    def answered(self, request_seq: int) -> None:
+        """Take note that a request needs its pictures no more."""
+        if self._slots is not None:
+            self._slots.free(request_seq)
+
+    def close(self) -> None:
+        """Let go of the shared memory."""
+        for held in (self._knock, self._slots):
+            if held is not None:
+                held.close()
+        self._knock = self._slots = None
+
+    def _hand_over(self, welcome: wire.Welcome, endpoint: str) -> bool:
+        count = welcome.schema.concurrency + SPARE_SLOTS
+        if not welcome.door or not of_this_host(endpoint) or count * sum(self._bytes) > REGION_BYTES_MAX // 2:
+            return False
+        try:
+            self._slots = Slots(self._sizes, count)
+            self._knock = Knock(welcome.door, welcome.secret, self._slots.fd)
+        except OSError:
+            # The server is at the other end of a tunnel, or its door is beset.
+            self.close()
+            return False
+        return True
+
+    def _listen(self, knock: Knock, now_ns: int) -> None:
+        taken = knock.answer()
+        if taken is None and now_ns - self._begun_ns <= DOOR_NS:
+            return
+        if taken:
+            knock.close()
+            self._knock = None
+            self._settle(Carriage.SHARED, "")
+        else:
+            self.close()
+            self._settle(Carriage.RAW, "the server did not take this host's memory")
+
+    def _load(self) -> wire.ArrayMap:
+        if len(self._link.small_ns) < PROBES:
+            return {}
+        # Noise: a link that compresses must not look faster than it is for pictures.
+        return {"probe": _noise((PROBE_BYTES // PROBE_ROW_BYTES, PROBE_ROW_BYTES))}
+
+    def _choose(self) -> None:
+        link = self._link
+        coding = measure_coding(max(self._sizes.values()))
+        way = Carriage.JPEG if coding.pays(link, self._bytes) else Carriage.RAW
+        rate = 8e3 / link.ns_per_byte
+        self._settle(way, f"link {rate:.0f} Mbit/s, {link.round_trip_ns / NS_PER_MS:.1f} ms there and back")
+
+    def _settle(self, carriage: Carriage, why: str) -> None:
+        self.carriage, self.ready = carriage, True
+        self.text = f"pictures {_WORDS[carriage]}" + (f" ({why})" if why else "")
+
+
+def measure_coding(size: tuple[int, int]) -> Coding:
+    """Return what JPEG of a picture of (width, height) pixels takes on this host: shaded, with a sensor's grain."""
+    width, height = size
+    shade = np.linspace(40, 200, width, dtype=np.float32)[None, :, None]
+    picture = (shade + _noise((height, width, 3)) % TRIAL_NOISE).astype(np.uint8)
+    took_ns = []
+    for _ in range(PROBES):
+        begun_ns = time.monotonic_ns()
+        coded = jpeg.encode_pictures({IMAGE: picture})
+        jpeg.decode_pictures(coded)
+        took_ns.append(time.monotonic_ns() - begun_ns)
+    return Coding(min(took_ns), sum(rows.nbytes for rows in coded.values()) / picture.nbytes)
+
+
+def _noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+_WORDS: Final = {
+    Carriage.NONE: "not sent",
+    Carriage.RAW: "as they are",
+    Carriage.SHARED: "in shared memory",
+    Carriage.JPEG: "as JPEG",
+}
+_CANNOT: Final = "one side cannot do JPEG"

@@ -1,0 +1,77 @@
+"""Pictures as JPEG for a slow link: on the wire `jpeg/CAMERA`, the file's bytes in rows, zeros after its end."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.inference.wire import FRAME_BYTES_MAX, ArrayMap, WireError
+
+INSTALLED: Final = importlib.util.find_spec("simplejpeg") is not None
+QUALITY: Final = 90
+ROW_BYTES: Final = 4096
+THREADS: Final = 2
+PREFIX: Final = "jpeg/"
+IMAGE: Final = "image/"
+_POOL: Final = ThreadPoolExecutor(THREADS, "jpeg")
+
+
+def encode_pictures(pictures: Mapping[str, NDArray[Any]]) -> ArrayMap:
+    """Return uint8 (height, width, 3) by `image/CAMERA` as JPEG by `jpeg/CAMERA`."""
+    files = _POOL.map(_encode, pictures.values())
+    return {PREFIX + name.removeprefix(IMAGE): rows for name, rows in zip(pictures, files, strict=True)}
+
+
+def decode_pictures(arrays: ArrayMap) -> ArrayMap:
+    """Return the arrays of a request with its JPEG as `image/CAMERA`, those of one size in one buffer.
+
+    Raises:
+        WireError: one is no whole JPEG, or its picture is larger than what may travel raw.
+    """
+    files = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
+    if not files:
+        return arrays
+    if not INSTALLED:
+        raise WireError("pictures as JPEG, and simplejpeg is not installed here")
+    shapes = [_shape(name, rows) for name, rows in files.items()]
+    if len(set(shapes)) == 1:
+        buffers = list(np.empty((len(shapes), *shapes[0]), dtype=np.uint8))
+    else:
+        buffers = [np.empty(shape, dtype=np.uint8) for shape in shapes]
+    list(_POOL.map(_decode, files, files.values(), buffers))
+    opened = {name: array for name, array in arrays.items() if name not in files}
+    return opened | {IMAGE + name.removeprefix(PREFIX): picture for name, picture in zip(files, buffers, strict=True)}
+
+
+def _encode(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    file = _simplejpeg().encode_jpeg(np.ascontiguousarray(picture), QUALITY, "RGB", "420", True)
+    rows = np.zeros((-(-len(file) // ROW_BYTES), ROW_BYTES), dtype=np.uint8)
+    rows.reshape(-1)[: len(file)] = np.frombuffer(file, dtype=np.uint8)
+    return rows
+
+
+def _shape(name: str, rows: NDArray[Any]) -> tuple[int, int, int]:
+    try:
+        height, width, _, _ = _simplejpeg().decode_jpeg_header(rows.tobytes())
+    except ValueError:
+        raise WireError(f"array {name!r} is no JPEG") from None
+    if height * width * 3 > FRAME_BYTES_MAX:
+        raise WireError(f"array {name!r} is a picture of {width}x{height}, too large to be taken")
+    return height, width, 3
+
+
+def _decode(name: str, rows: NDArray[Any], buffer: NDArray[Any]) -> None:
+    try:
+        _simplejpeg().decode_jpeg(rows.tobytes(), "RGB", fastdct=True, fastupsample=True, buffer=buffer)
+    except ValueError:
+        raise WireError(f"array {name!r} is no whole JPEG") from None
+
+
+def _simplejpeg() -> Any:
+    return importlib.import_module("simplejpeg")

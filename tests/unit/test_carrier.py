@@ -1,0 +1,302 @@
+"""How pictures travel: chosen by what the link and the coding take, and no slot or descriptor harms the server."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.clock import NS_PER_MS
+from runtime.errors import UsageError
+from runtime.inference import jpeg, wire
+from runtime.inference.carrier import (
+    DOOR_NS,
+    MEASURE_NS,
+    PROBE_BYTES,
+    PROBES,
+    Carrier,
+    Coding,
+    LinkRate,
+    carriage_of,
+)
+from runtime.inference.door import Door, Knock, of_this_host
+from runtime.inference.handshake import policy_schema
+from runtime.inference.policy import load_policy
+from runtime.inference.slots import Region, RegionError, Slots, stacked
+from runtime.states import Carriage
+from tests.process.serving import TINY
+
+SIZES = {"left": (32, 24), "right": (32, 24)}
+SECRET = "x" * 32
+TCP = "tcp://192.0.2.1:8790"
+
+
+def pictures(seed: int = 0) -> wire.ArrayMap:
+    rng = np.random.default_rng(seed)
+    shades = rng.integers(40, 200, (2, 1, 1, 3), dtype=np.uint8)
+    whole = np.broadcast_to(shades, (2, 24, 32, 3))
+    return {f"image/{name}": whole[i] for i, name in enumerate(SIZES)}
+
+
+def named() -> dict[str, tuple[int, int]]:
+    return {f"image/{name}": size for name, size in SIZES.items()}
+
+
+def welcome(**more: object) -> wire.Welcome:
+    schema = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
+    return wire.Welcome(session="s1", schema=schema, **more)  # type: ignore[arg-type]
+
+
+def test_what_is_put_into_a_slot_is_read_where_it_lies_as_one_array() -> None:
+    slots = Slots(named(), 2)
+    region = Region(os.dup(slots.fd))
+    places = slots.put(1, pictures(), 10, 0)
+    assert places is not None
+    views = region.views(places)
+    for name, picture in pictures().items():
+        assert np.array_equal(views[name], picture)
+        assert not views[name].flags.writeable
+    whole = stacked(list(views.values()))
+    assert whole.shape == (2, 24, 32, 3)
+    assert np.shares_memory(whole, views["image/left"])
+    assert not whole.flags.writeable
+    assert np.array_equal(whole[1], pictures()["image/right"])
+    apart = stacked([views["image/right"], views["image/left"]])
+    assert np.array_equal(apart[1], pictures()["image/left"])
+    assert not np.shares_memory(apart, views["image/left"])
+    slots.close()
+
+
+def test_a_slot_is_used_again_only_after_its_answer_or_when_it_is_due() -> None:
+    slots = Slots(named(), 2)
+    first, second = slots.put(1, pictures(), 10, 0), slots.put(2, pictures(), 20, 0)
+    assert first is not None
+    assert second is not None
+    assert first[0].offset != second[0].offset
+    assert slots.put(3, pictures(), 30, 9) is None
+    assert slots.put(3, pictures(), 30, 10) == first
+    slots.free(1)
+    assert slots.put(4, pictures(), 30, 10) is None
+    slots.free(2)
+    assert slots.put(4, pictures(), 30, 10) == second
+    slots.close()
+
+
+def test_pictures_of_another_size_or_name_are_not_put_into_a_slot() -> None:
+    slots = Slots(named(), 1)
+    assert slots.put(1, {"image/left": pictures()["image/left"]}, 10, 0) is None
+    assert slots.put(1, pictures() | {"image/left": np.zeros((24, 31, 3), np.uint8)}, 10, 0) is None
+    assert slots.put(1, pictures(), 10, 0) is not None
+    slots.close()
+
+
+def test_a_rig_can_neither_shrink_nor_unseal_what_it_has_handed_over() -> None:
+    slots = Slots(named(), 1)
+    with pytest.raises(PermissionError):
+        os.ftruncate(slots.fd, 0)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(slots.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    slots.close()
+
+
+def test_memory_that_could_be_taken_away_is_refused_and_let_go() -> None:
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    unsealed = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed, mmap.PAGESIZE)
+    with pytest.raises(RegionError, match="not sealed"):
+        Region(unsealed)
+    with tempfile.TemporaryFile() as file, pytest.raises(RegionError):
+        Region(os.dup(file.fileno()))
+    empty = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(empty, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    with pytest.raises(RegionError, match="0 bytes"):
+        Region(empty)
+    reading, writing = os.pipe()
+    with pytest.raises(RegionError):
+        Region(reading)
+    os.close(writing)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
+
+
+@given(offset=st.integers(0, 2**63 - 1), rows=st.integers(0, 8192), columns=st.integers(0, 8192))
+def test_no_place_reaches_beyond_the_memory(offset: int, rows: int, columns: int) -> None:
+    slots = Slots(named(), 1)
+    region = Region(os.dup(slots.fd))
+    place = wire.ArrayPlace("image/left", (rows, columns, 3), offset)
+    fits = offset + rows * columns * 3 <= os.fstat(slots.fd).st_size
+    try:
+        assert region.views((place,))["image/left"].shape == place.shape
+        assert fits
+    except wire.WireError:
+        assert not fits
+    slots.close()
+
+
+def test_a_picture_that_comes_twice_is_refused() -> None:
+    slots = Slots(named(), 1)
+    region = Region(os.dup(slots.fd))
+    place = wire.ArrayPlace("image/left", (1, 1, 3), 0)
+    with pytest.raises(wire.WireError, match="twice"):
+        region.views((place, place))
+    slots.close()
+
+
+def test_the_door_takes_memory_under_the_right_secret_only() -> None:
+    door, slots = Door(), Slots(named(), 1)
+    taken: list[Region] = []
+
+    def take(secret: str, region: Region) -> bool:
+        if secret == SECRET:
+            taken.append(region)
+        return secret == SECRET
+
+    for secret, wanted in (("wrong", False), (SECRET, True)):
+        knock = Knock(door.name, secret, slots.fd)
+        assert knock.answer() is None
+        door.answer(take)
+        assert knock.answer() is wanted
+        knock.close()
+    assert len(taken) == 1
+    with pytest.raises(OSError, match="refused"):
+        Knock("leadtime-not-there", SECRET, slots.fd)
+    door.close()
+    slots.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "here"),
+    [
+        ("ipc://@x", True),
+        ("tcp://127.0.0.1:8790", True),
+        ("tcp://[::1]:*", True),
+        ("tcp://localhost:1", True),
+        ("tcp://0.0.0.0:8790", False),
+        ("tcp://192.0.2.1:8790", False),
+    ],
+)
+def test_only_an_endpoint_of_this_host_has_a_door(endpoint: str, here: bool) -> None:
+    assert of_this_host(endpoint) is here
+
+
+def test_jpeg_comes_back_as_nearly_the_same_pictures_in_one_buffer() -> None:
+    arrays = jpeg.encode_pictures(pictures()) | {"state": np.zeros(14, np.float32)}
+    opened = jpeg.decode_pictures(arrays)
+    assert opened.keys() == {"state", *pictures()}
+    for name, picture in pictures().items():
+        assert np.abs(opened[name].astype(int) - picture).max() < 6
+    views = [opened[name] for name in pictures()]
+    assert np.shares_memory(stacked(views), views[0])
+
+
+@given(cut=st.integers(0, 600), junk=st.binary(max_size=40))
+def test_what_is_no_whole_jpeg_is_said_to_be_none(cut: int, junk: bytes) -> None:
+    file = jpeg.encode_pictures(pictures())["jpeg/left"].tobytes()[:cut] + junk
+    with pytest.raises(wire.WireError, match="JPEG"):
+        jpeg.decode_pictures({"jpeg/left": np.frombuffer(file, np.uint8).reshape(1, -1)})
+
+
+def test_a_small_file_cannot_claim_a_huge_picture() -> None:
+    rows = jpeg.encode_pictures({"image/x": np.zeros((8, 8, 3), np.uint8)})["jpeg/x"]
+    file = rows.tobytes()
+    start = file.index(b"\xff\xc0") + 5
+    huge = file[:start] + (40_000).to_bytes(2, "big") * 2 + file[start + 4 :]
+    with pytest.raises(wire.WireError, match="too large"):
+        jpeg.decode_pictures({"jpeg/x": np.frombuffer(huge, np.uint8).reshape(rows.shape)})
+
+
+@pytest.mark.parametrize(("mbit_s", "way"), [(50, Carriage.JPEG), (40_000, Carriage.RAW)])
+def test_a_link_is_measured_and_pictures_go_as_is_sooner_there(mbit_s: int, way: Carriage) -> None:
+    carrier = Carrier(welcome(decodes=("jpeg",)), {"a": (640, 480)}, TCP, Carriage.NONE, 0)
+    now_ns, pings = 0, 0
+    while not carrier.ready:
+        ping = carrier.step(now_ns)
+        if ping is not None:
+            pings += 1
+            assert carrier.step(now_ns) is None
+            sent = sum(array.nbytes for array in ping[1].values())
+            assert sent in {0, PROBE_BYTES}
+            now_ns += NS_PER_MS + sent * 8_000 // mbit_s
+            carrier.heard(now_ns)
+    assert carrier.carriage is way
+    assert f"{mbit_s} Mbit/s, 1.0 ms there and back" in carrier.text
+    assert pings == PROBES + (PROBES if way is Carriage.RAW else 1)
+
+
+def test_a_link_that_does_not_answer_in_time_counts_as_slow() -> None:
+    carrier = Carrier(welcome(decodes=("jpeg",)), SIZES, TCP, Carriage.NONE, 0)
+    assert carrier.step(0) is not None
+    assert carrier.step(MEASURE_NS) is None
+    assert not carrier.ready
+    carrier.step(MEASURE_NS + 1)
+    assert carrier.ready
+    assert carrier.carriage is Carriage.JPEG
+
+
+def test_jpeg_must_save_a_quarter() -> None:
+    link = LinkRate([0], [PROBE_BYTES])
+    assert link.ns_per_byte == 1.0
+    assert Coding(took_ns=649, left=0.1).pays(link, [1000])
+    assert not Coding(took_ns=650, left=0.1).pays(link, [1000])
+    assert not Coding(took_ns=325, left=0.1).pays(link, [500, 0])
+
+
+@pytest.mark.parametrize(
+    ("forced", "decodes", "way"),
+    [
+        (Carriage.JPEG, ("jpeg",), Carriage.JPEG),
+        (Carriage.JPEG, (), Carriage.RAW),
+        (Carriage.SHARED, ("jpeg",), Carriage.RAW),
+        (Carriage.RAW, ("jpeg",), Carriage.RAW),
+        (Carriage.NONE, (), Carriage.RAW),
+    ],
+)
+def test_what_is_asked_for_is_done_where_both_sides_can(
+    forced: Carriage, decodes: tuple[str, ...], way: Carriage
+) -> None:
+    carrier = Carrier(welcome(decodes=decodes), SIZES, TCP, forced, 0)
+    assert (carrier.ready, carrier.carriage) == (True, way)
+
+
+def test_a_server_of_this_host_that_says_nothing_gets_pictures_as_they_are() -> None:
+    door = Door()
+    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, "ipc://@x", Carriage.NONE, 0)
+    assert carrier.step(DOOR_NS) is None
+    assert not carrier.ready
+    carrier.step(DOOR_NS + 1)
+    assert (carrier.ready, carrier.carriage) == (True, Carriage.RAW)
+    door.close()
+
+
+def test_a_full_set_of_slots_sends_pictures_as_they_are() -> None:
+    door = Door()
+    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, "ipc://@x", Carriage.NONE, 0)
+    door.answer(lambda secret, region: secret == SECRET)
+    carrier.step(0)
+    assert carrier.carriage is Carriage.SHARED
+    shared = 0
+    for seq in range(1, 5):
+        asked = wire.Infer(session="s1", request_seq=seq, obs_seq=seq, deadline_ms=100.0)
+        request, arrays = carrier.pack(asked, pictures(), 0)
+        assert bool(request.shared) is (not arrays)
+        shared += bool(request.shared)
+    assert shared == 3
+    carrier.answered(2)
+    request, arrays = carrier.pack(asked, pictures(), 0)
+    assert request.shared
+    carrier.close()
+    door.close()
+
+
+def test_an_endpoint_says_how_pictures_shall_go() -> None:
+    assert carriage_of("tcp://h:1?pictures=shm") == ("tcp://h:1", Carriage.SHARED)
+    assert carriage_of("ipc://@x") == ("ipc://@x", Carriage.NONE)
+    for wrong in ("tcp://h:1?pictures=png", "tcp://h:1?picture=raw", "tcp://h:1?pictures"):
+        with pytest.raises(UsageError, match="raw, shm, jpeg"):
+            carriage_of(wrong)
