@@ -19,7 +19,8 @@ class LimitAudit:
     Jerk is left to the control process: a guardian that bridges a missing command does so at constant velocity.
 
     Rates are finite differences over the servo ticks that the commands carry, so they do not depend on when a
-    process happened to be woken. After a pause longer than `gap_ticks` the history starts anew.
+    process happened to be woken. After a pause longer than `gap_ticks`, the ticks that a command lives, the arm has
+    stopped by itself and the history starts anew.
     """
 
     def __init__(self, model: ArmModel, servo_period_s: float, gap_ticks: int = 8) -> None:

@@ -38,7 +38,7 @@ class Physics:
         self._status: Any = blank(records.TASK_STATUS)
         self._status["outcome"] = -1
         period_s = 1.0 / spec.rig.servo_hz
-        self._audit = {side: LimitAudit(spec.rig.arm_model(side), period_s) for side in SIDES}
+        self._audit = {side: LimitAudit(spec.rig.arm_model(side), period_s, spec.rig.command_ticks) for side in SIDES}
         self._steps = 0
 
     @property
