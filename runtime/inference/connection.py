@@ -20,6 +20,7 @@ from runtime.inference import wire
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.keys import ClientKeys, shut_out
 from runtime.inference.sockets import check_endpoint, make_dealer, receive
+from runtime.notices import Notices
 from runtime.states import Link
 
 BACKOFF_MIN_NS: Final = 50 * NS_PER_MS
@@ -66,6 +67,7 @@ class Connection:
         self.schema: wire.Schema | None = None
         self.session = ""
         self.reconnects = 0
+        self.notices = Notices()
         self._dealer: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._backoff_ns = BACKOFF_MIN_NS
@@ -137,6 +139,7 @@ class Connection:
             return
         if self.link is Link.READY:
             if now_ns - self._heard_ns > SILENCE_NS:
+                self.notices.note("server_silent", now_ns)
                 self.drop(now_ns, f"{self._endpoint} is silent")
             elif now_ns - self._pinged_ns > PING_NS:
                 self._pinged_ns = now_ns
@@ -156,7 +159,9 @@ class Connection:
             except wire.WireError as error:
                 self._corrupt += 1
                 inbound.append((None, {}))
+                self.notices.note("packet_corrupt", now_ns)
                 if self._corrupt >= CORRUPT_MAX:
+                    self.notices.note("packets_corrupt", now_ns)
                     self.drop(now_ns, f"{CORRUPT_MAX} messages in a row were not understood: {error}")
                 continue
             self._corrupt = 0

@@ -24,6 +24,10 @@ class ObservationError(Exception):
     """No observation can be made now; the text says what is missing or out of step."""
 
 
+class OutOfStepError(ObservationError):
+    """The cameras' frames lie too far apart in time."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a policy is asked about, all of it at `t_obs_ns`; the last of its frames could be read from `t_frame_ns` on.
@@ -63,7 +67,7 @@ def align_frames(stamps_ns: Mapping[str, Sequence[int]], tolerance_ns: int) -> A
         best = min(range(len(stamps)), key=lambda i: abs(stamps[i] - t_obs_ns))
         apart_ns = abs(stamps[best] - t_obs_ns)
         if apart_ns > tolerance_ns:
-            raise ObservationError(
+            raise OutOfStepError(
                 f"cameras are out of step: {name!r} is {apart_ns / NS_PER_MS:.0f} ms from the others, "
                 f"{tolerance_ns / NS_PER_MS:.0f} ms are allowed"
             )

@@ -171,3 +171,20 @@ def test_a_shrunk_frame_fits_and_keeps_its_colour(width: int, height: int, value
     assert min(small.shape[:2]) >= 1
     assert small.flags.c_contiguous
     assert np.all(small == value)
+
+
+def test_a_disk_that_is_slow_with_one_write_costs_frames_and_nothing_else(tmp_path: Path) -> None:
+    board, spool = board_in(tmp_path), SlowSpool()
+    recorder = Recorder(board, spool)
+    fill(board, 0)
+    recorder.step(0)
+    assert int(board["recorder"].latest()["faults"]) == 0
+    spool.writing_s = SLOW_S + 0.01
+    fill(board, 1)
+    recorder.step(NS_PER_S)
+    status = board["recorder"].latest()
+    assert int(status["faults"]) == BIT["disk_behind"]
+    assert recorder.frames_dropped == len(board.spec.rig.cameras)
+    spool.writing_s = SLOW_S
+    recorder.step(2 * NS_PER_S)
+    assert int(board["recorder"].latest()["faults"]) == 0
