@@ -19,7 +19,7 @@ from runtime.inference.executed import ExecutedLog
 from runtime.inference.foresight import Foresight, Trust, expect
 from runtime.inference.handshake import rig_schema
 from runtime.inference.keys import ClientKeys
-from runtime.inference.observation import Observation, ObservationError, OutOfStepError
+from runtime.inference.observation import Observation, ObservationError
 from runtime.inference.sensors import Sensors
 from runtime.shm import TornReadError
 from runtime.states import Link, Verdict
@@ -147,6 +147,19 @@ class Client:
             first_tick, chunk_id = int(answer.chunk["start_tick"]), int(answer.chunk["chunk_id"])
             self._foresight.follow(expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames))
 
+    def _watch_cameras(self, now_ns: int) -> None:
+        """Look at the cameras more often than a chunk is asked for."""
+        try:
+            if self._sensors is not None:
+                self._sensors.look(now_ns)
+        except ObservationError as error:
+            self._tell(error, now_ns)
+
+    def _tell(self, error: ObservationError, now_ns: int) -> None:
+        self._note = str(error)
+        if error.fault:
+            self._connection.notices.note(error.fault, now_ns)
+
     def _compare(self, now_ns: int) -> None:
         """Hold what the policy foresaw against what the cameras see."""
         tick, sensors = self._base.tick(now_ns), self._sensors
@@ -180,9 +193,7 @@ class Client:
             ask = self._core.plan(view, alignment.t_obs_ns, now_ns)
             observation = None if ask is None else sensors.observe(alignment)
         except ObservationError as error:
-            self._note = str(error)
-            if isinstance(error, OutOfStepError):
-                self._connection.notices.note("cameras_apart", now_ns)
+            self._tell(error, now_ns)
             return
         self._note = ""
         if ask is not None and observation is not None and self._send(ask, observation, now_ns):
@@ -228,6 +239,7 @@ class Client:
         now_ns, connection = self._clock.now_ns(), self._connection
         if now_ns - self._status_ns < STATUS_NS and connection.link is self._told:
             return
+        self._watch_cameras(now_ns)
         self._status_ns, self._told = now_ns, connection.link
         text = connection.text or self._note or self._core.text
         if self._foresight.trust is not Trust.FULL:

@@ -23,9 +23,26 @@ JOINT_SLACK_NS: Final = 25 * NS_PER_MS
 class ObservationError(Exception):
     """No observation can be made now; the text says what is missing or out of step."""
 
+    fault = ""
+    """The entry of the fault table that this is, "" for none."""
+
 
 class OutOfStepError(ObservationError):
     """The cameras' frames lie too far apart in time."""
+
+    fault = "cameras_apart"
+
+
+class FrozenError(ObservationError):
+    """A camera shows the same picture again and again."""
+
+    fault = "camera_frozen"
+
+
+class LostError(ObservationError):
+    """A camera sends no pictures any more."""
+
+    fault = "camera_lost"
 
 
 @dataclass(frozen=True)

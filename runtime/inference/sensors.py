@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from runtime.board import Board
 from runtime.clock import NS_PER_MS, NS_PER_S
+from runtime.inference.eyes import Eye
 from runtime.inference.observation import (
     Alignment,
+    FrozenError,
+    LostError,
     Observation,
     ObservationError,
     align_frames,
@@ -45,17 +48,16 @@ class Sensors:
         self._rings = {name: board[f"frame/{name}"] for name in schema.cameras}
         self._frames: dict[str, deque[NDArray[Any]]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
         self._cursors = dict.fromkeys(schema.cameras, 0)
+        self._eyes = {name: Eye(cameras[name].rate_hz) for name in schema.cameras}
 
     def align(self, now_ns: int) -> Alignment:
         """Take in the frames that came and return the newest moment that can be observed.
 
         Raises:
-            ObservationError: a camera or arm has sent nothing, is out of step, or the moment is too long ago.
+            ObservationError: a camera or arm has sent nothing, a camera is frozen, lost or out of step, or the moment
+                is too long ago.
         """
-        for name, ring in self._rings.items():
-            cursor = max(self._cursors[name], ring.head - FRAMES_KEPT)
-            fresh, self._cursors[name], _ = ring.since(cursor)
-            self._frames[name].extend(fresh)
+        self.look(now_ns)
         if self._rings:
             alignment = align_frames(
                 {name: [int(frame["t_capture_ns"]) for frame in frames] for name, frames in self._frames.items()},
@@ -67,6 +69,28 @@ class Sensors:
         if age_ns > self._stale_ns:
             raise ObservationError(f"the newest observation is {age_ns / NS_PER_MS:.0f} ms old")
         return alignment
+
+    def look(self, now_ns: int) -> None:
+        """Take in the frames that came.
+
+        Raises:
+            ObservationError: a camera is frozen or lost.
+        """
+        for name, ring in self._rings.items():
+            cursor = max(self._cursors[name], ring.head - FRAMES_KEPT)
+            fresh, self._cursors[name], _ = ring.since(cursor)
+            self._frames[name].extend(fresh)
+            for frame in fresh:
+                self._eyes[name].take(frame["image"], int(frame["t_published_ns"]), self._joints())
+        for name, eye in self._eyes.items():
+            if eye.frozen:
+                raise FrozenError(f"camera {name!r} shows the same picture again and again")
+            if eye.lost(now_ns):
+                raise LostError(f"camera {name!r} sends no pictures any more")
+
+    def _joints(self) -> NDArray[np.float64] | None:
+        newest = [_newest(self._board[f"arm/{side}"], 2) for side in SIDES]
+        return np.concatenate([records[-1]["position"] for records in newest]) if all(newest) else None
 
     def observe(self, alignment: Alignment) -> Observation:
         """Return the observation of a moment that `align` has just returned.
