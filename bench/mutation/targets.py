@@ -31,6 +31,7 @@ TARGETS: Final = (
         "runtime.control.guardian",
         (
             "tests/unit/test_guardian.py",
+            "tests/unit/test_guardian_bounds.py",
             "tests/unit/test_guardian_pause.py",
             "tests/property/test_guardian_properties.py",
         ),
