@@ -162,13 +162,9 @@ class _NoFiniteCheck:
         return (lambda x: np.ones(np.shape(x), dtype=bool)) if name == "isfinite" else getattr(np, name)
 
 
-def _blind_torn() -> None:
-    _set(connection.Connection, "_torn", lambda self: "")  # noqa: ARG005
-    _blind_silence()
-
-
-def _blind_silence() -> None:
-    _set(connection, "SILENCE_NS", NEVER_NS)
+def _blind_drop() -> None:
+    """Never give a connection up."""
+    _set(connection.Connection, "drop", lambda self, now_ns, reason: None)  # noqa: ARG005
 
 
 def _blind_deadline() -> None:
@@ -334,8 +330,7 @@ PATCHES: Final[dict[str, Callable[[], None]]] = {
     "camera-frozen": lambda: _on_frames(_frozen),
     "camera-lost": lambda: _on_frames(_lost),
     "cameras-apart": lambda: _on_frames(_apart),
-    "blind-torn": _blind_torn,
-    "blind-silence": _blind_silence,
+    "blind-drop": _blind_drop,
     "blind-deadline": _blind_deadline,
     "blind-obs-seq": _blind_obs_seq,
     "blind-corrupt": _blind_corrupt,

@@ -45,7 +45,7 @@ ROWS: Final = (
     Row(
         "1", 1, "server_lost", "policy server killed", "SIGKILL to the server's process",
         acts.stops("server_lost", acts.kill("server"), acts.nothing, early=True),
-        blind=("blind-torn", "blind-deadline"), bound_ms=50.0,
+        blind=("blind-drop", "blind-deadline"), bound_ms=50.0,
     ),
     Row(
         "2", 2, "answer_overdue", "server accepts, never answers", _WIRE + "holds every answer back",
@@ -55,7 +55,7 @@ ROWS: Final = (
     Row(
         "3", 3, "server_lost", "network partition", "the link of the server's network namespace is taken down",
         acts.stops("server_lost", acts.cut_link, acts.join_link),
-        blind=("blind-deadline", "blind-silence", "blind-torn"), bound_ms=600.0, network=True,
+        blind=("blind-drop", "blind-deadline"), bound_ms=600.0, network=True,
     ),
     Row(
         "4", 4, "answer_stray", "late reply taken for the next observation's",
