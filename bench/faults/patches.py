@@ -6,6 +6,7 @@ The second kind are the negative controls: an injection whose detector is blind 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -317,6 +318,8 @@ def _wall_clock() -> None:
 
 def _netns() -> None:
     """Serve from behind the link that can be cut, at an address that is not this host's own."""
+    if sys.argv[1] != "server":
+        return
     partition.enter()
     _wrap(server, "open_router", lambda make, *given, **named: make(*given, **{**named, "insecure": True}))
 
