@@ -34,7 +34,7 @@ def test_random_faults_break_no_promise(batch: int) -> None:
     # The schedules are not idle: the policy runs, guardians trip, and most faults of the control process are met.
     assert found.policy_ticks > 0.2 * found.ticks
     assert found.guardian_trips > found.schedules / 4
-    assert found.faults.bit_count() >= 10
+    assert found.faults.bit_count() >= 8
 
 
 def test_a_schedule_is_its_seed() -> None:
