@@ -90,6 +90,49 @@ def stops(fault: str, begin: Begin, end: End, *, clears: bool = True, early: boo
     return act
 
 
+def reconnects(fault: str, begin: Begin, end: End) -> Act:
+    """Expect the connection to be made anew by itself, and the policy to be there again."""
+
+    def act(stage: Stage, found: Finding) -> None:
+        stage.moving()
+        before = int(stage.latest("client")["reconnects"])
+        t_ns = begin(stage)
+        seen_ns = stage.seen(fault, t_ns, SEEN_S)
+        found.checks["detected"] = seen_ns is not None
+        if seen_ns is None:
+            return
+        found.detected_ms = round((seen_ns - t_ns) / NS_PER_MS, 1)
+        end(stage)
+        ended_ns = stage.now_ns()
+        again = stage.wait(lambda: int(stage.latest("client")["reconnects"]) > before, SEEN_S)
+        found.checks["the connection is made anew"] = again
+        found.checks["the policy is there again"] = stage.wait(lambda: stage.mode is Mode.POLICY, SEEN_S)
+        found.cleared_s = round(_since_ms(stage, ended_ns) / 1000.0, 2)
+
+    return act
+
+
+def control_dies(stage: Stage, found: Finding) -> None:
+    """Expect the guardians to brake without the control process, and its successor to begin in HOLD."""
+    stage.moving()
+    epoch = stage.epoch
+    t_ns = stage.send("control", signal.SIGKILL)
+    tripped = stage.wait(lambda: all(guard is not Guard.FOLLOW for guard in stage.guards), 3.0)
+    status = [stage.latest(f"guardian/{side}") for side in ("left", "right")]
+    found.checks["detected"] = tripped and all(int(each["reason"]) == Trip.EXPIRED for each in status)
+    if tripped:
+        found.detected_ms = round((max(int(each["t_trip_ns"]) for each in status) - t_ns) / NS_PER_MS, 1)
+    found.checks["both arms stop"] = stage.wait(lambda: stage.at_rest, 1.0)
+    found.stopped_ms = _since_ms(stage, t_ns)
+    said = stage.seen("control_restarted", t_ns, 20.0)
+    found.checks["its successor says so"] = said is not None
+    if said is None:
+        return
+    found.note = f"its successor decides after {(said - t_ns) / 1e9:.1f} s"
+    found.checks["a new start clears it"] = stage.again(epoch)
+    found.cleared_s = round(_since_ms(stage, t_ns) / 1000.0, 2)
+
+
 def pull(stage: Stage) -> int:
     """Begin what waits in a child."""
     return stage.pull()

@@ -64,7 +64,7 @@ ROWS: Final = (
     ),
     Row(
         "5", 5, "packets_corrupt", "corrupt or truncated packets", _WIRE + "cuts the last byte off every answer",
-        acts.goes_on("packets_corrupt", acts.spoil(relay.on_chunks(relay.cut)), acts.unspoil, lasting_s=0.1),
+        acts.reconnects("packets_corrupt", acts.spoil(relay.on_chunks(relay.cut)), acts.unspoil),
         blind=("blind-corrupt",), relay=True,
     ),
     Row(
@@ -106,7 +106,7 @@ ROWS: Final = (
     ),
     Row(
         "13", 13, "control_restarted", "control process killed", "SIGKILL",
-        acts.stops("control_restarted", acts.kill("control"), acts.nothing), blind=("blind-restart",),
+        acts.control_dies, blind=("blind-restart", "blind-expiry"), bound_ms=20.0,
     ),
     Row(
         "14", 14, "guardian_lost", "a guardian killed", "SIGKILL to the left guardian",

@@ -36,7 +36,14 @@ TARGETS: Final = (
             "tests/property/test_guardian_properties.py",
         ),
     ),
-    Target("runtime.control.timeline", ("tests/unit/test_timeline.py", "tests/property/test_timeline_properties.py")),
+    Target(
+        "runtime.control.timeline",
+        (
+            "tests/unit/test_timeline.py",
+            "tests/unit/test_timeline_bounds.py",
+            "tests/property/test_timeline_properties.py",
+        ),
+    ),
     Target("runtime.inference.wire", ("tests/unit/test_wire.py", "tests/conformance/test_codec.py")),
     Target("runtime.control.limits", ("tests/property/test_limits_properties.py",)),
 )

@@ -164,7 +164,9 @@ class Connection:
                     self.notices.note("packets_corrupt", now_ns)
                     self.drop(now_ns, f"{CORRUPT_MAX} messages in a row were not understood: {error}")
                 continue
-            self._corrupt = 0
+            if not isinstance(message, wire.Pong):
+                # Short messages may come whole where long ones do not.
+                self._corrupt = 0
             if isinstance(message, wire.Welcome):
                 self._agree(message)
             elif isinstance(message, wire.Refused):
