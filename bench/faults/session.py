@@ -61,6 +61,8 @@ def play(row: Row, out: Path, *, blind: bool) -> Finding:
                     return Finding(note="this host permits no network namespace")
                 spec = msgspec.structs.replace(spec, endpoint=partition.ENDPOINT)
             relay = stack.enter_context(_relayed(spec)) if row.relay else None
+            if relay is not None and act is acts.refused:
+                relay.to_client = acts.unfit
             trigger = Path(spec.run_dir) / "trigger"
             if row.key == "19":
                 trigger.touch()
@@ -142,6 +144,8 @@ def _direct(act: acts.Act, stage: Stage, found: Finding, spec: RunSpec, *, serve
     try:
         supervisor.run()
     except LeadtimeError as error:
+        if act is acts.refused:
+            found.checks = {acts.REFUSED: "joint" in str(error)}
         found.note = f"{found.note}; {error}".lstrip("; ")
     finally:
         stage.over.set()

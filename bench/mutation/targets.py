@@ -44,6 +44,6 @@ TARGETS: Final = (
             "tests/property/test_timeline_properties.py",
         ),
     ),
-    Target("runtime.inference.wire", ("tests/unit/test_wire.py", "tests/conformance/test_codec.py")),
+    Target("runtime.inference.wire", ("tests/unit/test_wire_bounds.py", "tests/unit/test_wire.py")),
     Target("runtime.control.limits", ("tests/property/test_limits_properties.py",)),
 )
