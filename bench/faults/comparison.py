@@ -61,7 +61,7 @@ def _judge(row: Row, command: BenchFaults) -> dict[str, Any]:
     control = control_fails = None
     if (row.blind or row.blind_act) and not command.without_controls:
         control = _played(row, command.out, blind=True)
-        control_fails = not (control.checks and all(control.checks.values()))
+        control_fails = not all(control.checks.values()) if control.checks else None
     said = "held" if held else "not injected" if held is None else "BROKEN"
     failed = [name for name, kept in found.checks.items() if not kept]
     blind = {None: "no control", True: "its control fails", False: "ITS CONTROL HOLDS TOO"}[control_fails]
