@@ -10,7 +10,18 @@ from runtime.shm import Ring, Segment, Topic, blank
 from runtime.spec import RunSpec
 from runtime.states import Life
 
-ROLES = ("sim", "emulator", "server", "recorder", "camera", "client", "guardian-left", "guardian-right", "control")
+ROLES = (
+    "sim",
+    "emulator",
+    "server",
+    "recorder",
+    "ros2",
+    "camera",
+    "client",
+    "guardian-left",
+    "guardian-right",
+    "control",
+)
 """Processes of a run in the order they may begin: whatever moves the arms comes last."""
 
 

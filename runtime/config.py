@@ -34,6 +34,14 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     jerk_fraction: Fraction = 0.9
 
 
+class Ros2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a run shows to ROS 2: joints, and `images` if wanted, `rate_hz` times a second at a Zenoh `endpoint`."""
+
+    endpoint: str = "tcp/127.0.0.1:7447"
+    images: bool = True
+    rate_hz: Rate = 50
+
+
 class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bimanual rig. `servo_hz` must be a multiple of `policy_hz`."""
 
@@ -48,6 +56,7 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     cameras: dict[str, Camera]
     leaders: dict[str, Leader] = {}
     limits: LimitsConfig = LimitsConfig()
+    ros2: Ros2Config | None = None
 
     @property
     def simulated(self) -> bool:

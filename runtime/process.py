@@ -25,6 +25,7 @@ MAINS: Final[dict[str, str]] = {
     "guardian-right": "runtime.drivers.guard:run_guard_right",
     "server": "runtime.inference.serve:run_server",
     "client": "runtime.inference.client:run_client",
+    "ros2": "runtime.ros2.bridge:run_bridge",
     "recorder": "runtime.recorder:run_recorder",
     "control": "runtime.control.loop:run_control",
 }

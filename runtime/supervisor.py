@@ -88,6 +88,8 @@ class Supervisor:
             absent.add("sim")
         if not self._spec.rig.emulated:
             absent.add("emulator")
+        if self._spec.rig.ros2 is None:
+            absent.add("ros2")
         if not self._spec.rig.cameras:
             absent.add("camera")
         if not self._spec.serve:

@@ -17,6 +17,7 @@ from rich.table import Table
 from runtime import realtime
 from runtime.cli import Doctor
 from runtime.config import RigConfig, load_rig
+from runtime.drivers.checks import check_devices
 from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.errors import LeadtimeError
 from runtime.inference.policy import load_policy
@@ -26,8 +27,7 @@ PACKAGES: Final = ("numpy", "pyzmq", "msgpack", "msgspec", "ruckig", "mujoco", "
 EXTRAS: Final = {
     "torch": "torch",
     "gpu": "tensorrt",
-    "interbotix": "dynamixel-sdk",
-    "realsense": "pyrealsense2",
+    "ros2": "eclipse-zenoh",
 }
 DISK_FREE_MIN_BYTES: Final = 1 << 30
 
@@ -97,6 +97,8 @@ def _rig(rig: RigConfig) -> Iterator[Finding]:
     if rig.simulated:
         obstacle = rendering_obstacle()
         yield Finding("rendering", obstacle is None, obstacle or "works", needed=False)
+    for check in check_devices(rig):
+        yield Finding(check.what, check.fine, check.says)
     try:
         policy = load_policy("demo")
         chunk = min(policy.horizon(task) for task in policy.tasks)

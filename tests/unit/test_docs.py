@@ -15,7 +15,7 @@ from msgspec.structs import fields
 
 from runtime.blackbox import FILE_NAME
 from runtime.cli import Command
-from runtime.config import RigConfig, convert, load_rig
+from runtime.config import RIG_FOLDER, RigConfig, convert, load_rig
 from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import PolicyManifest
 from runtime.states import Mode
@@ -50,9 +50,16 @@ def test_every_command_shown_is_one_the_command_line_takes(line: str) -> None:
 
 
 def test_the_manifest_shown_is_a_whole_one() -> None:
-    (text,) = blocks("yaml")
-    manifest = convert(yaml.safe_load(text), PolicyManifest, Path("docs/policies.md"))
-    assert manifest.horizon == 50
+    (manifest,) = (raw for raw in map(yaml.safe_load, blocks("yaml")) if "policy_class" in raw)
+    assert convert(manifest, PolicyManifest, Path("docs/policies.md")).horizon == 50
+
+
+def test_every_other_piece_of_yaml_shown_fits_into_a_rig_file() -> None:
+    rig = yaml.safe_load((RIG_FOLDER / "sim-x5.yaml").read_text())
+    pieces = [raw for raw in map(yaml.safe_load, blocks("yaml")) if "policy_class" not in raw]
+    assert pieces
+    for piece in pieces:
+        convert({**rig, **piece}, RigConfig, Path("docs"))
 
 
 def test_the_snippet_reads_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
