@@ -17,6 +17,7 @@ ROLES = (
     "recorder",
     "ros2",
     "camera",
+    "leader",
     "client",
     "guardian-left",
     "guardian-right",
@@ -33,6 +34,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("operator", records.OPERATOR, 64),  # supervisor
         Topic("task_request", records.TASK_REQUEST, 4),  # supervisor
         Topic("episode_end", records.EPISODE_END, 8),  # supervisor
+        Topic("leader", records.LEADER, 64),  # leader
         Topic("joint_command", records.JOINT_COMMAND, 64),  # control
         Topic("timeline", records.TIMELINE_VIEW, 8),  # control
         Topic("tick", records.TICK, 4096),  # control

@@ -25,7 +25,17 @@ POLL_NS: Final = 5 * NS_PER_MS
 SILENT_NS: Final = 3 * NS_PER_S
 """A process whose heart has not beaten for this long hangs and is replaced; the slowest beats five times a second."""
 RESTARTS_MAX: Final = 3
-RESTARTABLE: Final = ("server", "recorder", "ros2", "camera", "client", "guardian-left", "guardian-right", "control")
+RESTARTABLE: Final = (
+    "server",
+    "recorder",
+    "ros2",
+    "camera",
+    "leader",
+    "client",
+    "guardian-left",
+    "guardian-right",
+    "control",
+)
 """Roles that a run survives losing: each restarts into a state in which nothing moves."""
 
 _ENVIRONMENT: Final = {

@@ -51,6 +51,26 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Teleop:
+    """Lead a rig's arms by hand, without a policy, and record it."""
+
+    rig: str = "sim-x5"
+    """Built-in rig or a rig file whose `leaders` name the devices; a simulated rig without any is led by a script."""
+    task: str = "transfer"
+    """Built-in task of a simulated rig, or what is recorded as the instruction on a real one."""
+    duration_s: float = 60.0
+    """How long."""
+    seed: int = 0
+    """Seed of the task's layout."""
+    headless: bool = False
+    """No live view; one line for each event."""
+    summary: Path | None = None
+    """Also write the summary to this file."""
+    out: Path = Path("runs")
+    """Folder that receives the run's folder."""
+
+
+@dataclass(frozen=True)
 class Serve:
     """Serve a policy to runs on this host or, with keys, on others."""
 
@@ -216,6 +236,7 @@ class Policies:
 
 HANDLERS: Final[dict[type[Any], str]] = {
     Run: "runtime.commands.run:run",
+    Teleop: "runtime.commands.teleop:teleop",
     Serve: "runtime.commands.serve:serve",
     Keys: "runtime.commands.keys:keys",
     Doctor: "runtime.commands.doctor:doctor",
@@ -233,6 +254,7 @@ HANDLERS: Final[dict[type[Any], str]] = {
 
 Command = (
     Annotated[Run, subcommand("run")]
+    | Annotated[Teleop, subcommand("teleop")]
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Keys, subcommand("keys")]
     | Annotated[Doctor, subcommand("doctor")]

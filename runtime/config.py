@@ -42,6 +42,18 @@ class Ros2Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rate_hz: Rate = 50
 
 
+class HandoverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a person who leads takes the arms over, and when a leader is refused.
+
+    `velocity_fraction`: the share of the limits that an arm approaches its leader with. Joints within `match_rad` are
+    matched; where one is `refuse_rad` apart or more, the leader is refused.
+    """
+
+    velocity_fraction: Fraction = 0.2
+    match_rad: Annotated[float, Meta(gt=0.0, le=0.2)] = 0.03
+    refuse_rad: Annotated[float, Meta(gt=0.0, le=6.3)] = 1.2
+
+
 class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bimanual rig. `servo_hz` must be a multiple of `policy_hz`."""
 
@@ -52,11 +64,13 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     state_stale_ms: Milliseconds = 25.0
     frame_stale_ms: Milliseconds = 200.0
     request_deadline_ms: Milliseconds = 5000.0
+    leader_stale_ms: Milliseconds = 40.0
     arms: dict[str, Arm]
     cameras: dict[str, Camera]
     leaders: dict[str, Leader] = {}
     limits: LimitsConfig = LimitsConfig()
     ros2: Ros2Config | None = None
+    handover: HandoverConfig = HandoverConfig()
 
     @property
     def simulated(self) -> bool:

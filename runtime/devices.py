@@ -141,9 +141,25 @@ class PoseLeader(Device, frozen=True, kw_only=True, tag="poses"):
     endpoint: str
 
 
+class SimLeader(Device, frozen=True, kw_only=True, tag="sim"):
+    """A script in place of a person, for simulated rigs: leads `sides` in a slow wave while it holds the clutch.
+
+    `clutch_s` are the spans in which it does, in seconds since the leader process began. It takes hold `offset_rad`
+    away from the arms; `sway_rad` and `period_s` are the wave's. `resume_s` after the last span it asks for the policy
+    again, 0 for never.
+    """
+
+    sides: tuple[Side, ...] = ("left", "right")
+    clutch_s: tuple[tuple[float, float], ...] = ((3.0, 12.0),)
+    offset_rad: float = 0.1
+    sway_rad: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.15
+    period_s: Annotated[float, Meta(gt=0.1)] = 4.0
+    resume_s: float = 0.0
+
+
 Arm = SimArm | PiperArm | InterbotixArm | ArxX5Arm
 Camera = SimCamera | RealsenseCamera | OrbbecCamera | UvcCamera | RecordedCamera
-Leader = PiperLeader | DynamixelLeader | EvdevLeader | SpaceMouseLeader | PoseLeader
+Leader = SimLeader | PiperLeader | DynamixelLeader | EvdevLeader | SpaceMouseLeader | PoseLeader
 
 
 def driver_names(union: object) -> list[str]:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from runtime.clock import NS_PER_S
-from runtime.states import Mode
+from runtime.states import LED, Mode
 
 SETTLE_NS: Final = NS_PER_S // 2
 """How long an outcome is shown before the arms go back: also lets a placed object come to rest."""
@@ -20,6 +20,10 @@ CLEAR_NS: Final = NS_PER_S // 2
 """How long the way to the rest pose may be barred before the scripted operator acknowledges the fault."""
 
 
+OFFER_NS: Final = 15 * NS_PER_S
+"""How long the arms of a simulated rig wait, held, for a person who could lead them or start the policy anew."""
+
+
 class Phase(Enum):
     """Where an episode stands."""
 
@@ -27,6 +31,7 @@ class Phase(Enum):
     LAY_OUT = "laying out"
     ENGAGE = "engaging"
     RUN = "running"
+    OFFER = "in a person's hands, or offered"
     SETTLE = "settling"
     OVER = "over"
 
@@ -46,13 +51,14 @@ class Sight:
 @dataclass(frozen=True)
 class Episodes:
     """State of the sequence. `want` and `clear` are what the operator's record shall say; `wanted` episodes end it;
-    `engaged`: the policy has moved the arms at least once.
+    `engaged`: the policy has moved the arms at least once. `leaders`: a person can lead the arms.
     """
 
     end_ns: int
     limit_ns: int
     judged: bool
     wanted: int = 0
+    leaders: bool = False
     phase: Phase = Phase.PARK
     want: Mode = Mode.PARK
     clear: int = 0
@@ -68,6 +74,8 @@ class Episodes:
             return self
         if sight.now_ns >= self.end_ns:
             return self._finish(sight)
+        if sight.mode in LED:
+            return self._offer(sight)
         if self.phase in {Phase.LAY_OUT, Phase.ENGAGE} and self._stuck(sight):
             return self._back(sight)
         match self.phase:
@@ -84,6 +92,8 @@ class Episodes:
                 return self
             case Phase.RUN:
                 return self._run(sight)
+            case Phase.OFFER:
+                return self._offered(sight)
             case Phase.SETTLE:
                 if self.wanted and self.successes + self.failures >= self.wanted:
                     return replace(self, phase=Phase.OVER)
@@ -122,7 +132,23 @@ class Episodes:
     def _back(self, sight: Sight) -> Episodes:
         return replace(self, phase=Phase.PARK, want=Mode.PARK, since_ns=sight.now_ns)
 
+    def _offer(self, sight: Sight) -> Episodes:
+        """Leave the arms to a person: only a button of theirs starts the policy again."""
+        return replace(self, phase=Phase.OFFER, want=Mode.HOLD, since_ns=sight.now_ns)
+
+    def _offered(self, sight: Sight) -> Episodes:
+        if sight.mode is Mode.POLICY:
+            return replace(self, phase=Phase.RUN, want=Mode.POLICY, since_ns=sight.now_ns, engaged=True)
+        if not self.judged or sight.now_ns - self.since_ns <= OFFER_NS:
+            return self
+        won = bool(sight.outcome)
+        done = replace(self, successes=self.successes + won, failures=self.failures + (not won))
+        return replace(done, phase=Phase.SETTLE, want=Mode.HOLD, since_ns=sight.now_ns)
+
     def _run(self, sight: Sight) -> Episodes:
+        undecided = sight.outcome is None or not self.judged
+        if self.leaders and undecided and sight.mode in {Mode.HOLD, Mode.FAULT}:
+            return self._offer(sight)
         if not self.judged:
             # On a real rig only a person may move the arms again after the policy was left.
             return self if sight.mode is Mode.POLICY else replace(self, phase=Phase.OVER, want=Mode.HOLD)

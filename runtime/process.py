@@ -21,6 +21,7 @@ MAINS: Final[dict[str, str]] = {
     "sim": "runtime.drivers.sim.physics:run_physics",
     "emulator": "runtime.drivers.emulators.run:run_emulator",
     "camera": "runtime.drivers.capture:run_capture",
+    "leader": "runtime.drivers.lead:run_lead",
     "guardian-left": "runtime.drivers.guard:run_guard_left",
     "guardian-right": "runtime.drivers.guard:run_guard_right",
     "server": "runtime.inference.serve:run_server",

@@ -31,8 +31,28 @@ OPERATOR: Final = _record(
     [
         ("seq", "<u8"),
         ("t_ns", "<i8"),
-        ("want", "u1"),  # Mode the operator asks for: DISARMED, HOLD, POLICY, TELEOP, PARK
+        ("want", "u1"),  # Mode the operator asks for: DISARMED, HOLD, POLICY, PARK
         ("clear", "<u4"),  # grows by one each time the operator acknowledges the faults
+    ]
+)
+
+LEADER_SIDE: Final = _record(
+    [
+        ("t_ns", "<i8"),  # when the leader was there
+        ("position", "<f8", (ARM_DOF,)),
+        ("clutch", "u1"),  # the dead-man of this arm is held
+        ("valid", "u1"),  # a leader of this arm is connected and has spoken
+    ]
+)
+
+LEADER: Final = _record(
+    [
+        ("seq", "<u8"),
+        ("t_ns", "<i8"),
+        ("side", LEADER_SIDE, (len(SIDES),)),
+        ("want", "u1"),  # Mode that was asked for last with a button of a leader
+        ("wants", "<u4"),  # grows by one each time one is asked for
+        ("clear", "<u4"),  # grows by one each time the faults are acknowledged
     ]
 )
 
@@ -168,8 +188,10 @@ TICK: Final = _record(
         ("arm", ARM_STATE, (len(SIDES),)),
         ("guardian", GUARDIAN_STATUS, (len(SIDES),)),
         ("operator", OPERATOR),
+        ("leader", LEADER),
         ("client_t_ns", "<i8"),
         ("client_link", "u1"),
+        ("client_distrusted", "u1"),
         ("chunks_seen", "<u8"),  # head of the chunk ring at this tick
         # outputs
         ("command", JOINT_COMMAND),
@@ -183,6 +205,7 @@ TICK: Final = _record(
         ("switched", "u1"),  # this tick runs the first action of a newly merged chunk
         ("seam_jump_rad", "<f8"),  # set where switched
         ("faults", "<u8"),  # bit i: row i of runtime.faults
+        ("led", "u1"),  # bit i: a person leads side i
         # telemetry, not replayed
         ("compute_ns", "<i8"),  # from waking to the published command
         ("skipped", "<u4"),

@@ -187,6 +187,8 @@ def _inputs(tick: Any, chunks: dict[int, Any], seen_before: int) -> TickInputs:
         client_link=int(tick["client_link"]),
         chunks=[_own(chunks[index]) for index in range(seen_before, seen)],
         chunks_seen=seen,
+        leader=_own(tick["leader"]),
+        client_distrusted=bool(tick["client_distrusted"]),
     )
 
 

@@ -18,6 +18,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     on a real rig; so is `episode_s`, the time a simulated task has.
     `episodes` ends the run after as many, 0 for no limit. `allow_slow`: where chunks are too short for the delay, the
     policy's steps may be spread over more ticks. `keys` is the folder of the rig's keys, "" for a connection without.
+    `teleop`: only a person leads; there is no policy.
     """
 
     rig: RigConfig
@@ -36,6 +37,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     allow_slow: bool = False
     scene_length: int
     keys: str = ""
+    teleop: bool = False
     backend: Literal["onnx"] = "onnx"
 
     def tick_base(self, t0_ns: int) -> TickBase:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 
 class Mode(IntEnum):
@@ -15,6 +16,10 @@ class Mode(IntEnum):
     HANDOVER = 4
     PARK = 5
     FAULT = 6
+
+
+LED: Final = frozenset({Mode.HANDOVER, Mode.TELEOP})
+"""Modes in which a person leads the arms."""
 
 
 class Source(IntEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, Final
@@ -15,13 +16,13 @@ from runtime import records
 from runtime.board import ROLES, Board
 from runtime.children import Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
-from runtime.episodes import Episodes, Sight
+from runtime.episodes import Episodes, Phase, Sight
 from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import SIDES
 from runtime.seed import episode_seed
 from runtime.shm import blank
 from runtime.spec import RunSpec
-from runtime.states import Link, Mode, Source
+from runtime.states import LED, Link, Mode, Source
 
 PERIOD_NS: Final = 20 * NS_PER_MS
 VIEW_EVERY: Final = 6
@@ -92,6 +93,10 @@ class Supervisor:
             absent.add("ros2")
         if not self._spec.rig.cameras:
             absent.add("camera")
+        if not self._spec.rig.leaders:
+            absent.add("leader")
+        if self._spec.teleop:
+            absent |= {"server", "client"}
         if not self._spec.serve:
             absent.add("server")
         return tuple(role for role in ROLES if role not in absent)
@@ -106,7 +111,11 @@ class Supervisor:
             limit_ns=round(self._spec.episode_s * NS_PER_S),
             judged=self._spec.rig.simulated,
             wanted=self._spec.episodes,
+            leaders=bool(self._spec.rig.leaders),
         )
+        if self._spec.teleop:
+            # Nobody but the person moves the arms: they are armed, and hold while no clutch is pressed.
+            episodes = replace(episodes, judged=False, phase=Phase.OFFER, want=Mode.HOLD)
         self._ask(episodes.want, episodes.clear)
         beat = 0
         introduced = False
@@ -128,12 +137,13 @@ class Supervisor:
                     self._lay_out(board, following.episode)
                 self._ask(following.want, following.clear)
                 self._judge(board, episodes, following, sight)
+                self._offer(episodes, following, sight)
                 episodes = following
             beat += 1
             if beat % VIEW_EVERY == 0:
                 self._on_view(board)
         self._hold(board, episodes)
-        if not episodes.engaged and not self._interrupted:
+        if not episodes.engaged and not self._interrupted and not self._spec.teleop:
             client = board["client"].latest()
             raise LeadtimeError(f"the policy never took over: {_text(client) if client is not None else 'no client'}")
         return episodes
@@ -152,6 +162,15 @@ class Supervisor:
         board["episode_end"].push(end)
         why = "failed" if sight.outcome is False else f"no success ({sight.mode.name} at its end)"
         self._on_note(f"episode {after.episode}: {'success' if won else why}")
+
+    def _offer(self, before: Episodes, after: Episodes, sight: Sight) -> None:
+        """Say that a person has the arms, or may take them."""
+        if after.phase is not Phase.OFFER or before.phase is Phase.OFFER:
+            return
+        if sight.mode in LED:
+            self._on_note("a person leads the arms; the policy returns only when asked for anew")
+        else:
+            self._on_note(f"the arms hold ({sight.mode.name}): press a clutch to lead them, or ask for the policy anew")
 
     def _hold(self, board: Board, episodes: Episodes) -> None:
         self._ask(Mode.HOLD, episodes.clear)

@@ -54,6 +54,11 @@ class FakeRig:
     device_fault: list[int] = field(default_factory=lambda: [0 for _ in SIDES])
     stuck: set[int] = field(default_factory=set)
     chunk_id: int = 0
+    clutch: list[bool] = field(default_factory=lambda: [False for _ in SIDES])
+    leader_valid: list[bool] = field(default_factory=lambda: [True for _ in SIDES])
+    leader_silent: bool = False
+    button: tuple[Mode, int, int] = (Mode.DISARMED, 0, 0)
+    distrusted: bool = False
 
     def __post_init__(self) -> None:
         self.rig: RigConfig = load_rig(self.name)
@@ -65,6 +70,8 @@ class FakeRig:
         self.arms = [blank(records.ARM_STATE) for _ in SIDES]
         self.status: list[Any] = [blank(records.GUARDIAN_STATUS) for _ in SIDES]
         self.command: Any = None
+        self.leader_position = self.position.copy()
+        self.leader: Any = blank(records.LEADER)
         self._measure()
 
     def new_core(self) -> ControlCore:
@@ -107,6 +114,26 @@ class FakeRig:
             arm["position"] = self.position[ARM_SLICE[side]]
             arm["fault"] = self.device_fault[i]
 
+    def _lead(self) -> None:
+        """Publish where the leaders are; rigs whose clutch was never touched have none."""
+        if not self.leader["seq"] and not any(self.clutch) and not self.button[1]:
+            return
+        if self.leader_silent:
+            return
+        leader: Any = self.leader
+        leader["seq"] += 1
+        leader["t_ns"] = self.now_ns
+        leader["want"], leader["wants"], leader["clear"] = self.button
+        for i, side in enumerate(SIDES):
+            part: Any = leader["side"][i]
+            part["t_ns"], part["position"] = self.now_ns, self.leader_position[ARM_SLICE[side]]
+            part["clutch"], part["valid"] = self.clutch[i], self.leader_valid[i]
+
+    def press(self, want: Mode, *, clear: bool = False) -> None:
+        """Ask for a mode with a leader's button, or acknowledge with one."""
+        _, wants, clears = self.button
+        self.button = (want, wants + (not clear), clears + clear)
+
     def run(self, ticks: int, chunks: tuple[NDArray[Any], ...] = (), *, control: bool = True) -> None:
         """Advance by servo ticks; `chunks` arrive at the first; without `control` its process stands still."""
         for i in range(ticks):
@@ -116,6 +143,7 @@ class FakeRig:
         self.now_ns = self.base.servo_time_ns(self.servo_tick)
         self._measure()
         if control:
+            self._lead()
             operator: Any = blank(records.OPERATOR)
             operator["want"], operator["clear"] = self.want, self.clear
             client_ns = 1 if self.client_silent else self.now_ns
@@ -130,6 +158,8 @@ class FakeRig:
                 client_link=self.link,
                 chunks=list(chunks),
                 chunks_seen=self.chunk_id,
+                leader=duplicate(self.leader),
+                client_distrusted=self.distrusted,
             )
             self.inputs.append(inputs)
             self.outputs.append(self.core.step(inputs))

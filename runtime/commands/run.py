@@ -13,7 +13,7 @@ import msgspec
 
 from runtime.blackbox import parts
 from runtime.board import Board
-from runtime.cli import Run
+from runtime.cli import Run, Teleop
 from runtime.config import RigConfig, load_rig
 from runtime.console.live import LiveView
 from runtime.console.report import write_report
@@ -47,12 +47,13 @@ def run(command: Run) -> int:
     rig = load_rig(command.rig)
     lock = RigLock(rig.name)
     try:
-        return _run(command, resolve(command, rig))
+        return conduct(command, resolve(command, rig))
     finally:
         lock.release()
 
 
-def _run(command: Run, spec: RunSpec) -> int:
+def conduct(command: Run | Teleop, spec: RunSpec) -> int:
+    """Run a resolved session, live or headless, and leave its summary and page."""
     view = LiveView() if _watched(command) else None
 
     def on_view(board: Board) -> None:
@@ -65,7 +66,8 @@ def _run(command: Run, spec: RunSpec) -> int:
         else:
             view.note(line)
 
-    _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
+    if not spec.teleop:
+        _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
     supervisor = Supervisor(spec, on_view, on_note)
     with view if view is not None else nullcontext():
         supervisor.run()
@@ -84,18 +86,23 @@ def _run(command: Run, spec: RunSpec) -> int:
     return 0
 
 
-def _check(command: Run, rig: RigConfig) -> None:
-    if command.merge not in MERGES:
-        raise unknown_name("merge", command.merge, MERGES)
+def check_session(command: Run | Teleop, rig: RigConfig) -> None:
+    """Check what a session of any kind is given; raises UsageError."""
     if rig.simulated and command.task not in TASKS:
         raise unknown_name("task", command.task, TASKS)
     if not 0 < command.duration_s <= DURATION_MAX_S:
         raise UsageError(f"--duration-s {command.duration_s}: give a number of seconds above 0, at most a day")
     check_seed(command.seed)
-    if command.episodes < 0:
-        raise UsageError(f"--episodes {command.episodes}: give a number of episodes, or 0 for no limit")
     if command.summary is not None and (command.summary.is_dir() or not command.summary.parent.is_dir()):
         raise UsageError(f"--summary {command.summary}: give a file in a folder that exists")
+
+
+def _check(command: Run, rig: RigConfig) -> None:
+    if command.merge not in MERGES:
+        raise unknown_name("merge", command.merge, MERGES)
+    check_session(command, rig)
+    if command.episodes < 0:
+        raise UsageError(f"--episodes {command.episodes}: give a number of episodes, or 0 for no limit")
     parse_latency(command.latency)
     if command.keys is not None:
         if not _remote(command.policy):
@@ -154,7 +161,7 @@ def _remote(policy: str) -> bool:
     return policy.startswith(ENDPOINT_SCHEMES)
 
 
-def _watched(command: Run) -> bool:
+def _watched(command: Run | Teleop) -> bool:
     return not command.headless and sys.stdout.isatty()
 
 

@@ -14,13 +14,15 @@ from runtime.control.limits import RigLimiter
 from runtime.control.merge import MERGES
 from runtime.control.modes import ModeState, Situation
 from runtime.control.settings import ControlConfig
+from runtime.control.teleop import Lead, Teleop
 from runtime.control.ticks import Decision, TickInputs, TickOutputs, command_record, tick_record, view_record
 from runtime.control.timeline import Timeline
 from runtime.control.trajectory import plan_brake, plan_move
 from runtime.control.watch import Watch
+from runtime.control.wishes import Wish, Wishes
 from runtime.faults import BIT
 from runtime.layout import ARM_DOF, ARM_JOINTS, ARM_SLICE, SIDES
-from runtime.states import Guard, Mode, Verdict
+from runtime.states import LED, Guard, Mode, Verdict
 
 __all__ = ["ControlConfig", "ControlCore", "TickInputs", "TickOutputs"]
 
@@ -52,6 +54,7 @@ class ControlCore:
         self._timeline = Timeline(base.ratio, config.home)
         self._intake = Intake(self._timeline, MERGES[config.merge], config.jump_rad)
         self._watch = Watch(config, base.servo_period_ns)
+        self._wishes, self._teleop = Wishes(), Teleop(config, self._dt)
         self._modes = ModeState()
         self._course = plan_brake(self._limiter.motion, config.limits.rates, self._dt)
         self._course_tick = 0
@@ -67,18 +70,21 @@ class ControlCore:
         self._catch_up(inputs.servo_tick, elapsed)
 
         self._wait(inputs.servo_tick)
-        faults = self._check(inputs, elapsed)
-        verdicts = self._receive(inputs, faults)
+        wish = self._wishes.read(inputs.operator, inputs.leader, inputs.now_ns)
+        faults = self._check(inputs, wish, elapsed)
+        lead = self._lead(inputs, wish, faults)
+        faults |= lead.faults
+        verdicts = self._receive(inputs, faults, lead)
         faults |= self._judge(verdicts)
 
         before = self._modes
-        self._modes = modes.step(before, self._situation(inputs, faults))
+        self._modes = modes.step(before, self._situation(inputs, wish, lead, faults))
         self._enter(before, inputs)
         self._reseed(inputs)
 
         target = self._target(inputs.servo_tick)
         limited = self._limiter.step(target, self._pace(inputs.servo_tick))
-        return self._publish(inputs, target, limited, faults, verdicts)
+        return self._publish(inputs, target, limited, faults, lead, verdicts)
 
     def _catch_up(self, servo_tick: int, elapsed: int) -> None:
         """Make the steps of skipped ticks; after a pause that outlived the commands there are none to make."""
@@ -103,30 +109,38 @@ class ControlCore:
             return
         self._timeline.replace(self._timeline.end_tick, tail, 0, servo_tick)
 
-    def _check(self, inputs: TickInputs, elapsed: int) -> int:
+    def _check(self, inputs: TickInputs, wish: Wish, elapsed: int) -> int:
         """Return the faults that stand before any decision of this tick."""
         faults = watch.client_faults(inputs)
         if not self._modes.armed:
-            return faults | self._arming_faults(inputs)
+            return faults | self._arming_faults(inputs, wish)
         faults |= self._watch.rate(elapsed) | self._watch.arm_faults(inputs)
         faults |= self._watch.trip_faults(inputs, self._acks, standing=self._modes.mode in _STANDING)
         if watch.following(inputs):
             faults |= self._watch.tracking(self._limiter.motion.position, inputs)
         if self._modes.mode is Mode.POLICY and inputs.servo_tick >= self._timeline.end_tick * self._ratio:
             faults |= BIT["starved"]
+        if self._modes.mode is Mode.POLICY and inputs.client_distrusted:
+            faults |= BIT["distrusted"]
         return faults
 
-    def _arming_faults(self, inputs: TickInputs) -> int:
+    def _arming_faults(self, inputs: TickInputs, wish: Wish) -> int:
         faults = 0
         if any(int(guardian["state"]) != Guard.DISARMED for guardian in inputs.guardian):
             faults |= BIT["control_restarted"] | self._watch.trip_faults(inputs, self._acks, standing=True)
-        if watch.wanted(inputs.operator) is not Mode.DISARMED and not self._watch.usable(inputs):
+        if wish.want is not Mode.DISARMED and not self._watch.usable(inputs):
             faults |= BIT["feedback_unusable"]
         return faults
 
-    def _receive(self, inputs: TickInputs, faults: int) -> Verdicts:
+    def _lead(self, inputs: TickInputs, wish: Wish, faults: int) -> Lead:
+        """See who holds a clutch; it counts while the arms are sound and follow, and nobody says stop."""
+        broken = (faults | self._modes.latched & modes.BRAKING) & (modes.HOLDING | modes.BRAKING) & ~modes.LEADABLE
+        may = self._modes.armed and not broken and not wish.stop and watch.following(inputs)
+        return self._teleop.judge(inputs.leader, inputs.now_ns, self._limiter.motion, may=may)
+
+    def _receive(self, inputs: TickInputs, faults: int, lead: Lead) -> Verdicts:
         """Merge the new chunks that are fit; none once something ends the motion."""
-        welcome = self._modes.engaged and not faults & (modes.HOLDING | modes.BRAKING)
+        welcome = self._modes.engaged and not lead.taken and not faults & (modes.HOLDING | modes.BRAKING)
         now = Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
         verdicts = []
         for chunk in inputs.chunks:
@@ -140,21 +154,27 @@ class ControlCore:
     def _judge(self, verdicts: Verdicts) -> int:
         """Return what the verdicts on this tick's chunks say about the server."""
         faults = BIT["chunks_jump"] if self._modes.engaged and self._intake.astray else 0
+        if self._modes.engaged and self._intake.behind and not self._config.wait_ticks:
+            faults |= BIT["chunks_late"]
         for _, verdict in verdicts:
             faults |= _VERDICT_FAULTS.get(verdict, 0)
         return faults
 
-    def _situation(self, inputs: TickInputs, faults: int) -> Situation:
+    def _situation(self, inputs: TickInputs, wish: Wish, lead: Lead, faults: int) -> Situation:
         at_rest = self._limiter.at_rest
         return Situation(
-            want=watch.wanted(inputs.operator),
-            clear=int(inputs.operator["clear"]),
+            want=wish.want,
+            clear=wish.clear,
             faults=faults,
             armable=not self._modes.armed and self._watch.armable(inputs),
             following=watch.following(inputs),
             at_rest=at_rest,
             at_home=at_rest and self._is_near_home(),
             chunk=self._timeline.end_tick > 0,
+            fresh=wish.fresh,
+            taken=lead.taken,
+            led=lead.sides > 0,
+            matched=lead.matched,
         )
 
     def _is_near_home(self) -> bool:
@@ -167,12 +187,14 @@ class ControlCore:
         if now.engaged is not before.engaged or now.epoch != before.epoch:
             self._timeline.clear(self._limiter.motion.position)
             self._intake.open(inputs.now_ns)
-        if now.mode is before.mode:
+        if now.mode is before.mode or (now.mode in LED and before.mode in LED):
             return
         self._starving = bool(now.latched & ~before.latched & BIT["starved"])
         if now.mode is Mode.PARK:
             self._course = plan_move(self._limiter.motion, self._config.home, self._config.park_rates, self._dt)
             self._course_tick = inputs.servo_tick - 1
+        elif now.mode in LED:
+            self._teleop.enter()
         elif now.mode is not Mode.POLICY:
             self._stop(inputs.servo_tick)
 
@@ -200,13 +222,17 @@ class ControlCore:
         """Return where the rig should be at a servo tick, before limits."""
         if self._modes.mode is Mode.POLICY:
             return self._timeline.target(servo_tick)
+        if self._modes.mode in LED:
+            return self._teleop.target(servo_tick, self._limiter.motion)
         return self._course.at(servo_tick - self._course_tick)
 
     def _pace(self, servo_tick: int) -> Array | None:
         """Return how the target will move on where that is known: a plan knows its future."""
         return self._timeline.pace(servo_tick) if self._modes.mode is Mode.POLICY else None
 
-    def _publish(self, inputs: TickInputs, target: Array, limited: int, faults: int, verdicts: Verdicts) -> TickOutputs:
+    def _publish(
+        self, inputs: TickInputs, target: Array, limited: int, faults: int, lead: Lead, verdicts: Verdicts
+    ) -> TickOutputs:
         now = inputs.servo_tick // self._ratio
         at_rest = self._limiter.at_rest
         self._starving = self._starving and not at_rest
@@ -221,6 +247,7 @@ class ControlCore:
             seam=self._intake.seam(now) if self._modes.started else None,
             acks=self._acks,
             faults=faults,
+            led=lead.sides if self._modes.mode in LED else 0,
         )
         command = command_record(inputs, made, self._seq, self._config.command_ttl_ns)
         return TickOutputs(

@@ -16,7 +16,8 @@ from runtime.records import CHUNK_STEPS_MAX
 from runtime.states import Verdict
 
 JUMPS_MAX: Final = 3
-"""Chunks in a row that may start far from the target before the arms brake."""
+LATES_MAX: Final = 3
+"""Chunks in a row that may start far from the target, or come wholly late, before the arms brake."""
 _JOINTS: Final = [i for i in range(RIG_DOF) if i not in GRIPPER_INDEX]
 
 
@@ -48,6 +49,7 @@ class Intake:
         self._seams: list[Seam] = []
         self._newest_ns = 0
         self._jumps = 0
+        self._lates = 0
         self.chunk_id = 0
         """The newest chunk accepted."""
         self.halts = False
@@ -58,12 +60,17 @@ class Intake:
         self._seams.clear()
         self._joiner = self._merge.joiner()
         self._newest_ns = now_ns - 1
-        self._jumps = 0
+        self._jumps = self._lates = 0
 
     @property
     def astray(self) -> bool:
         """Whether chunk after chunk started far from the target."""
         return self._jumps >= JUMPS_MAX
+
+    @property
+    def behind(self) -> bool:
+        """Whether chunk after chunk came when its last action was past."""
+        return self._lates >= LATES_MAX
 
     def take(self, record: NDArray[Any], epoch: int, now: Now, *, started: bool) -> Verdict:
         """Judge a CHUNK record and merge it where it is fit; `started` says whether the epoch's plan runs."""
@@ -89,7 +96,9 @@ class Intake:
             self._newest_ns = int(record["t_obs_ns"])
             self.chunk_id = chunk_id
             self.halts = bool(record["halts"])
-            self._jumps = 0
+            self._jumps = self._lates = 0
+        elif verdict is Verdict.LATE:
+            self._lates += 1
         return verdict
 
     def seam(self, tick: int) -> Seam | None:

@@ -10,6 +10,7 @@ from runtime import realtime, records
 from runtime.board import Board, Heart
 from runtime.clock import Clock
 from runtime.control.core import ControlConfig, ControlCore, TickInputs
+from runtime.control.ticks import NO_LEADER
 from runtime.layout import SIDES
 from runtime.shm import Ring, TornReadError, blank
 
@@ -30,6 +31,7 @@ class ControlLoop:
         self._arms = [board[f"arm/{side}"] for side in SIDES]
         self._guardians = [board[f"guardian/{side}"] for side in SIDES]
         self._operator, self._client = board["operator"], board["client"]
+        self._leader = board["leader"] if board.spec.rig.leaders else None
         self._chunks, self._commands = board["chunk"], board["joint_command"]
         self._timeline, self._ticks = board["timeline"], board["tick"]
         self._seen = -1
@@ -39,6 +41,7 @@ class ControlLoop:
             "guardian": blank(records.GUARDIAN_STATUS),
             "operator": blank(records.OPERATOR),
             "client": blank(records.CLIENT_STATUS),
+            "leader": NO_LEADER,
         }
 
     def tick(self, servo_tick: int, skipped: int) -> None:
@@ -69,6 +72,8 @@ class ControlLoop:
             client_link=int(client["link"]),
             chunks=chunks,
             chunks_seen=self._seen,
+            leader=self._none["leader"] if self._leader is None else self._newest(self._leader, "leader"),
+            client_distrusted=bool(client["distrusted"]),
         )
 
     def _newest(self, ring: Ring, kind: str) -> NDArray[Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from runtime.faults import mask
+from runtime.faults import BIT, mask
 from runtime.states import Mode
 
 HOLDING: Final = mask("hold")
 BRAKING: Final = mask("brake")
+LEADABLE: Final = BIT["starved"] | BIT["chunks_jump"] | BIT["chunks_late"] | BIT["distrusted"]
+"""Faults of the policy: the arms are sound, and a person may lead them while these stand."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,9 @@ class Situation:
 
     `want` and `clear` are the operator's record. `faults` are the bits that stand now. `armable`: both arms'
     feedback and guardians are fit to be armed. `following`: both guardians follow. `at_rest`: the command has
-    stopped. `at_home`: and it is at the rest pose. `chunk`: the plan holds the epoch's first chunk.
+    stopped. `at_home`: and it is at the rest pose. `chunk`: the plan holds the epoch's first chunk. `fresh`: what is
+    wanted was asked for now. `taken`: a person holds the clutch; `led`: and leads an arm; `matched`: every arm that is
+    led is coupled.
     """
 
     want: Mode
@@ -29,14 +33,19 @@ class Situation:
     at_rest: bool
     at_home: bool
     chunk: bool
+    fresh: bool = False
+    taken: bool = False
+    led: bool = False
+    matched: bool = False
 
 
 @dataclass(frozen=True)
 class ModeState:
     """The mode and what goes with it. `latched` are the faults that wait for the operator.
 
-    `engaged`: chunks of `epoch` are wanted. `want` and `clear` are what the operator's record last said, None
-    before the first acknowledgement count was seen.
+    `engaged`: chunks of `epoch` are wanted. `want` and `clear` are what the operator last said, None before the first
+    acknowledgement count was seen. `overruled`: a person took the arms since, and what was wanted before that counts
+    no more.
     """
 
     mode: Mode = Mode.DISARMED
@@ -45,6 +54,7 @@ class ModeState:
     latched: int = 0
     want: Mode = Mode.DISARMED
     clear: int | None = None
+    overruled: bool = False
 
     @property
     def armed(self) -> bool:
@@ -65,6 +75,8 @@ def step(state: ModeState, seen: Situation) -> ModeState:
     latched = state.latched | (seen.faults & (HOLDING | BRAKING))
     if latched & BRAKING:
         return _settle(state, Mode.FAULT, latched)
+    if seen.taken:
+        return _lead(state, seen, latched)
     if latched:
         return _settle(state, Mode.HOLD, latched)
     return _obey(state, seen)
@@ -72,15 +84,15 @@ def step(state: ModeState, seen: Situation) -> ModeState:
 
 def _acknowledge(state: ModeState, seen: Situation) -> ModeState:
     """Unlatch what the operator has acknowledged; a fault that still stands latches again."""
-    if seen.want is state.want and seen.clear == state.clear:
+    if seen.want is state.want and seen.clear == state.clear and not seen.fresh:
         return state
-    latched = state.latched
+    latched, overruled = state.latched, state.overruled
     if state.clear is not None and seen.clear != state.clear:
-        latched = 0
-    elif seen.want is not state.want:
-        # To want something else answers what ended the motion, but not a fault of an arm.
-        latched &= ~HOLDING
-    return replace(state, latched=latched, want=seen.want, clear=seen.clear)
+        latched, overruled = 0, False
+    elif seen.fresh or seen.want is not state.want:
+        # To want something anew answers what ended the motion, but not a fault of an arm.
+        latched, overruled = latched & ~HOLDING, False
+    return replace(state, latched=latched, want=seen.want, clear=seen.clear, overruled=overruled)
 
 
 def _arm(state: ModeState, seen: Situation) -> ModeState:
@@ -91,8 +103,17 @@ def _arm(state: ModeState, seen: Situation) -> ModeState:
     return replace(state, mode=Mode.FAULT if latched & BRAKING else Mode.HOLD, latched=latched)
 
 
+def _lead(state: ModeState, seen: Situation, latched: int) -> ModeState:
+    """Give the arms to who holds the clutch, or hold them where the leader is refused."""
+    mode = (Mode.TELEOP if seen.matched else Mode.HANDOVER) if seen.led else Mode.HOLD
+    latched = latched & ~LEADABLE & ~(state.latched if seen.led else 0)
+    return replace(_settle(state, mode, latched), overruled=True)
+
+
 def _obey(state: ModeState, seen: Situation) -> ModeState:
     """Go where the operator wants; nothing is wrong."""
+    if state.overruled:
+        return _settle(state, Mode.HOLD)
     if seen.want is Mode.POLICY:
         return _engage(state, seen)
     if seen.want is Mode.PARK and (state.mode is Mode.PARK or seen.following):

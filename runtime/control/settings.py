@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS
-from runtime.config import RigConfig
+from runtime.config import HandoverConfig, RigConfig
 from runtime.control.limits import RigLimits
 from runtime.control.merge import MERGES
 from runtime.control.trajectory import Rates
@@ -27,6 +27,8 @@ class ControlConfig:
     merge: str
     command_ttl_ns: int
     state_stale_ns: int
+    leader_stale_ns: int
+    handover: HandoverConfig
     jump_rad: float = JUMP_RAD
     """The largest seam of a chunk that is believed."""
     tracking_rad: float = 0.25
@@ -49,6 +51,8 @@ class ControlConfig:
             command_ttl_ns=round(rig.command_ttl_ms * NS_PER_MS),
             state_stale_ns=round(rig.state_stale_ms * NS_PER_MS),
             jump_rad=jump_rad,
+            leader_stale_ns=round(rig.leader_stale_ms * NS_PER_MS),
+            handover=rig.handover,
         )
 
     @property

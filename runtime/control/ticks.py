@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,12 +15,15 @@ from runtime.control.modes import ModeState
 from runtime.control.timeline import Timeline
 from runtime.control.trajectory import Motion
 from runtime.shm import blank
-from runtime.states import Mode, Source, Verdict
+from runtime.states import LED, Mode, Source, Verdict
 
 Record = NDArray[Any]
 
 _START: Final = {name: field[1] for name, field in (records.TICK.fields or {}).items()}
 """Where each field of a TICK begins, bytes."""
+
+NO_LEADER: Final[Record] = blank(records.LEADER)
+"""The LEADER record where nobody leads."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class TickInputs:
     client_link: int
     chunks: Sequence[Record]
     chunks_seen: int
+    leader: Record = field(default_factory=lambda: NO_LEADER)
+    client_distrusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class TickOutputs:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a tick decided, before it is written down. `target` (14,) is before limits, `limited` a bit mask."""
+    """What a tick decided, before it is written down. `target` (14,) is before limits; `limited`, `led`: bit masks."""
 
     state: ModeState
     motion: Motion
@@ -65,6 +70,7 @@ class Decision:
     seam: Seam | None
     acks: Sequence[int]
     faults: int
+    led: int
 
     @property
     def source(self) -> Source:
@@ -73,6 +79,8 @@ class Decision:
             return Source.NONE
         if self.state.mode is Mode.POLICY:
             return Source.CHUNK
+        if self.state.mode in LED:
+            return Source.TELEOP
         if self.at_rest:
             return Source.HOLD
         return Source.PARK if self.state.mode is Mode.PARK else Source.BRAKE
@@ -103,6 +111,7 @@ def tick_record(inputs: TickInputs, made: Decision, command: Record, timeline: T
     _paste(raw, "arm", inputs.arm)
     _paste(raw, "guardian", inputs.guardian)
     _paste(raw, "operator", [inputs.operator])
+    _paste(raw, "leader", [inputs.leader])
     _paste(raw, "command", [command])
     tick: Any = np.ndarray((), records.TICK, raw)
     tick["servo_tick"] = inputs.servo_tick
@@ -110,6 +119,7 @@ def tick_record(inputs: TickInputs, made: Decision, command: Record, timeline: T
     tick["scheduled_ns"] = inputs.scheduled_ns
     tick["client_t_ns"] = inputs.client_t_ns
     tick["client_link"] = inputs.client_link
+    tick["client_distrusted"] = inputs.client_distrusted
     tick["chunks_seen"] = inputs.chunks_seen
     tick["target"] = made.target
     tick["mode"] = made.state.mode
@@ -122,6 +132,7 @@ def tick_record(inputs: TickInputs, made: Decision, command: Record, timeline: T
         tick["switched"] = 1
         tick["seam_jump_rad"] = made.seam.jump_rad
     tick["faults"] = made.faults | made.state.latched
+    tick["led"] = made.led
     record: Record = tick
     return record
 

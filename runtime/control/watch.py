@@ -12,7 +12,7 @@ from runtime.control.settings import ControlConfig
 from runtime.control.ticks import TickInputs
 from runtime.faults import BIT
 from runtime.layout import ARM_SLICE, GRIPPER_INDEX, RIG_DOF, SIDES
-from runtime.states import Guard, Link, Mode, Trip
+from runtime.states import Guard, Link, Trip
 
 Record = NDArray[Any]
 
@@ -23,7 +23,6 @@ OVERRUN_COST: Final = 10
 OVERRUN_MAX: Final = 2000
 """The overrun gauge rises by the cost for a skipped tick and falls by one for a tick: 1 in 10 for seconds."""
 _JOINTS: Final = [i for i in range(RIG_DOF) if i not in GRIPPER_INDEX]
-_WANTED: Final = {int(mode): mode for mode in (Mode.DISARMED, Mode.POLICY, Mode.PARK)}
 _TRIP_FAULTS: Final = {
     Trip.NONE: "guardian_lost",
     Trip.EXPIRED: "control_paused",
@@ -32,11 +31,6 @@ _TRIP_FAULTS: Final = {
     Trip.DEVICE: "device_fault",
     Trip.TRACKING: "tracking_lost",
 }
-
-
-def wanted(operator: Record) -> Mode:
-    """Return the mode the operator asks for; what this runtime cannot do reads as HOLD."""
-    return _WANTED.get(int(operator["want"]), Mode.HOLD)
 
 
 def following(inputs: TickInputs) -> bool:

@@ -129,3 +129,50 @@ def test_a_fault_that_holds_is_latched_in_hold_too_and_bars_the_policy() -> None
     assert (held.mode, held.latched) == (Mode.HOLD, BIT["overrun"])
     more = after(held, replace(CALM, faults=BIT["starved"]))
     assert more.latched == BIT["overrun"] | BIT["starved"]
+
+
+TAKEN = replace(WISH, taken=True, led=True)
+
+
+@pytest.mark.parametrize("state", [HOLD, POLICY, ModeState(mode=Mode.PARK, want=Mode.PARK, clear=0)])
+def test_the_clutch_takes_the_arms_in_one_step_and_ends_the_epoch(state: ModeState) -> None:
+    led = after(state, replace(TAKEN, want=state.want))
+    assert (led.mode, led.engaged) == (Mode.HANDOVER, False)
+    assert after(led, replace(TAKEN, want=state.want, matched=True)).mode is Mode.TELEOP
+
+
+def test_after_the_clutch_only_a_fresh_wish_starts_the_policy_under_a_new_epoch() -> None:
+    given_back = after(POLICY, TAKEN, WISH, WISH)
+    assert (given_back.mode, given_back.engaged) == (Mode.HOLD, False)
+    for renewed in (replace(WISH, fresh=True), replace(WISH, clear=1)):
+        again = after(given_back, renewed)
+        assert (again.engaged, again.epoch) == (True, POLICY.epoch + 1)
+    assert after(given_back, CALM, WISH).engaged
+
+
+def test_a_wish_given_while_the_clutch_is_held_counts_for_nothing() -> None:
+    assert not after(POLICY, TAKEN, replace(TAKEN, fresh=True), WISH, WISH).engaged
+
+
+@pytest.mark.parametrize("name", ["starved", "chunks_jump", "chunks_late", "distrusted"])
+def test_a_policy_that_fails_at_the_same_tick_does_not_stand_in_the_clutch_s_way(name: str) -> None:
+    led = after(POLICY, replace(TAKEN, faults=BIT[name]))
+    assert (led.mode, led.latched) == (Mode.HANDOVER, 0)
+
+
+def test_a_refused_leader_still_ends_the_policy() -> None:
+    refused = after(POLICY, replace(WISH, taken=True, faults=BIT["leader_apart"]))
+    assert (refused.mode, refused.engaged) == (Mode.HOLD, False)
+
+
+def test_a_lost_leader_holds_and_the_next_clutch_goes_on() -> None:
+    lost = after(POLICY, TAKEN, replace(WISH, taken=True, faults=BIT["leader_lost"]))
+    assert (lost.mode, lost.latched) == (Mode.HOLD, BIT["leader_lost"])
+    assert after(lost, WISH, WISH).mode is Mode.HOLD
+    led = after(lost, WISH, TAKEN)
+    assert (led.mode, led.latched) == (Mode.HANDOVER, 0)
+
+
+def test_nobody_leads_broken_or_disarmed_arms() -> None:
+    assert after(POLICY, replace(TAKEN, faults=BIT["device_fault"])).mode is Mode.FAULT
+    assert after(ModeState(), replace(TAKEN, want=Mode.DISARMED)).mode is Mode.DISARMED
