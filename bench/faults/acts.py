@@ -401,5 +401,11 @@ def foresight(stage: Stage, found: Finding) -> None:
     found.checks["trusted while it foresees what comes"] = trusted
     found.checks["detected"] = seen_ns is not None
     found.detected_ms = None if seen_ns is None else round((seen_ns - t_ns) / NS_PER_MS, 1)
-    found.checks["not trusted after three"] = stage.wait(lambda: bool(stage.latest("client")["distrusted"]), 8.0)
+    epoch = stage.epoch
+    found.checks["handed to the operator after three"] = stage.seen("distrusted", t_ns, SEEN_S) is not None
+    found.checks["both arms stop"] = stage.stopped()
+    found.stopped_ms = _since_ms(stage, t_ns)
     unspoil(stage)
+    ended_ns = stage.now_ns()
+    found.checks["a new start clears it"] = stage.again(epoch)
+    found.cleared_s = round(_since_ms(stage, ended_ns) / 1000.0, 2)

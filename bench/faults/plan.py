@@ -16,6 +16,7 @@ RIGS: Final = ("sim-x5", "sim-piper", "sim-vx300s")
 TICKS: Final = (160, 360)
 """Servo ticks of an episode: 0.8 to 1.8 s at 200 Hz."""
 FAULTS_MAX: Final = 6
+CLUTCHED: Final = 0.1
 WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
     ("horizon", 0),
     ("horizon", 65),
@@ -59,6 +60,11 @@ class Kind(Enum):
     FEEDBACK_NAN = "the left arm's feedback is not finite"
     FEEDBACK_ZERO = "the right arm's feedback is all zero"
     DEVICE_FAULT = "the right arm's device reports an error"
+    CLUTCH_HELD = "a person holds the clutch of both leaders"
+    LEADER_SILENT = "the left leader is silent"
+    LEADER_FAR = "the left leader is 3 rad away"
+    LEADER_JUMPS = "the right leader jumps to and fro"
+    LEADER_NAN = "the right leader's position is not finite"
 
 
 KILLED: Final = frozenset({Kind.CLIENT_KILLED, Kind.CONTROL_KILLED, Kind.GUARDIAN_KILLED})
@@ -111,7 +117,9 @@ class Plan:
             first = int(rng.integers(10, 10 + ticks))
             # Half of them a few ticks long, where limits of times lie; the others up to half a second.
             length = int(rng.integers(1, 9) if rng.random() < 0.5 else rng.integers(9, 100))
-            kind = kinds[int(rng.integers(len(kinds)))]
+            # A leader matters while its clutch is held: that is drawn more often.
+            kind = Kind.CLUTCH_HELD if rng.random() < CLUTCHED else kinds[int(rng.integers(len(kinds)))]
+            length = max(length, 80) if kind is Kind.CLUTCH_HELD else length
             windows.append(Window(kind, first, first + max(length, RESTART_TICKS if kind in KILLED else 0)))
         slow = float(rng.choice([5.0, 60.0, 190.0, 360.0]))
         return cls(

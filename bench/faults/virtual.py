@@ -77,6 +77,7 @@ class VirtualRig:
         self._offset = np.zeros(RIG_DOF)
         self._operator: Any = blank(records.OPERATOR)
         self._client_ns = 0
+        self._leader: Any = blank(records.LEADER)
         self.witness = Witness(plan.seed, rig, self._base)
 
     def run(self) -> Witness:
@@ -147,10 +148,30 @@ class VirtualRig:
             client_link=link,
             chunks=kept,
             chunks_seen=self._pushed,
+            leader=self._led(now_ns, wrong),
         )
         outputs = self._core.step(inputs)
         self._command, self._view = outputs.command, outputs.view
         self.witness.decided(inputs, outputs)
+
+    def _led(self, now_ns: int, wrong: frozenset[Kind]) -> NDArray[Any]:
+        """Return what both leaders say: where the arms are, moving on a little, or what goes wrong with them."""
+        leader = self._leader
+        leader["seq"] += 1
+        leader["t_ns"] = now_ns
+        for i, side in enumerate(SIDES):
+            state = leader["side"][i]
+            if i == 0 and Kind.LEADER_SILENT in wrong:
+                continue
+            state["t_ns"], state["valid"], state["clutch"] = now_ns, 1, Kind.CLUTCH_HELD in wrong
+            state["position"] = self._position[ARM_SLICE[side]] + 0.02 * np.sin(now_ns / 3e8 + np.arange(7))
+            if i == 0 and Kind.LEADER_FAR in wrong:
+                state["position"] += 3.0
+            if i == 1 and Kind.LEADER_JUMPS in wrong:
+                state["position"] += 0.5 * (-1) ** int(leader["seq"])
+            if i == 1 and Kind.LEADER_NAN in wrong:
+                state["position"][4] = np.nan
+        return duplicate(leader)
 
     def _guard(self, i: int, now_ns: int, wrong: frozenset[Kind]) -> None:
         if i == 0 and Kind.GUARDIAN_STOPPED in wrong:

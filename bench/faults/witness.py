@@ -25,7 +25,7 @@ BRAKE_NS_MAX: Final = 800 * NS_PER_MS
 CHANGES: Final = {
     Mode.DISARMED: {Mode.HOLD, Mode.FAULT},
     Mode.HOLD: {Mode.POLICY, Mode.PARK, Mode.FAULT, Mode.DISARMED, Mode.TELEOP, Mode.HANDOVER},
-    Mode.POLICY: {Mode.HOLD, Mode.FAULT, Mode.PARK},
+    Mode.POLICY: {Mode.HOLD, Mode.FAULT, Mode.PARK, Mode.TELEOP, Mode.HANDOVER},
     Mode.PARK: {Mode.HOLD, Mode.FAULT, Mode.DISARMED, Mode.TELEOP, Mode.HANDOVER},
     Mode.FAULT: {Mode.HOLD, Mode.PARK, Mode.DISARMED, Mode.TELEOP, Mode.HANDOVER},
     Mode.TELEOP: {Mode.HOLD, Mode.FAULT, Mode.PARK, Mode.HANDOVER},
