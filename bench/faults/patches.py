@@ -22,7 +22,6 @@ from runtime.control import core, intake, loop, watch
 from runtime.control.guardian import GuardianCore
 from runtime.drivers import factory
 from runtime.drivers.base import Frame
-from runtime.drivers.sim.arm import SimArm
 from runtime.faults import BIT
 from runtime.inference import client_core, connection, sensors, server
 from runtime.inference.foresight import Foresight
@@ -124,8 +123,9 @@ def _device_fault(state: Any) -> None:
     state["fault"] = 4
 
 
-def _stuck() -> None:
-    _wrap(SimArm, "command", lambda send, *given: None if triggered() else send(*given))
+def _stuck(state: Any) -> None:
+    state["position"] = _first("stuck", state["position"].copy())
+    state["velocity"] = 0.0
 
 
 def _on_frames(spoil: Callable[[tuple[Frame, ...]], tuple[Frame, ...]]) -> None:
@@ -329,7 +329,7 @@ PATCHES: Final[dict[str, Callable[[], None]]] = {
     "arm-silent": lambda: _on_left_arm(_silent),
     "arm-zero": lambda: _on_left_arm(_zero),
     "arm-fault": lambda: _on_left_arm(_device_fault),
-    "arm-stuck": _stuck,
+    "arm-stuck": lambda: _on_left_arm(_stuck),
     "camera-frozen": lambda: _on_frames(_frozen),
     "camera-lost": lambda: _on_frames(_lost),
     "cameras-apart": lambda: _on_frames(_apart),

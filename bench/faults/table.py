@@ -175,7 +175,7 @@ ROWS: Final = (
         blind=("blind-health",), patches=("arm-fault",), triggered=True,
     ),
     Row(
-        "26b", 26, "tracking_lost", "an arm does not follow", "the arms' targets no longer reach them",
+        "26b", 26, "tracking_lost", "an arm does not follow", "the left arm reports that it stays where it is",
         acts.stops("tracking_lost", acts.pull, acts.release),
         blind=("blind-tracking",), patches=("arm-stuck",), triggered=True,
     ),

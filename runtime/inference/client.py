@@ -149,11 +149,8 @@ class Client:
 
     def _watch_cameras(self, now_ns: int) -> None:
         """Look at the cameras more often than a chunk is asked for."""
-        try:
-            if self._sensors is not None:
-                self._sensors.look(now_ns)
-        except ObservationError as error:
-            self._tell(error, now_ns)
+        for fault in () if self._sensors is None else self._sensors.look(now_ns):
+            self._connection.notices.note(fault, now_ns)
 
     def _tell(self, error: ObservationError, now_ns: int) -> None:
         self._note = str(error)

@@ -23,7 +23,7 @@ from runtime.control.limits import RigLimiter
 SCHEDULES = 200
 BATCHES = 4
 CONTROLS = 12
-"""Schedules in which a broken promise must show, besides one whose chunks are of another epoch."""
+"""Schedules in which a broken promise must show, besides three that are aimed at one."""
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -109,8 +109,11 @@ def test_a_broken_promise_is_seen(
     broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(monkeypatch)
-    foreign = replace(Plan.of(3), wrong_field=("epoch", 99), windows=(Window(Kind.CHUNK_WRONG, 60, 300),))
-    plans = [foreign, *map(Plan.of, range(CONTROLS))]
+    aimed = [
+        replace(Plan.of(3), wrong_field=("epoch", 99), windows=(Window(kind, 60, 300),))
+        for kind in (Kind.CHUNK_WRONG, Kind.CHUNK_FAR, Kind.CONTROL_STOPPED)
+    ]
+    plans = [*aimed, *map(Plan.of, range(CONTROLS))]
     assert any(VirtualRig(plan).run().failures for plan in plans)
 
 

@@ -15,7 +15,7 @@ PICTURE = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 
 def taken(count: int, position: np.ndarray | None) -> Eye:
     """An eye that saw the same picture, the arms having moved to a place after the first."""
-    eye = Eye(30)
+    eye = Eye(30, noiseless=True)
     for i in range(count):
         eye.take(PICTURE.copy(), i, STILL if i == 0 else position)
     return eye
@@ -38,11 +38,24 @@ def test_a_picture_that_repeats_while_the_arms_move_is_frozen(
     assert taken(count, position).frozen is frozen
 
 
-def test_one_joint_that_moved_is_enough_and_stays_known() -> None:
+@pytest.mark.parametrize(
+    ("moved", "frozen"), [((0,), False), ((7,), False), ((5, 12), True), ((6, 13), False), ((0, 13), False)]
+)
+def test_a_joint_of_each_arm_must_have_moved_and_grippers_do_not_count(moved: tuple[int, ...], frozen: bool) -> None:
     eye = taken(1, STILL)
-    eye.take(PICTURE, 1, np.eye(14)[13] * MOVED_RAD)
+    position = np.zeros(14)
+    position[list(moved)] = MOVED_RAD
+    eye.take(PICTURE, 1, position)
     eye.take(PICTURE, 2, STILL)
-    assert eye.frozen
+    assert eye.frozen is frozen
+
+
+@pytest.mark.parametrize(("count", "frozen"), [(SAME_MAX - 1, False), (SAME_MAX, True)])
+def test_a_real_sensor_never_repeats_a_picture_even_of_a_still_scene(count: int, frozen: bool) -> None:
+    eye = Eye(30)
+    for i in range(count):
+        eye.take(PICTURE, i, None)
+    assert eye.frozen is frozen
 
 
 def test_a_picture_that_differs_thaws() -> None:
@@ -54,6 +67,7 @@ def test_a_picture_that_differs_thaws() -> None:
     eye.take(other, 10, MOVED)
     eye.take(other, 11, MOVED)
     assert not eye.frozen
+    assert taken(5, MOVED).frozen
 
 
 def test_pictures_that_stop_coming_are_lost_after_three_periods() -> None:

@@ -92,8 +92,17 @@ def test_a_camera_that_has_stopped_is_refused_as_out_of_step_or_old(board: Board
     for stamp_ms in (133, 167, 200, 233, 267):
         for camera in CAMERAS[1:]:
             frame(board, camera, stamp_ms)
-    with pytest.raises(ObservationError, match=CAMERAS[0]):
+    with pytest.raises(ObservationError, match="out of step"):
         sensors.align(270 * MS)
+
+
+def test_a_camera_that_is_late_is_told_of_as_lost_and_still_asked_about(board: Board) -> None:
+    sensors = Sensors(board, schema())
+    for camera in CAMERAS:
+        frame(board, camera, 100)
+    assert sensors.look(200 * MS) == set()
+    assert sensors.look(201 * MS) == {"camera_lost"}
+    assert sensors.align(299 * MS).t_obs_ns == 100 * MS
 
 
 def test_frames_that_come_but_were_taken_too_long_ago_are_refused(board: Board) -> None:
@@ -123,7 +132,8 @@ def test_the_same_picture_while_the_arms_move_is_refused_as_frozen(board: Board)
         if stamp_ms < 166:
             sensors.look(stamp_ms * MS + MS)
     with pytest.raises(ObservationError, match=f"{CAMERAS[1]}.*again and again") as frozen:
-        sensors.look(167 * MS)
+        sensors.align(167 * MS)
+    assert sensors.look(167 * MS) == {"camera_frozen"}
     assert frozen.value.fault == "camera_frozen"
 
 
