@@ -19,6 +19,7 @@ EQUIVALENT: Final[dict[str, dict[str, str]]] = {
         "GuardianCore._arm: True -> False #2": _LENGTHS,
         "GuardianCore._follow: True -> False": _LENGTHS,
         "GuardianCore._is_jump: True -> False": _LENGTHS,
+        "_near: True -> False": _LENGTHS,
     },
     "runtime.control.timeline": {
         "Timeline.expected: tick - 1 -> tick + 1": "the row is clamped to the plan's last either way",
