@@ -113,7 +113,7 @@ class Physics:
 def _left_alone(board: Board) -> bool:
     """Whether both guardians have ended: until then an arm may still be braking."""
     beats = [board[f"heartbeat/guardian-{side}"].latest() for side in SIDES]
-    return all(beat is None or beat["life"] in {Life.STOPPING, Life.FAILED} for beat in beats)
+    return all(beat is None or int(beat["life"]) in {Life.STOPPING, Life.FAILED} for beat in beats)
 
 
 def run_physics(board: Board, clock: Clock, heart: Heart) -> None:
