@@ -41,6 +41,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("chunk", records.CHUNK, 64),  # client
         Topic("request", records.REQUEST, 1024),  # client
         Topic("client", records.CLIENT_STATUS, 8),  # client
+        Topic("recorder", records.RECORDER_STATUS, 8),  # recorder
         Topic("task", records.TASK_STATUS, 8),  # sim
         Topic("object_state", records.OBJECT_STATE, 256),  # sim
         Topic("scene", records.scene_dtype(max(spec.scene_length, 1)), 8),  # sim

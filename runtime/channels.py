@@ -57,6 +57,7 @@ RECORD_CHANNELS: Final = (
     RecordChannel("episode_end", records.EPISODE_END, "t_ns"),
     RecordChannel("client", records.CLIENT_STATUS, "t_ns", every=False),
     RecordChannel("task", records.TASK_STATUS, "t_ns", every=False),
+    RecordChannel("recorder", records.RECORDER_STATUS, "t_ns", every=False),
 )
 
 _TIME: Final = {

@@ -26,8 +26,16 @@ SILENT_NS: Final = 3 * NS_PER_S
 """A process whose heart has not beaten for this long hangs and is replaced; the slowest beats five times a second."""
 RESTARTS_MAX: Final = 3
 RESTARTABLE: Final = (
-    "server", "recorder", "ros2", "camera", "leader", "client", "guardian-left", "guardian-right", "control",
-)  # fmt: skip
+    "server",
+    "recorder",
+    "ros2",
+    "camera",
+    "leader",
+    "client",
+    "guardian-left",
+    "guardian-right",
+    "control",
+)
 """Roles that a run survives losing: each restarts into a state in which nothing moves."""
 
 _ENVIRONMENT: Final = {

@@ -224,11 +224,41 @@ class BenchTransport:
     """Python that has lerobot 0.4.4 and grpcio; this one when not given."""
 
 
+@dataclass(frozen=True)
+class BenchFaults:
+    """Inject every row of the fault table into whole runs, each with its negative control."""
+
+    out: Path = Path("out")
+    """Folder that receives results.json and report.html, and keeps the runs."""
+    quick: bool = False
+    """A few rows instead of all; a smoke test."""
+    rows: tuple[str, ...] = ()
+    """Rows of the table to inject, by number; results of others that are in the folder are kept."""
+    without_controls: bool = False
+    """Leave the negative controls out."""
+
+
+@dataclass(frozen=True)
+class BenchSoak:
+    """Run for an hour and watch memory, descriptors, threads and what was dropped, of every process."""
+
+    out: Path = Path("out")
+    """Folder that receives results.json and report.html, and keeps the run."""
+    duration_s: float = 3600.0
+    """How long."""
+    quick: bool = False
+    """A minute; a smoke test, not a soak."""
+    policy: str = "demo"
+    """Built-in policy, or a policy folder or .onnx file."""
+
+
 Bench = (
     Annotated[BenchJitter, subcommand("jitter")]
     | Annotated[BenchDecoupling, subcommand("decoupling")]
     | Annotated[BenchLatency, subcommand("latency")]
     | Annotated[BenchTransport, subcommand("transport")]
+    | Annotated[BenchFaults, subcommand("faults")]
+    | Annotated[BenchSoak, subcommand("soak")]
 )
 
 
@@ -257,6 +287,8 @@ HANDLERS: Final[dict[type[Any], str]] = {
     BenchDecoupling: "bench.decoupling.comparison:run",
     BenchLatency: "bench.latency.comparison:run",
     BenchTransport: "bench.transport.comparison:run",
+    BenchFaults: "bench.faults.comparison:run",
+    BenchSoak: "bench.soak:run",
 }
 """What carries a command out; imported only for the command that is given."""
 

@@ -84,6 +84,11 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """Whether drivers of real arms speak to emulators of their devices."""
         return any(is_emulated(arm) for arm in self.arms.values())
 
+    @property
+    def command_ticks(self) -> int:
+        """Whole servo ticks that a command lives."""
+        return max(int(self.command_ttl_ms * self.servo_hz / 1000), 1)
+
     def arm_model(self, side: Side) -> ArmModel:
         """Return the model of one arm."""
         return ARM_MODELS[self.arms[side].model]

@@ -126,7 +126,7 @@ class Episodes:
         # What ended the last episode is latched until it is acknowledged: on a simulated rig that harms nobody.
         kept_from_it = sight.mode in {Mode.FAULT, Mode.HOLD} and sight.now_ns - self.since_ns > CLEAR_NS
         if self.judged and kept_from_it:
-            return replace(self, clear=self.clear + 1, since_ns=sight.now_ns)
+            return replace(self, want=Mode.PARK, clear=self.clear + 1, since_ns=sight.now_ns)
         return self
 
     def _back(self, sight: Sight) -> Episodes:

@@ -11,12 +11,14 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from runtime import records
 from runtime.blackbox import new_part
 from runtime.board import Board, Heart
 from runtime.channels import RECORD_CHANNELS, BlackBoxWriter, RecordChannel
 from runtime.clock import NS_PER_MS, Clock
+from runtime.faults import BIT
 from runtime.interventions import Interventions
-from runtime.shm import Ring
+from runtime.shm import Ring, blank
 from runtime.spool import Spool
 from runtime.states import Mode
 
@@ -33,6 +35,8 @@ FRAME_HEIGHT: Final = 120
 JPEG_QUALITY: Final = 75
 FRAMES_BACKLOG_BYTES: Final = 2 << 20
 """Bytes the disk may be behind before frames are dropped; without frames a run writes about 0.2 MB/s."""
+SLOW_S: Final = 0.5
+"""How long the disk may have one write before it counts as slow."""
 SCALARS_BACKLOG_BYTES: Final = 64 << 20
 
 
@@ -109,6 +113,8 @@ class Recorder:
         self._mode = -1
         self._condition = ""
         self._interventions = Interventions(board.t0_ns)
+        self._status_ring = board["recorder"]
+        self._status: Any = blank(records.RECORDER_STATUS)
         self.frames_dropped = 0
 
     def step(self, now_ns: int) -> None:
@@ -123,7 +129,7 @@ class Recorder:
         for channel in RECORD_CHANNELS:
             if channel.every or status_due:
                 self._drain(channel)
-        if self._spool.backlog_bytes > FRAMES_BACKLOG_BYTES:
+        if self._condition:
             self._drop_frames(now_ns)
         elif now_ns >= self._frames_due_ns:
             self._frames_due_ns = now_ns + FRAME_PERIOD_NS
@@ -178,8 +184,9 @@ class Recorder:
 
     def _report(self, now_ns: int) -> None:
         condition = self._spool.error
-        if not condition and self._spool.backlog_bytes > FRAMES_BACKLOG_BYTES:
+        if not condition and (self._spool.backlog_bytes > FRAMES_BACKLOG_BYTES or self._spool.writing_s > SLOW_S):
             condition = "slow disk"
+        self._publish(now_ns, condition)
         if condition != self._condition:
             self._condition = condition
             where = self._where
@@ -190,6 +197,13 @@ class Recorder:
             )
             sys.stderr.write(f"recorder: {text}\n")
             self._writer.log(now_ns, "warning", text)
+
+    def _publish(self, now_ns: int, condition: str) -> None:
+        self._status["t_ns"] = now_ns
+        self._status["faults"] = BIT["disk_behind"] if condition else 0
+        self._status["frames_dropped"] = self.frames_dropped
+        self._status["backlog_bytes"] = self._spool.backlog_bytes
+        self._status_ring.push(self._status)
 
 
 def run_recorder(board: Board, clock: Clock, heart: Heart) -> None:

@@ -173,6 +173,7 @@ CLIENT_STATUS: Final = _record(
         ("forecasts", "<u8"),
         ("overprovision_ticks", "<f8"),  # sum over covered forecasts of forecast - delay
         ("latency_ms", "<f8"),
+        ("faults", "<u8"),  # bit i: row i of runtime.faults, as far as the client sees it
         ("distrusted", "u1"),  # what the policy predicts parts from what happens
         ("pictures", "u1"),  # runtime.states.Carriage: how they go to the server
         ("text", f"S{TEXT_BYTES}"),  # why refused or lost
@@ -209,6 +210,15 @@ TICK: Final = _record(
         # telemetry, not replayed
         ("compute_ns", "<i8"),  # from waking to the published command
         ("skipped", "<u4"),
+    ]
+)
+
+RECORDER_STATUS: Final = _record(
+    [
+        ("t_ns", "<i8"),
+        ("faults", "<u8"),  # bit i: row i of runtime.faults, as far as the recorder sees it
+        ("frames_dropped", "<u8"),
+        ("backlog_bytes", "<u8"),  # taken, and not on the disk yet
     ]
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ class Spool:
         self._appended = 0
         self._written = 0
         self._error = ""
+        self._began_s = 0.0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -56,6 +58,12 @@ class Spool:
         """What the disk last refused with; empty while it takes what it is given."""
         return self._error
 
+    @property
+    def writing_s(self) -> float:
+        """How long the disk has had what it was given last; 0 when it has taken everything."""
+        began_s = self._began_s
+        return time.monotonic() - began_s if began_s else 0.0
+
     def close(self, timeout_s: float) -> int:
         """Wait for the disk to take the rest, at most `timeout_s`; return the bytes that it did not take."""
         with self._wake:
@@ -79,6 +87,7 @@ class Spool:
             return self._queue.popleft() if self._queue else None
 
     def _write_all(self, data: memoryview) -> bool:
+        self._began_s = time.monotonic()
         while len(data):
             try:
                 count = os.write(self._fd, data)
@@ -92,4 +101,5 @@ class Spool:
             self._error = ""
             self._written += count
             data = data[count:]
+        self._began_s = 0.0
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,14 +93,19 @@ def fault_events(run: Run) -> list[dict[str, Any]]:
     """
     left = run.ticks["mode"] != Mode.POLICY
     bits = np.where(left, run.ticks["faults"] & ~np.uint64(mask("drop")), run.ticks["faults"])
-    events = []
+    told = [(bits, run.ticks["now_ns"])]
+    told += [(run.records[name]["faults"], run.records[name]["t_ns"]) for name in ("client", "recorder")]
+    events = [event for bits, t_ns in told for event in _appearances(bits, t_ns - run.t0_ns)]
+    return sorted(events, key=lambda event: float(event["t_s"]))
+
+
+def _appearances(bits: NDArray[Any], since_ns: NDArray[Any]) -> Iterator[dict[str, Any]]:
     for i, fault in enumerate(FAULTS):
         raised = ((bits >> np.uint64(i)) & np.uint64(1)).astype(bool)
         before = np.concatenate([np.zeros(1, dtype=bool), raised])[: len(raised)]
         for index in np.flatnonzero(raised & ~before):
-            t_s = (int(run.ticks["now_ns"][index]) - run.t0_ns) / NS_PER_S
-            events.append({"name": fault.name, "t_s": round(t_s, 3), "action": fault.action})
-    return sorted(events, key=lambda event: float(event["t_s"]))
+            t_s = round(int(since_ns[index]) / NS_PER_S, 3)
+            yield {"name": fault.name, "t_s": t_s, "action": fault.action}
 
 
 def _inference(run: Run) -> dict[str, Any]:

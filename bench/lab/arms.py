@@ -29,7 +29,7 @@ class LabArms:
         self._guardians = [
             GuardianCore(model, i, base.servo_period_ns, ttl_ns, stale_ns) for i, model in enumerate(models)
         ]
-        self._audits = [LimitAudit(model, self._period_s) for model in models]
+        self._audits = [LimitAudit(model, self._period_s, rig.command_ticks) for model in models]
         self._states: tuple[Any, ...] = tuple(blank(records.ARM_STATE) for _ in SIDES)
         self.status: tuple[NDArray[Any], ...] = tuple(blank(records.GUARDIAN_STATUS) for _ in SIDES)
         self._physics_s = 0.0

@@ -103,10 +103,9 @@ class Watcher:
             self.lateness_us.append(int(tick["now_ns"] - tick["scheduled_ns"]) / NS_PER_US)
             self.starved += int(tick["starved"])
             self.skipped += int(tick["skipped"])
-            bits = int(tick["faults"])
-            while bits:
-                self.fault_ns[(bits & -bits).bit_length() - 1] = now_ns
-                bits &= bits - 1
+            self._note_faults(int(tick["faults"]), now_ns)
+        for status in (_newest(board, "client"), _newest(board, "recorder")):
+            self._note_faults(0 if status is None else int(status["faults"]), now_ns)
         while len(self.lateness_us) > spec.rig.servo_hz:
             self.lateness_us.popleft()
         if ticks:
@@ -135,6 +134,11 @@ class Watcher:
             verdicts=_verdicts(board),
             notes=tuple(self.notes),
         )
+
+    def _note_faults(self, bits: int, now_ns: int) -> None:
+        while bits:
+            self.fault_ns[(bits & -bits).bit_length() - 1] = now_ns
+            bits &= bits - 1
 
 
 def _verdicts(board: Board) -> tuple[int, int]:

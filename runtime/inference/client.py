@@ -16,18 +16,20 @@ from runtime.inference import wire
 from runtime.inference.client_core import Ask, ClientCore, Outcome
 from runtime.inference.connection import Connection
 from runtime.inference.executed import ExecutedLog
+from runtime.inference.foresight import Foresight, Trust, expect
 from runtime.inference.handshake import rig_schema
 from runtime.inference.keys import ClientKeys
 from runtime.inference.observation import Observation, ObservationError
 from runtime.inference.sensors import Sensors
 from runtime.shm import TornReadError
-from runtime.states import Link
+from runtime.states import Link, Verdict
 
 BEAT_NS: Final = 100 * NS_PER_MS
 STATUS_NS: Final = 10 * NS_PER_MS
 IDLE_MS: Final = 10
 ASKING_MS: Final = 3
 SEED_RANGE: Final = 2**63
+FRAME: Final = "frame/"
 
 
 class Client:
@@ -56,12 +58,14 @@ class Client:
         self._status_ns = 0
         self._told = Link.CONNECTING
         self._note = ""
+        self._foresight = Foresight()
 
     def turn(self) -> None:
         """Take what came, ask if it is time, and say how things stand. Never waits."""
         now_ns = self._clock.now_ns()
         self._look()
         self._remember(now_ns)
+        self._compare(now_ns)
         self._core.watch(now_ns)
         self._abandon(now_ns)
         self._receive(now_ns)
@@ -80,8 +84,10 @@ class Client:
         except TornReadError:
             return
         if view is not None:
-            if self._view is not None and view["epoch"] != self._view["epoch"] and self._executed is not None:
-                self._executed.begin()
+            if self._view is not None and view["epoch"] != self._view["epoch"]:
+                self._foresight.open()
+                if self._executed is not None:
+                    self._executed.begin()
             self._view = view
             self._core.follow(view)
 
@@ -114,15 +120,56 @@ class Client:
     def _receive(self, now_ns: int) -> None:
         connection, core = self._connection, self._core
         for message, arrays in connection.step(now_ns):
-            self._publish(*core.answer(message, arrays, now_ns))
+            outcomes = core.answer(message, arrays, now_ns)
+            if isinstance(message, wire.Chunk):
+                self._look_at(outcomes, arrays, now_ns)
+            self._publish(*outcomes)
         late = core.expire(now_ns)
         if late:
             self._publish(*late)
+            connection.notices.note("answer_overdue", now_ns)
             connection.drop(now_ns, f"no answer in {self._deadline_ms:.0f} ms")
         if connection.link is not Link.READY:
             self._publish(*core.lose(now_ns))
         elif self._sensors is None and connection.schema is not None:
             self._open(connection.schema)
+
+    def _look_at(self, outcomes: list[Outcome], arrays: wire.ArrayMap, now_ns: int) -> None:
+        """Note what is wrong with an answer, and what its policy foresees where it is used."""
+        if not outcomes:
+            self._connection.notices.note("answer_stray", now_ns)
+            return
+        answer = outcomes[-1]
+        if answer.request["verdict"] == Verdict.INVALID:
+            self._connection.notices.note("answer_invalid", now_ns)
+        if answer.chunk is not None:
+            frames = {name.removeprefix(FRAME): rows for name, rows in arrays.items() if name.startswith(FRAME)}
+            first_tick, chunk_id = int(answer.chunk["start_tick"]), int(answer.chunk["chunk_id"])
+            self._foresight.follow(expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames))
+
+    def _watch_cameras(self, now_ns: int) -> None:
+        """Look at the cameras more often than a chunk is asked for."""
+        for fault in () if self._sensors is None else self._sensors.look(now_ns):
+            self._connection.notices.note(fault, now_ns)
+
+    def _tell(self, error: ObservationError, now_ns: int) -> None:
+        self._note = str(error)
+        if error.fault:
+            self._connection.notices.note(error.fault, now_ns)
+
+    def _compare(self, now_ns: int) -> None:
+        """Hold what the policy foresaw against what the cameras see."""
+        tick, sensors = self._base.tick(now_ns), self._sensors
+        if sensors is None or not self._foresight.due(tick):
+            return
+        try:
+            alignment = sensors.align(now_ns)
+            seen_tick = self._base.tick(alignment.t_obs_ns)
+            if self._foresight.due(seen_tick):
+                self._foresight.see(seen_tick, sensors.observe(alignment).images)
+        except ObservationError as error:
+            self._note = str(error)
+        self._core.near = self._foresight.trust is not Trust.FULL
 
     def _open(self, schema: wire.Schema) -> None:
         try:
@@ -143,7 +190,7 @@ class Client:
             ask = self._core.plan(view, alignment.t_obs_ns, now_ns)
             observation = None if ask is None else sensors.observe(alignment)
         except ObservationError as error:
-            self._note = str(error)
+            self._tell(error, now_ns)
             return
         self._note = ""
         if ask is not None and observation is not None and self._send(ask, observation, now_ns):
@@ -189,10 +236,15 @@ class Client:
         now_ns, connection = self._clock.now_ns(), self._connection
         if now_ns - self._status_ns < STATUS_NS and connection.link is self._told:
             return
+        self._watch_cameras(now_ns)
         self._status_ns, self._told = now_ns, connection.link
+        if self._foresight.trust is not Trust.FULL:
+            connection.notices.note("foresight_parts", now_ns)
         text = connection.text or self._note or "; ".join(filter(None, (self._core.text, connection.pictures)))
-        status = self._core.status(now_ns, connection.link, text, connection.reconnects)
+        status: Any = self._core.status(now_ns, connection.link, text, connection.reconnects)
         status["pictures"] = connection.carriage
+        status["faults"] = connection.notices.bits(now_ns)
+        status["distrusted"] = self._foresight.trust is Trust.NONE
         self._board["client"].push(status)
 
 

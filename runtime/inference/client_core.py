@@ -110,6 +110,8 @@ class ClientCore:
         self._pause_until_ns = 0
         self._start_by_ns = 0
         self._status: Any = blank(CLIENT_STATUS)
+        self.near = False
+        """Whether only the near part of a chunk is executed: its far end is not trusted."""
 
     @property
     def text(self) -> str:
@@ -337,7 +339,9 @@ class ClientCore:
         steps = np.asarray(actions, dtype=np.float64)
         if self._halts:
             steps = steps[: max(len(steps) // 2, 1)]
-        return self.pacing.to_ticks(steps)
+        ticks = self.pacing.to_ticks(steps)
+        # As long as it takes to ask again and be answered at least, or the arms would halt between chunks.
+        return ticks[: max(len(ticks) // 2, 2 * self.forecast.forecast_ticks + 1)] if self.near else ticks
 
     def _chunk(self, flight: Ask, actions: NDArray[Any], now_ns: int) -> NDArray[Any]:
         self._chunk_id += 1

@@ -21,6 +21,7 @@ from runtime.inference.carrier import Carrier, carriage_of
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.keys import ClientKeys, shut_out
 from runtime.inference.sockets import check_endpoint, make_dealer, receive
+from runtime.notices import Notices
 from runtime.states import Carriage, Link
 
 BACKOFF_MIN_NS: Final = 50 * NS_PER_MS
@@ -69,6 +70,7 @@ class Connection:
         self.schema: wire.Schema | None = None
         self.session = ""
         self.reconnects = 0
+        self.notices = Notices()
         self._dealer: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._backoff_ns = BACKOFF_MIN_NS
@@ -170,6 +172,7 @@ class Connection:
             return
         if self.link is Link.READY:
             if now_ns - self._heard_ns > SILENCE_NS:
+                self.notices.note("server_silent", now_ns)
                 self.drop(now_ns, f"{self._endpoint} is silent")
             elif now_ns - self._pinged_ns > PING_NS:
                 self._pinged_ns = now_ns
@@ -189,10 +192,14 @@ class Connection:
             except wire.WireError as error:
                 self._corrupt += 1
                 inbound.append((None, {}))
+                self.notices.note("packet_corrupt", now_ns)
                 if self._corrupt >= CORRUPT_MAX:
+                    self.notices.note("packets_corrupt", now_ns)
                     self.drop(now_ns, f"{CORRUPT_MAX} messages in a row were not understood: {error}")
                 continue
-            self._corrupt = 0
+            if not isinstance(message, wire.Pong):
+                # Short messages may come whole where long ones do not.
+                self._corrupt = 0
             if isinstance(message, wire.Welcome):
                 self._agree(message, now_ns)
             elif isinstance(message, wire.Pong) and self._carrier is not None:

@@ -23,6 +23,27 @@ JOINT_SLACK_NS: Final = 25 * NS_PER_MS
 class ObservationError(Exception):
     """No observation can be made now; the text says what is missing or out of step."""
 
+    fault = ""
+    """The entry of the fault table that this is, "" for none."""
+
+
+class OutOfStepError(ObservationError):
+    """The cameras' frames lie too far apart in time."""
+
+    fault = "cameras_apart"
+
+
+class FrozenError(ObservationError):
+    """A camera shows the same picture again and again."""
+
+    fault = "camera_frozen"
+
+
+class LostError(ObservationError):
+    """A camera sends no pictures any more."""
+
+    fault = "camera_lost"
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -63,7 +84,7 @@ def align_frames(stamps_ns: Mapping[str, Sequence[int]], tolerance_ns: int) -> A
         best = min(range(len(stamps)), key=lambda i: abs(stamps[i] - t_obs_ns))
         apart_ns = abs(stamps[best] - t_obs_ns)
         if apart_ns > tolerance_ns:
-            raise ObservationError(
+            raise OutOfStepError(
                 f"cameras are out of step: {name!r} is {apart_ns / NS_PER_MS:.0f} ms from the others, "
                 f"{tolerance_ns / NS_PER_MS:.0f} ms are allowed"
             )

@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from runtime.board import Board
 from runtime.clock import NS_PER_MS, NS_PER_S
+from runtime.devices import SimCamera
+from runtime.inference.eyes import Eye
 from runtime.inference.observation import (
     Alignment,
+    FrozenError,
+    LostError,
     Observation,
     ObservationError,
     align_frames,
@@ -45,17 +49,21 @@ class Sensors:
         self._rings = {name: board[f"frame/{name}"] for name in schema.cameras}
         self._frames: dict[str, deque[NDArray[Any]]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
         self._cursors = dict.fromkeys(schema.cameras, 0)
+        self._eyes = {
+            name: Eye(cameras[name].rate_hz, noiseless=isinstance(cameras[name], SimCamera)) for name in schema.cameras
+        }
 
     def align(self, now_ns: int) -> Alignment:
         """Take in the frames that came and return the newest moment that can be observed.
 
         Raises:
-            ObservationError: a camera or arm has sent nothing, is out of step, or the moment is too long ago.
+            ObservationError: a camera or arm has sent nothing, a camera is frozen, lost or out of step, or the moment
+                is too long ago.
         """
-        for name, ring in self._rings.items():
-            cursor = max(self._cursors[name], ring.head - FRAMES_KEPT)
-            fresh, self._cursors[name], _ = ring.since(cursor)
-            self._frames[name].extend(fresh)
+        self.look(now_ns)
+        for name, eye in self._eyes.items():
+            if eye.frozen:
+                raise FrozenError(f"camera {name!r} shows the same picture again and again")
         if self._rings:
             alignment = align_frames(
                 {name: [int(frame["t_capture_ns"]) for frame in frames] for name, frames in self._frames.items()},
@@ -64,9 +72,33 @@ class Sensors:
         else:
             alignment = Alignment(min(self._newest_joints_ns(side) for side in SIDES), {})
         age_ns = now_ns - alignment.t_obs_ns
+        lost = [name for name, eye in self._eyes.items() if eye.lost(now_ns)]
+        if age_ns > self._stale_ns and lost:
+            raise LostError(f"camera {lost[0]!r} sends no pictures any more")
         if age_ns > self._stale_ns:
             raise ObservationError(f"the newest observation is {age_ns / NS_PER_MS:.0f} ms old")
         return alignment
+
+    def look(self, now_ns: int) -> set[str]:
+        """Take in the frames that came; returns the faults of the cameras that can be told from them.
+
+        A camera that is lost is told of at once, but asked about until its last picture is too old: it may be late.
+        """
+        for name, ring in self._rings.items():
+            cursor = max(self._cursors[name], ring.head - FRAMES_KEPT)
+            fresh, self._cursors[name], _ = ring.since(cursor)
+            self._frames[name].extend(fresh)
+            for frame in fresh:
+                joints = self._joints(int(frame["t_capture_ns"]))
+                self._eyes[name].take(frame["image"], int(frame["t_published_ns"]), joints)
+        frozen = {FrozenError.fault for eye in self._eyes.values() if eye.frozen}
+        return frozen | {LostError.fault for eye in self._eyes.values() if eye.lost(now_ns)}
+
+    def _joints(self, t_ns: int) -> NDArray[np.float64] | None:
+        try:
+            return joints_at({side: _newest(self._board[f"arm/{side}"], JOINT_RECORDS) for side in SIDES}, t_ns)[0]
+        except ObservationError:
+            return None
 
     def observe(self, alignment: Alignment) -> Observation:
         """Return the observation of a moment that `align` has just returned.

@@ -343,3 +343,17 @@ def test_leadtime_commits_to_the_typical_delay_and_prefix_to_the_bound() -> None
         committed[merge] = asked.committed_steps
         assert asked.forecast_ticks >= 20
     assert committed == {"prefix": asked.forecast_ticks, "leadtime": 12}
+
+
+def test_where_the_far_end_is_not_trusted_the_near_part_is_executed_but_never_less_than_an_answer_takes() -> None:
+    horizons = []
+    for near in (False, True):
+        client = core()
+        tick = running(client)
+        client.near = near
+        outcome = use(client, next_ask(client, tick), tick + 4)
+        assert outcome.chunk is not None
+        horizons.append(int(outcome.chunk["horizon"]))
+    whole, kept = horizons
+    assert kept == max(whole // 2, 2 * client.forecast.forecast_ticks + 1) < whole
+    np.testing.assert_array_equal(outcome.chunk["actions"][kept:], 0.0)

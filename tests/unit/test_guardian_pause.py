@@ -85,3 +85,22 @@ def test_a_pause_in_the_middle_of_a_brake_ends_it_where_the_arm_is(asleep: int) 
     assert Guard(int(braking.status["state"])) in {Guard.BRAKE, Guard.HOLD}
     output = core.step(at(65 + asleep), None, state(65 + asleep, braking.position))
     assert np.abs(output.position - braking.position).max() <= X5.velocity_max[0] * PERIOD_NS / 1e9
+
+
+@pytest.mark.parametrize("asleep", [4.1, 4.9, 5.0, 6.5, 8.0, 8.9, 9.0])
+def test_a_pause_just_beyond_a_commands_life_is_no_violation_at_the_device(asleep: float) -> None:
+    """The device held the last target meanwhile; whoever counts ticks must be able to tell that from a motion."""
+    core, audit = GuardianCore(X5, 0, PERIOD_NS, 4 * PERIOD_NS, 200 * PERIOD_NS), LimitAudit(X5, PERIOD_NS / 1e9, 4)
+    position, velocity = X5.home_array.copy(), np.zeros(ARM_DOF)
+    for tick in range(1, 60):
+        velocity[0] = min(velocity[0] + 0.1, SPEED_RAD_S)
+        position = position + velocity * PERIOD_NS / 1e9
+        output = core.step(at(tick), command(tick, position, velocity), state(tick, position))
+        audit.check(output.servo_tick, output.position)
+    assert velocity[0] == SPEED_RAD_S
+    woken_ns = at(59) + round(asleep * PERIOD_NS)
+    for step in range(60):
+        output = core.step(woken_ns + step * PERIOD_NS, None, state(70 + step, output.position))
+        audit.check(output.servo_tick, output.position)
+    assert Guard(int(output.status["state"])) is Guard.HOLD
+    assert audit.violations == 0

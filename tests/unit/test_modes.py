@@ -114,6 +114,23 @@ def test_torque_is_given_up_at_the_rest_pose_only() -> None:
     assert after(POLICY, disarm).mode is Mode.HOLD
 
 
+def test_the_arms_are_armed_in_every_mode_but_one() -> None:
+    assert [mode for mode in Mode if not ModeState(mode=mode).armed] == [Mode.DISARMED]
+
+
+def test_who_waits_for_the_first_chunk_waits_no_more_when_the_operator_wants_it_no_more() -> None:
+    engaged = after(HOLD, WISH)
+    assert engaged.engaged
+    assert not after(engaged, CALM).engaged
+
+
+def test_a_fault_that_holds_is_latched_in_hold_too_and_bars_the_policy() -> None:
+    held = after(HOLD, replace(CALM, faults=BIT["overrun"]))
+    assert (held.mode, held.latched) == (Mode.HOLD, BIT["overrun"])
+    more = after(held, replace(CALM, faults=BIT["starved"]))
+    assert more.latched == BIT["overrun"] | BIT["starved"]
+
+
 TAKEN = replace(WISH, taken=True, led=True)
 
 

@@ -17,10 +17,13 @@ from runtime import records, spool
 from runtime.blackbox import FILE_NAME, load_run
 from runtime.board import Heart
 from runtime.clock import VirtualClock
+from runtime.faults import BIT
 from runtime.recorder import (
+    FRAME_PERIOD_NS,
     FRAMES_BACKLOG_BYTES,
     LINGER_MAX_NS,
     SCALARS_BACKLOG_BYTES,
+    SLOW_S,
     Cursor,
     Recorder,
     run_recorder,
@@ -171,3 +174,49 @@ def test_a_shrunk_frame_fits_and_keeps_its_colour(width: int, height: int, value
     assert min(small.shape[:2]) >= 1
     assert small.flags.c_contiguous
     assert np.all(small == value)
+
+
+class BusySpool(Spool):
+    """A spool whose disk has had one write for a while."""
+
+    busy_s = 0.0
+
+    @property
+    def writing_s(self) -> float:
+        return self.busy_s
+
+
+def test_a_disk_that_is_slow_with_one_write_costs_frames_until_it_has_taken_it(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    busy = BusySpool(tmp_path / FILE_NAME)
+    recorder, said = Recorder(board, busy), []
+    for i, busy_s in enumerate((SLOW_S, SLOW_S + 0.01, 0.0)):
+        busy.busy_s = busy_s
+        recorder.step(recorded.T0_NS + i * FRAME_PERIOD_NS)
+        said.append((int(board["recorder"].latest()["faults"]), recorder.frames_dropped))
+    busy.close(5.0)
+    cameras = len(board.spec.rig.cameras)
+    assert said == [(0, 0), (BIT["disk_behind"], cameras), (0, cameras)]
+
+
+def test_a_write_is_under_way_until_the_disk_has_taken_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def refuse(fd: int, data: memoryview) -> int:
+        taken.append(len(data))
+        if len(taken) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
+    monkeypatch.setattr(os, "write", refuse)
+    busy = Spool(tmp_path / "file")
+    assert busy.writing_s == 0.0
+    busy.write(b"abc")
+    wait_until(lambda: len(taken) >= 1)
+    wait_until(lambda: busy.backlog_bytes == 0)
+    wait_until(lambda: busy.writing_s == 0.0)
+    assert len(taken) == 3
+    busy.close(5.0)

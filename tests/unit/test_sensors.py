@@ -45,11 +45,13 @@ def arms(board: Board, *stamps_ms: int) -> None:
             board[f"arm/{side}"].push(record)
 
 
-def frame(board: Board, camera: str, stamp_ms: int) -> None:
+def frame(
+    board: Board, camera: str, stamp_ms: int, *, published_ms: int | None = None, shows: int | None = None
+) -> None:
     ring = board[f"frame/{camera}"]
     record: Any = blank(ring.topic.dtype)
-    record["t_capture_ns"], record["image"] = stamp_ms * MS, stamp_ms % 256
-    record["t_published_ns"] = stamp_ms * MS + 7 + CAMERAS.index(camera)
+    record["t_capture_ns"], record["image"] = stamp_ms * MS, stamp_ms % 256 if shows is None else shows
+    record["t_published_ns"] = (stamp_ms if published_ms is None else published_ms) * MS + 7 + CAMERAS.index(camera)
     ring.push(record)
 
 
@@ -84,13 +86,55 @@ def test_a_camera_that_has_stopped_is_refused_as_out_of_step_or_old(board: Board
     for camera in CAMERAS:
         frame(board, camera, 100)
     assert sensors.align(150 * MS).t_obs_ns == 100 * MS
-    with pytest.raises(ObservationError, match="301 ms old"):
+    with pytest.raises(ObservationError, match="sends no pictures any more") as lost:
         sensors.align(401 * MS)
+    assert lost.value.fault == "camera_lost"
     for stamp_ms in (133, 167, 200, 233, 267):
         for camera in CAMERAS[1:]:
             frame(board, camera, stamp_ms)
     with pytest.raises(ObservationError, match="out of step"):
         sensors.align(270 * MS)
+
+
+def test_a_camera_that_is_late_is_told_of_as_lost_and_still_asked_about(board: Board) -> None:
+    sensors = Sensors(board, schema())
+    for camera in CAMERAS:
+        frame(board, camera, 100)
+    assert sensors.look(200 * MS) == set()
+    assert sensors.look(201 * MS) == {"camera_lost"}
+    assert sensors.align(299 * MS).t_obs_ns == 100 * MS
+
+
+def test_frames_that_come_but_were_taken_too_long_ago_are_refused(board: Board) -> None:
+    sensors = Sensors(board, schema())
+    for camera in CAMERAS:
+        frame(board, camera, 100, published_ms=400)
+    with pytest.raises(ObservationError, match="301 ms old") as old:
+        sensors.align(401 * MS)
+    assert old.value.fault == ""
+
+
+def test_cameras_whose_stamps_part_are_out_of_step(board: Board) -> None:
+    sensors = Sensors(board, schema())
+    for camera in CAMERAS:
+        frame(board, camera, 100 if camera == CAMERAS[0] else 160)
+    with pytest.raises(ObservationError, match="out of step") as apart:
+        sensors.align(170 * MS)
+    assert apart.value.fault == "cameras_apart"
+
+
+def test_the_same_picture_while_the_arms_move_is_refused_as_frozen(board: Board) -> None:
+    sensors = Sensors(board, schema())
+    for stamp_ms in (100, 133, 166):
+        arms(board, stamp_ms - 5, stamp_ms + 1)
+        for camera in CAMERAS:
+            frame(board, camera, stamp_ms, shows=7 if camera == CAMERAS[1] else None)
+        if stamp_ms < 166:
+            sensors.look(stamp_ms * MS + MS)
+    with pytest.raises(ObservationError, match=f"{CAMERAS[1]}.*again and again") as frozen:
+        sensors.align(167 * MS)
+    assert sensors.look(167 * MS) == {"camera_frozen"}
+    assert frozen.value.fault == "camera_frozen"
 
 
 def test_a_policy_of_object_states_observes_what_the_simulator_said_at_the_moment(board: Board) -> None:

@@ -19,8 +19,9 @@ class LimitAudit:
     Jerk is left to the control process: a guardian that bridges a missing command does so at constant velocity.
 
     Rates are finite differences over the servo ticks that the commands carry, so they do not depend on when a
-    process happened to be woken. After a pause longer than `gap_ticks` the history starts anew. `step_rad` is the
-    smallest step of a command that came over a bus: rates are told no finer than it allows.
+    process happened to be woken. After a pause longer than `gap_ticks`, the ticks that a command lives, the arm has
+    stopped by itself and the history starts anew. `step_rad` is the smallest step of a command that came over a bus:
+    rates are told no finer than it allows.
     """
 
     def __init__(self, model: ArmModel, servo_period_s: float, gap_ticks: int = 8, step_rad: float = 0.0) -> None:

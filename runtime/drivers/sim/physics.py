@@ -42,7 +42,10 @@ class Physics:
         period_s = 1.0 / spec.rig.servo_hz
         self._audit = {
             side: LimitAudit(
-                spec.rig.arm_model(side), period_s, step_rad=BUS_STEP_RAD.get(spec.rig.arms[side].driver, 0.0)
+                spec.rig.arm_model(side),
+                period_s,
+                spec.rig.command_ticks,
+                BUS_STEP_RAD.get(spec.rig.arms[side].driver, 0.0),
             )
             for side in SIDES
         }

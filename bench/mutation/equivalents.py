@@ -1,0 +1,31 @@
+"""Mutants that change nothing that could be seen, each with the reason; by module and the mutant's name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_OVERWRITTEN: Final = "written before it is read: a guardian reads it only once it has followed a command"
+_LENGTHS: Final = "both are always seven long"
+EQUIVALENT: Final[dict[str, dict[str, str]]] = {
+    "runtime.control.guardian": {
+        **{f"GuardianCore.__init__: 0 -> 1 #{n}": _OVERWRITTEN for n in (7, 8, 9, 10, 11, 12)},
+        "GuardianCore.__init__: 0.0 -> 1.0": _OVERWRITTEN,
+        "GuardianCore.__init__: 0.0 -> 1.0 #2": _OVERWRITTEN,
+        "GuardianCore.__init__: 1 -> 2 #3": "-1 or -2: no servo tick is below zero",
+        "GuardianCore.step: command is not None and fresh -> command is not None or fresh": (
+            "fresh implies a command, and to take the same command again changes nothing"
+        ),
+        "GuardianCore._arm: True -> False": _LENGTHS,
+        "GuardianCore._arm: True -> False #2": _LENGTHS,
+        "GuardianCore._follow: True -> False": _LENGTHS,
+        "GuardianCore._is_jump: True -> False": _LENGTHS,
+        "_near: True -> False": _LENGTHS,
+    },
+    "runtime.control.timeline": {
+        "Timeline.expected: tick - 1 -> tick + 1": "the row is clamped to the plan's last either way",
+        "Timeline._slope: self.begin_tick < tick < self.end_tick -> self.begin_tick < tick <= self.end_tick": (
+            "the slope at the end is asked for by nobody"
+        ),
+    },
+    "runtime.inference.wire": {"_arrays: True -> False": "the lengths were compared two lines above"},
+}

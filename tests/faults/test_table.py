@@ -1,0 +1,78 @@
+"""Promises of the fault table: every row is there, is injected or says why not, and its page is current."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+from bench.faults import comparison, handbook, patches, report
+from bench.faults.acts import Finding
+from bench.faults.table import ROWS, Row
+from runtime.cli import BenchFaults
+from runtime.errors import UsageError
+from runtime.faults import BIT, FAULTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_row_of_the_design_has_an_entry_and_an_injection() -> None:
+    assert {fault.number for fault in FAULTS} == set(range(1, 28))
+    assert {row.number for row in ROWS} == set(range(1, 28))
+    assert len({row.key for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_an_injection_names_its_fault_and_its_negative_control_or_what_it_waits_for(row: Row) -> None:
+    assert row.fault in BIT
+    assert (row.act is None) == bool(row.missing)
+    if row.act is not None:
+        assert row.blind or row.blind_act
+        names = {name.partition(":")[0] for name in (*row.blind, *row.patches)}
+        assert names <= {*patches.PATCHES, "mask", "mute"}
+        assert {name.partition(":")[2] for name in row.blind if ":" in name} <= set(BIT)
+
+
+def test_the_page_of_the_faults_is_current() -> None:
+    assert handbook.PAGE.read_text(encoding="utf-8") == handbook.build(), "run python -m bench.faults.handbook"
+
+
+def test_a_fault_that_nothing_raises_is_one_that_is_said_to_be_raised_elsewhere() -> None:
+    """Every name of the table is written somewhere in the product besides the table itself."""
+    elsewhere = {"driver", "supervisor", "viewer", "nothing"}
+    words: set[str] = set()
+    for path in (ROOT / "runtime").rglob("*.py"):
+        if path.name == "faults.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        words |= {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+    silent = {fault.name for fault in FAULTS if fault.name not in words and fault.detected_by not in elsewhere}
+    assert silent <= {"policy_unfit"}
+
+
+def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="rows 1 to 27"):
+        comparison.run(BenchFaults(out=tmp_path, rows=("28",)))
+
+
+def test_the_report_tells_a_row_that_broke_from_one_that_held() -> None:
+    row = ROWS[0]
+    held = comparison._result(
+        row, Finding(detected_ms=25.0, checks={"seen": True}), None, held=True, control_fails=True
+    )
+    assert held["of_bound"] == 0.5
+    broken = comparison._result(row, Finding(checks={"seen": False}), None, held=False, control_fails=False)
+    page = report.build_report(comparison._table({"1": held, "2": broken}))
+    assert "1 of 2 injections held, 1 of 2 controls fail" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_patches_are_named_by_what_they_do() -> None:
+    assert all(inspect.isfunction(patch) for patch in patches.PATCHES.values())
+    with pytest.raises(KeyError):
+        patches.apply(["blind-everything"])
