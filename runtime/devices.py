@@ -24,13 +24,34 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return str(self.__struct_config__.tag)
 
 
+Offset = Annotated[float, Meta(ge=-0.1, le=0.1)]
+
+
+class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `leadtime calibrate` found of an arm.
+
+    `zero_offset_rad` (6,) is added to each measured joint; the gripper reads `gripper_closed` and `gripper_open`, as
+    fractions, at its ends. An offset beyond 0.1 rad is a wrong zero: find that anew with the arm's own tool.
+    """
+
+    zero_offset_rad: tuple[Offset, Offset, Offset, Offset, Offset, Offset] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    gripper_closed: Annotated[float, Meta(ge=-0.3, le=0.4)] = 0.0
+    gripper_open: Annotated[float, Meta(ge=0.6, le=1.3)] = 1.0
+
+
+class RealArm(Device, frozen=True, kw_only=True):
+    """What every arm that is not simulated may have: its `correction`."""
+
+    correction: Correction = Correction()
+
+
 class SimArm(Device, frozen=True, kw_only=True, tag="sim"):
     """An arm of the simulated rig."""
 
     model: str
 
 
-class PiperArm(Device, frozen=True, kw_only=True, tag="piper"):
+class PiperArm(RealArm, frozen=True, kw_only=True, tag="piper"):
     """AgileX Piper: `channel` as python-can names it on `interface`, or `emulated`.
 
     A leader on the same bus has its identifiers moved by 0x470. `rest_rad`: what the joints read while the arm lies on
@@ -43,7 +64,7 @@ class PiperArm(Device, frozen=True, kw_only=True, tag="piper"):
     rest_rad: tuple[float, float, float, float, float, float] | None = None
 
 
-class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):
+class InterbotixArm(RealArm, frozen=True, kw_only=True, tag="interbotix"):
     """An Interbotix arm on its U2D2: `port` is a serial device, best by its id, or `emulated`."""
 
     model: Literal["vx300s"] = "vx300s"
@@ -51,7 +72,7 @@ class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):
     baud: int = 1_000_000
 
 
-class ArxX5Arm(Device, frozen=True, kw_only=True, tag="arx_x5"):
+class ArxX5Arm(RealArm, frozen=True, kw_only=True, tag="arx_x5"):
     """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`."""
 
     model: Literal["x5"] = "x5"

@@ -10,6 +10,7 @@ from runtime.board import Board
 from runtime.clock import NS_PER_S, Clock, MonotonicClock
 from runtime.devices import EvdevLeader, Leader, SimLeader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
+from runtime.drivers.corrected import CorrectedArm
 from runtime.drivers.emulators.base import bus_name
 from runtime.errors import UsageError
 from runtime.layout import Side
@@ -87,7 +88,10 @@ LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
     """Open the driver that the rig names for an arm; raises DriverError."""
-    arm = ARMS[board.spec.rig.arms[side].driver](board, side)
+    config = board.spec.rig.arms[side]
+    arm = ARMS[config.driver](board, side)
+    if isinstance(config, devices.RealArm) and config.correction != devices.Correction():
+        arm = CorrectedArm(arm, config.correction)
     arm.open()
     return arm
 
