@@ -22,10 +22,10 @@ def _sim_arm(board: Board, side: Side) -> ArmDriver:
     return SimArm(board, side)
 
 
-def _sim_cameras(board: Board, clock: Clock) -> CameraDriver:
+def _sim_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
     from runtime.drivers.sim.camera import SimCameras  # noqa: PLC0415
 
-    return SimCameras(board, clock, tuple(board.spec.rig.cameras))
+    return SimCameras(board, clock, names)
 
 
 def _piper_arm(board: Board, side: Side) -> ArmDriver:
@@ -51,7 +51,8 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
 
 
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
-CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
+MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
+CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras}
 
 
 def _piper_leader(leader: Leader) -> LeaderDriver:
@@ -75,9 +76,6 @@ def open_arm(board: Board, side: Side) -> ArmDriver:
     return arm
 
 
-def open_cameras(board: Board, clock: Clock) -> CameraDriver:
-    """Open the driver that the rig names for its cameras; raises DriverError."""
-    (driver,) = {camera.driver for camera in board.spec.rig.cameras.values()}
-    cameras = CAMERAS[driver](board, clock)
-    cameras.open()
-    return cameras
+def make_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    """Return the driver of cameras that the rig names the same one for, not opened."""
+    return CAMERAS[board.spec.rig.cameras[names[0]].driver](board, clock, names)
