@@ -70,21 +70,31 @@ class SimCamera(Picture, frozen=True, kw_only=True, tag="sim"):
     """A camera of the simulated rig, by its name in the rig file."""
 
 
-class RealsenseCamera(Picture, frozen=True, kw_only=True, tag="realsense"):
-    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync)."""
+class PhysicalCamera(Picture, frozen=True, kw_only=True):
+    """A camera on a cable. `delay_ms`: what the quickest frame takes from mid-exposure to this host, where measured."""
+
+    delay_ms: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
+
+
+class RealsenseCamera(PhysicalCamera, frozen=True, kw_only=True, tag="realsense"):
+    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync).
+
+    `exposure`: as the colour sensor's own option takes it; automatic where there is none.
+    """
 
     serial: str
     sync: Annotated[int, Meta(ge=0, le=2)] = 0
+    exposure: float | None = None
 
 
-class OrbbecCamera(Picture, frozen=True, kw_only=True, tag="orbbec"):
+class OrbbecCamera(PhysicalCamera, frozen=True, kw_only=True, tag="orbbec"):
     """An Orbbec camera by its serial number; `python` is the interpreter of the environment that has pyorbbecsdk."""
 
     serial: str
     python: str
 
 
-class UvcCamera(Picture, frozen=True, kw_only=True, tag="uvc"):
+class UvcCamera(PhysicalCamera, frozen=True, kw_only=True, tag="uvc"):
     """A UVC camera by its device file, best from /dev/v4l/by-id."""
 
     device: str

@@ -28,6 +28,16 @@ def _sim_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDr
     return SimCameras(board, clock, names)
 
 
+def _realsense(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.realsense import Realsense  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.RealsenseCamera):
+        raise TypeError(f"{config.driver} is no RealSense")
+    return Realsense(name, config, clock)
+
+
 def _piper_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.piper.arm import PiperArm  # noqa: PLC0415
     from runtime.drivers.piper.bus import Bus, join_emulated, open_bus  # noqa: PLC0415
@@ -52,7 +62,7 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
 
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
-CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras}
+CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras, "realsense": _realsense}
 
 
 def _piper_leader(leader: Leader) -> LeaderDriver:
