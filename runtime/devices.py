@@ -101,7 +101,10 @@ class UvcCamera(PhysicalCamera, frozen=True, kw_only=True, tag="uvc"):
 
 
 class RecordedCamera(Picture, frozen=True, kw_only=True, tag="recorded"):
-    """A recording in place of a camera: a run's folder or .mcap part, and the `topic` (camera) in it."""
+    """A recording in place of a camera: a run's folder or an .mcap file, and the `topic` (camera) in it.
+
+    One of its pictures comes each period of `rate_hz`.
+    """
 
     file: str
     topic: str

@@ -38,6 +38,16 @@ def _realsense(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriv
     return Realsense(name, config, clock)
 
 
+def _recorded(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.recorded import Recorded  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.RecordedCamera):
+        raise TypeError(f"{config.driver} is no recording")
+    return Recorded(name, config, clock)
+
+
 def _piper_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.piper.arm import PiperArm  # noqa: PLC0415
     from runtime.drivers.piper.bus import Bus, join_emulated, open_bus  # noqa: PLC0415
@@ -62,7 +72,7 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
 
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
-CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras, "realsense": _realsense}
+CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras, "realsense": _realsense, "recorded": _recorded}
 
 
 def _piper_leader(leader: Leader) -> LeaderDriver:
