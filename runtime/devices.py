@@ -52,10 +52,16 @@ class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):
 
 
 class ArxX5Arm(Device, frozen=True, kw_only=True, tag="arx_x5"):
-    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`."""
+    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`.
+
+    `gripper_open_readout`: the gripper motor's reading when open, where it is not the package's own, 5.03. `at_close`:
+    whether the motors keep the last target, or the package lets the arm sink under damping.
+    """
 
     model: Literal["x5"] = "x5"
     channel: str
+    gripper_open_readout: float | None = None
+    at_close: Literal["hold", "sink"] = "hold"
 
 
 class Picture(Device, frozen=True, kw_only=True):
@@ -166,5 +172,10 @@ def driver_names(union: object) -> list[str]:
 
 
 def is_emulated(arm: Arm) -> bool:
-    """Whether an emulator that the run starts takes the place of an arm's bus."""
+    """Whether an emulator takes the place of an arm's bus, or a stand-in that of a package that has no open bus."""
     return EMULATED in {getattr(arm, "channel", ""), getattr(arm, "port", "")}
+
+
+def has_emulated_bus(arm: Arm) -> bool:
+    """Whether the run starts a device on an emulated bus in place of an arm's."""
+    return is_emulated(arm) and not isinstance(arm, ArxX5Arm)

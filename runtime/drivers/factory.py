@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from runtime import devices
 from runtime.board import Board
 from runtime.clock import NS_PER_S, Clock, MonotonicClock
 from runtime.devices import Leader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
-from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.emulators.base import BoardArm, bus_name
 from runtime.layout import Side
 
 RESTART_PATIENCE_NS: Final = 60 * NS_PER_S
@@ -70,7 +70,34 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
     return PiperArm(model, connect, config.channel, MonotonicClock(0), config.rest_rad or (), patience_ns)
 
 
-ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
+def _arx_x5(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.arx_x5 import ArxX5, interface_counter, load_sdk  # noqa: PLC0415
+
+    config = board.spec.rig.arms[side]
+    if not isinstance(config, devices.ArxX5Arm):
+        raise TypeError(f"{config.driver} is no X5")
+    clock = MonotonicClock(0)
+    sdk: Any
+    if is_emulated(config):
+        from runtime.drivers.emulators.arx5_stand_in import StandIn  # noqa: PLC0415
+
+        sdk = StandIn(BoardArm(board, side), clock)
+        received = sdk.received
+    else:
+        sdk, received = load_sdk(), interface_counter(config.channel)
+    return ArxX5(
+        board.spec.rig.arm_model(side),
+        config.channel,
+        clock,
+        sdk,
+        received,
+        period_ns=NS_PER_S // board.spec.rig.servo_hz,
+        readout=config.gripper_open_readout,
+        sink=config.at_close == "sink",
+    )
+
+
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm, "arx_x5": _arx_x5}
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
 CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras, "realsense": _realsense, "recorded": _recorded}
 
