@@ -101,9 +101,10 @@ class OrbbecCamera(PhysicalCamera, frozen=True, kw_only=True, tag="orbbec"):
 
 
 class UvcCamera(PhysicalCamera, frozen=True, kw_only=True, tag="uvc"):
-    """A UVC camera by its device file, best from /dev/v4l/by-id."""
+    """A UVC camera by its device file, best from /dev/v4l/by-id. `pixels`: how its pictures travel."""
 
     device: str
+    pixels: Literal["mjpeg", "yuyv422"] = "mjpeg"
 
 
 class RecordedCamera(Picture, frozen=True, kw_only=True, tag="recorded"):

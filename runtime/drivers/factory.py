@@ -48,6 +48,26 @@ def _recorded(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDrive
     return Recorded(name, config, clock)
 
 
+def _uvc(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.uvc import Uvc  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.UvcCamera):
+        raise TypeError(f"{config.driver} is no UVC camera")
+    return Uvc(name, config, clock)
+
+
+def _orbbec(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.orbbec import Orbbec  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.OrbbecCamera):
+        raise TypeError(f"{config.driver} is no Orbbec camera")
+    return Orbbec(name, config, clock)
+
+
 def _piper_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.piper.arm import PiperArm  # noqa: PLC0415
     from runtime.drivers.piper.bus import Bus, join_emulated, open_bus  # noqa: PLC0415
@@ -99,7 +119,13 @@ def _arx_x5(board: Board, side: Side) -> ArmDriver:
 
 ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm, "arx_x5": _arx_x5}
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
-CAMERAS: Final[dict[str, MakeCameras]] = {"sim": _sim_cameras, "realsense": _realsense, "recorded": _recorded}
+CAMERAS: Final[dict[str, MakeCameras]] = {
+    "sim": _sim_cameras,
+    "realsense": _realsense,
+    "uvc": _uvc,
+    "orbbec": _orbbec,
+    "recorded": _recorded,
+}
 
 
 def _piper_leader(leader: Leader) -> LeaderDriver:

@@ -20,6 +20,8 @@ AHEAD_NS: Final = 5 * NS_PER_MS
 """A frame that takes less time than any before it corrects the difference; by more than this, its stamp is wrong."""
 LATE_NS: Final = NS_PER_S
 REFUSALS_MAX: Final = 3
+HOST: Final = "the kernel's monotonic clock"
+"""The clock whose stamps need no mapping."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,18 @@ class Stamper:
     def take(self, clock: str, device_ns: int | None, arrival_ns: int) -> Stamp | None:
         """Return the stamp of a frame, None where it is refused.
 
-        `clock` names the clock that `device_ns` is of, another name is another clock; without a `device_ns` the
-        arrival counts, which can be a period late.
+        `clock` names the clock that `device_ns` is of, `HOST` is this host's, another name is another clock; without a
+        `device_ns` the arrival counts, which can be a period late.
         """
         if device_ns is None:
             self._clock = None
             return self._after_last(arrival_ns - self._delay_ns, self._period_ns)
+        if clock == HOST:
+            self._clock = None
+            if not 0 <= arrival_ns - device_ns <= LATE_NS:
+                self.refused += 1
+                return None
+            return self._after_last(device_ns - self._delay_ns, 0)
         if clock != self._clock:
             self._restart(clock)
         elif self._wrong(device_ns, arrival_ns):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.clock import NS_PER_MS, NS_PER_S
-from runtime.drivers.stamps import AHEAD_NS, LATE_NS, REFUSALS_MAX, WINDOW_NS, Stamp, Stamper
+from runtime.drivers.stamps import AHEAD_NS, HOST, LATE_NS, REFUSALS_MAX, WINDOW_NS, Stamp, Stamper
 
 PERIOD_NS = NS_PER_S // 30
 HOST_NS = 5_000 * NS_PER_S
@@ -39,7 +39,9 @@ def test_the_quickest_frame_tells_the_difference_of_the_clocks(took: list[int]) 
 @given(
     st.lists(
         st.tuples(
-            st.integers(-3 * NS_PER_S, 3 * NS_PER_S), st.integers(0, 2 * NS_PER_S), st.sampled_from(["a", "b", ""])
+            st.integers(-3 * NS_PER_S, 3 * NS_PER_S),
+            st.integers(0, 2 * NS_PER_S),
+            st.sampled_from(["a", "b", HOST, ""]),
         ),
         max_size=60,
     )
@@ -47,7 +49,7 @@ def test_the_quickest_frame_tells_the_difference_of_the_clocks(took: list[int]) 
 def test_whatever_a_camera_says_stamps_increase_and_are_not_later_than_the_arrival(
     frames: list[tuple[int, int, str]],
 ) -> None:
-    stamper, device_ns, arrival_ns, last_ns = Stamper(PERIOD_NS), 0, 0, -1
+    stamper, device_ns, arrival_ns, last_ns = Stamper(PERIOD_NS), 0, 0, -(1 << 62)
     for moved_ns, passed_ns, clock in frames:
         device_ns += moved_ns
         arrival_ns += passed_ns
@@ -132,3 +134,12 @@ def test_without_a_stamp_the_arrival_counts_and_may_be_a_period_wrong() -> None:
     assert stamper.take("system", None, arrival_ns) == Stamp(arrival_ns - LEAST_NS, PERIOD_NS)
     assert stamper.take("system", None, arrival_ns) is None
     assert stamped(stamper, 12 * PERIOD_NS) == 12 * PERIOD_NS
+
+
+@pytest.mark.parametrize(
+    ("took_ns", "stamp"), [(-1, False), (0, True), (LEAST_NS, True), (LATE_NS, True), (LATE_NS + 1, False)]
+)
+def test_a_stamp_of_the_hosts_own_clock_is_taken_as_it_is(took_ns: int, stamp: bool) -> None:
+    stamper = Stamper(PERIOD_NS, 3)
+    device_ns = HOST_NS + 7 * PERIOD_NS
+    assert stamper.take(HOST, device_ns, device_ns + took_ns) == (Stamp(device_ns - 3, 0) if stamp else None)
