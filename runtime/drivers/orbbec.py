@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -42,11 +44,14 @@ class Orbbec:
         """
         config = self._config
         mode = [str(value) for value in (config.width_px, config.height_px, config.rate_hz)]
+        python = Path(shutil.which(config.python) or config.python).absolute()
         try:
             self._host = subprocess.Popen(
-                [config.python, str(HOST), config.serial, *mode],
+                [python, str(HOST), config.serial, *mode],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
+                # The package leaves a folder of logs where it runs.
+                cwd=tempfile.gettempdir(),
                 env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             )
         except OSError as error:

@@ -36,9 +36,9 @@ class Pipe:
             data = data[os.write(self._fd, data) :]
 
 
-def find(sdk: Any, serial: str) -> Any:
+def find(context: Any, serial: str) -> Any:
     """Return the device of a serial number."""
-    plugged = sdk.Context().query_devices()
+    plugged = context.query_devices()
     devices = [plugged.get_device_by_index(i) for i in range(plugged.get_count())]
     serials = [device.get_device_info().get_serial_number() for device in devices]
     if serial not in serials:
@@ -60,10 +60,25 @@ def start(sdk: Any, device: Any, width: int, height: int, rate: int) -> Any:
     return pipeline
 
 
-def serve(pipe: Pipe, pipeline: Any, size: int) -> None:
-    """Send frames until the reader is gone."""
+class Watch:
+    """Whether the camera was unplugged: without frames, the package itself says nothing."""
+
+    def __init__(self, context: Any, serial: str) -> None:
+        self._serial = serial
+        self.gone = False
+        context.set_device_changed_callback(self._changed)
+
+    def _changed(self, removed: Any, _added: Any) -> None:
+        serials = [removed.get_device_serial_number_by_index(i) for i in range(removed.get_count())]
+        self.gone = self.gone or self._serial in serials
+
+
+def serve(pipe: Pipe, pipeline: Any, size: int, watch: Watch) -> None:
+    """Send frames until the reader is gone; LookupError when the camera is."""
     reader = os.getppid()
     while True:
+        if watch.gone:
+            raise LookupError("was unplugged")
         frames = pipeline.wait_for_frames(WAIT_MS)
         color = frames.get_color_frame() if frames is not None else None
         if color is None:
@@ -89,9 +104,11 @@ def main() -> int:
     try:
         import pyorbbecsdk as sdk  # noqa: PLC0415
 
-        pipeline = start(sdk, find(sdk, serial), width, height, rate)
+        context = sdk.Context()
+        pipeline = start(sdk, find(context, serial), width, height, rate)
+        watch = Watch(context, serial)
         pipe.send(READY)
-        serve(pipe, pipeline, 3 * width * height)
+        serve(pipe, pipeline, 3 * width * height, watch)
     except BrokenPipeError:
         return 0
     except Exception as error:

@@ -57,12 +57,13 @@ def test_what_the_package_prints_is_not_taken_for_frames(camera: Orbbec, monkeyp
     assert (first[0].image == 1).all()
 
 
-def test_an_unplugged_camera_is_lost_in_the_packages_words_on_one_line(
-    camera: Orbbec, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("does", "says"), [("unplug", "was unplugged"), ("fail", "Device is deactivated!")])
+def test_a_camera_that_is_lost_is_told_on_one_line(
+    camera: Orbbec, monkeypatch: pytest.MonkeyPatch, does: str, says: str
 ) -> None:
-    monkeypatch.setenv("ORBBEC_STAND_IN", "unplug")
+    monkeypatch.setenv("ORBBEC_STAND_IN", does)
     camera.open()
-    with pytest.raises(DriverError, match=r"^Orbbec 0815 Device is deactivated!$"):
+    with pytest.raises(DriverError, match=f"^Orbbec 0815 {says}$"):
         for _ in range(20):
             camera.grab(10 * NS_PER_S)
 

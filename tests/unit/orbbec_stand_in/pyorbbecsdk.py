@@ -1,5 +1,6 @@
 """A stand-in of pyorbbecsdk: the names that orbbec_host.py uses, with one made camera behind. What it does is in
-ORBBEC_STAND_IN: `play` (a frame each 20 ms), `unplug` (fails after five), `silent`, `chatty` (prints to stdout first).
+ORBBEC_STAND_IN: `play` (a frame each 20 ms), `unplug` (told after five), `fail` (after five), `silent`, `chatty`
+(prints to stdout first).
 """
 
 from __future__ import annotations
@@ -45,7 +46,20 @@ class DeviceList:
         return [Device()][index]
 
 
+class Removed:
+    def get_count(self) -> int:
+        return 2
+
+    def get_device_serial_number_by_index(self, index: int) -> str:
+        return ("4711", "0815")[index]
+
+
 class Context:
+    changed: Any = None
+
+    def set_device_changed_callback(self, callback: Any) -> None:
+        Context.changed = staticmethod(callback)
+
     def query_devices(self) -> DeviceList:
         return DeviceList()
 
@@ -100,8 +114,11 @@ class Pipeline:
         if DOES == "silent":
             time.sleep(timeout_ms / 1000)
             return None
-        if DOES == "unplug" and self._number == 5:
+        if self._number == 5 and DOES == "fail":
             raise OBError("Device\nis deactivated!")
+        if self._number == 5 and DOES == "unplug":
+            Context.changed(Removed(), None)
+            return None
         time.sleep(PERIOD_S)
         self._number += 1
         width, height, _ = self._config.profile
