@@ -73,10 +73,16 @@ class InterbotixArm(RealArm, frozen=True, kw_only=True, tag="interbotix"):
 
 
 class ArxX5Arm(RealArm, frozen=True, kw_only=True, tag="arx_x5"):
-    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`."""
+    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`.
+
+    `gripper_open_readout`: the gripper motor's reading when open, where it is not the package's own, 5.03. `at_close`:
+    whether the motors keep the last target, or the package lets the arm sink under damping.
+    """
 
     model: Literal["x5"] = "x5"
     channel: str
+    gripper_open_readout: float | None = None
+    at_close: Literal["hold", "sink"] = "hold"
 
 
 class Picture(Device, frozen=True, kw_only=True):
@@ -91,28 +97,42 @@ class SimCamera(Picture, frozen=True, kw_only=True, tag="sim"):
     """A camera of the simulated rig, by its name in the rig file."""
 
 
-class RealsenseCamera(Picture, frozen=True, kw_only=True, tag="realsense"):
-    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync)."""
+class PhysicalCamera(Picture, frozen=True, kw_only=True):
+    """A camera on a cable. `delay_ms`: what the quickest frame takes from mid-exposure to this host, where measured."""
+
+    delay_ms: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
+
+
+class RealsenseCamera(PhysicalCamera, frozen=True, kw_only=True, tag="realsense"):
+    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync).
+
+    `exposure`: as the colour sensor's own option takes it; automatic where there is none.
+    """
 
     serial: str
     sync: Annotated[int, Meta(ge=0, le=2)] = 0
+    exposure: float | None = None
 
 
-class OrbbecCamera(Picture, frozen=True, kw_only=True, tag="orbbec"):
+class OrbbecCamera(PhysicalCamera, frozen=True, kw_only=True, tag="orbbec"):
     """An Orbbec camera by its serial number; `python` is the interpreter of the environment that has pyorbbecsdk."""
 
     serial: str
     python: str
 
 
-class UvcCamera(Picture, frozen=True, kw_only=True, tag="uvc"):
-    """A UVC camera by its device file, best from /dev/v4l/by-id."""
+class UvcCamera(PhysicalCamera, frozen=True, kw_only=True, tag="uvc"):
+    """A UVC camera by its device file, best from /dev/v4l/by-id. `pixels`: how its pictures travel."""
 
     device: str
+    pixels: Literal["mjpeg", "yuyv422"] = "mjpeg"
 
 
 class RecordedCamera(Picture, frozen=True, kw_only=True, tag="recorded"):
-    """A recording in place of a camera: a run's folder or .mcap part, and the `topic` (camera) in it."""
+    """A recording in place of a camera: a run's folder or an .mcap file, and the `topic` (camera) in it.
+
+    One of its pictures comes each period of `rate_hz`.
+    """
 
     file: str
     topic: str
@@ -190,5 +210,10 @@ def driver_names(union: object) -> list[str]:
 
 
 def is_emulated(arm: Arm) -> bool:
-    """Whether an emulator that the run starts takes the place of an arm's bus."""
+    """Whether an emulator takes the place of an arm's bus, or a stand-in that of a package that has no open bus."""
     return EMULATED in {getattr(arm, "channel", ""), getattr(arm, "port", "")}
+
+
+def has_emulated_bus(arm: Arm) -> bool:
+    """Whether the run starts a device on an emulated bus in place of an arm's."""
+    return is_emulated(arm) and not isinstance(arm, ArxX5Arm)

@@ -123,6 +123,7 @@ def _realsense(_device: Any, _root: Path) -> Iterator[Finding]:
 
 
 def _uvc(device: devices.UvcCamera, root: Path) -> Iterator[Finding]:
+    yield _package("av", "uvc")
     yield from _file(device.device, root, "video")
 
 
