@@ -50,9 +50,41 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
     return PiperArm(model, connect, config.channel, MonotonicClock(0), config.rest_rad or (), patience_ns)
 
 
-ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
+def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.interbotix.arm import InterbotixArm  # noqa: PLC0415
+    from runtime.drivers.interbotix.port import SerialPort, emulated_port, require_quick  # noqa: PLC0415
+    from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
+
+    config = board.spec.rig.arms[side]
+    if not isinstance(config, devices.InterbotixArm):
+        raise TypeError(f"{config.driver} is no Interbotix arm")
+    path = str(emulated_port(board.spec.run_dir, side)) if is_emulated(config) else config.port
+
+    def connect() -> SerialPort:
+        port = SerialPort(path, config.baud)
+        require_quick(path)
+        return port
+
+    patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
+    model, name = board.spec.rig.arm_model(side), config.port
+    return InterbotixArm(model, VX300S_SERVOS, connect, name, MonotonicClock(0), patience_ns)
+
+
+def _dynamixel_leader(config: Leader) -> LeaderDriver:
+    from runtime.drivers.leaders.dynamixel import open_leader  # noqa: PLC0415
+
+    if not isinstance(config, devices.DynamixelLeader):
+        raise TypeError(f"{config.driver} is no leader of Dynamixel servos")
+    return open_leader(config, MonotonicClock(0))
+
+
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
+    "sim": _sim_arm,
+    "piper": _piper_arm,
+    "interbotix": _interbotix_arm,
+}
 CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
-LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {}
+LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {"dynamixel": _dynamixel_leader}
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
