@@ -100,6 +100,12 @@ class Board:
         record = self["lifecycle"].latest()
         return record is not None and bool(record["stop"])
 
+    @property
+    def arms_left_alone(self) -> bool:
+        """Whether both guardians have ended: until then an arm may still be braking, and what it is must go on."""
+        beats = [self[f"heartbeat/guardian-{side}"].latest() for side in SIDES]
+        return all(beat is None or int(beat["life"]) in {Life.STOPPING, Life.FAILED} for beat in beats)
+
     def stop_here(self) -> None:
         """Ask this process alone to end (what a termination signal does)."""
         self._stop_here = True

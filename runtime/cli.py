@@ -107,6 +107,44 @@ class View:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a recorded run as a dataset to train from."""
+
+    run: Positional[Path]
+    """Folder of the run."""
+    format: Literal["lerobot"] = "lerobot"
+    """LeRobot's dataset format v3.0; needs pip install 'leadtime[export]'."""
+    out: Path = Path("dataset")
+    """Folder that receives the dataset; it must not exist."""
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Estimate what a rig's arms, grippers or cameras really are, and keep it; no device is written to."""
+
+    what: Positional[Literal["zero", "gripper", "camera", "hand-eye", "latency"]]
+    """zero, gripper and latency read a recorded run, camera and hand-eye pictures of a ChArUco board."""
+    rig: str = "sim-x5"
+    """Built-in rig or a rig file."""
+    side: Literal["left", "right"] = "left"
+    """The arm."""
+    run: Path | None = None
+    """Folder of a run: the arm held in its jig (zero), its gripper moved from closed to open, or the arm moving."""
+    jig_rad: tuple[float, ...] = ()
+    """The jig's 6 joint angles, rad; the arm's rest pose when not given."""
+    camera: str = "cam_high"
+    """The camera, by its name in the rig's file."""
+    images: Path | None = None
+    """Folder of pictures of the board; for hand-eye also joints.yaml with the arm's 6 angles at each picture."""
+    board: str = "7x5:30:22"
+    """The board: COLUMNSxROWS:SQUARE_MM:MARKER_MM, markers of ArUco's 4x4_50."""
+    mount: Literal["hand", "base"] = "hand"
+    """Where the camera is: on the arm's hand, or standing still in its base's frame with the board on the hand."""
+    out: Path = Path("calibrations")
+    """Folder of the file that keeps what is known of the rig."""
+
+
+@dataclass(frozen=True)
 class BenchJitter:
     """Measure wake-up lateness of the control process beside cyclictest and a plain sleep loop."""
 
@@ -192,6 +230,8 @@ HANDLERS: Final[dict[type[Any], str]] = {
     Replay: "runtime.commands.replay:replay",
     Policies: "runtime.commands.policies:policies",
     View: "runtime.commands.view:view",
+    Export: "runtime.commands.export:export",
+    Calibrate: "calibration.command:calibrate",
     BenchJitter: "bench.jitter:run",
     BenchDecoupling: "bench.decoupling.comparison:run",
     BenchLatency: "bench.latency.comparison:run",
@@ -207,6 +247,8 @@ Command = (
     | Annotated[Replay, subcommand("replay")]
     | Annotated[Policies, subcommand("policies")]
     | Annotated[View, subcommand("view")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Bench, subcommand("bench", description="Run a benchmark.")]
 )
 

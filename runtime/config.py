@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +18,7 @@ from runtime.arms import ARM_MODELS, ArmModel
 from runtime.devices import Arm, Camera, Leader, Rate, SimArm, SimCamera, driver_names, is_emulated
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
+from runtime.workspace import Base, Workspace, simulated_base
 
 RIG_FOLDER: Final = Path(__file__).parent / "rigs"
 SIM_CAMERAS: Final = (*CAMERAS, "cam_front")
@@ -56,6 +57,7 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     cameras: dict[str, Camera]
     leaders: dict[str, Leader] = {}
     limits: LimitsConfig = LimitsConfig()
+    workspace: Workspace = Workspace()
     ros2: Ros2Config | None = None
 
     @property
@@ -71,6 +73,13 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def arm_model(self, side: Side) -> ArmModel:
         """Return the model of one arm."""
         return ARM_MODELS[self.arms[side].model]
+
+    @property
+    def bases(self) -> dict[Side, Base]:
+        """Where the arms stand, by side; empty where that is not known."""
+        if self.simulated:
+            return {side: simulated_base(self.arms[side].model, side) for side in SIDES}
+        return self.workspace.bases
 
     def stack(self, field: str) -> NDArray[np.float64]:
         """Return a field of both arms' models as one rig vector, shape (14,)."""
@@ -166,3 +175,17 @@ def _check(rig: RigConfig, path: Path) -> None:
     for name, camera in rig.cameras.items():
         if isinstance(camera, SimCamera):
             require(f"cameras.{name}", "simulated camera", name, SIM_CAMERAS)
+    _check_workspace(rig, refuse)
+
+
+def _check_workspace(rig: RigConfig, refuse: Callable[[str, str], UsageError]) -> None:
+    space = rig.workspace
+    if rig.simulated and space.bases:
+        raise refuse("workspace.bases", "the simulated arms stand where the simulation has them; leave it out")
+    if space.bases and sorted(space.bases) != sorted(SIDES):
+        raise refuse("workspace.bases", f"has {sorted(space.bases)}; give exactly {list(SIDES)}")
+    if space.needs_bases and not rig.bases:
+        raise refuse("workspace", "a table, keep_out and zones need bases: where each arm stands in the world")
+    for key, box in space.boxes():
+        if not box.is_solid:
+            raise refuse(f"workspace.{key}", f"min_m {box.min_m} is not below max_m {box.max_m} on every axis")

@@ -186,6 +186,16 @@ FAULTS: Final[tuple[Fault, ...]] = (
         message="a guardian refused a command; both arms braked",
         remedy="this is an error in the control process: keep the recording and report it",
     ),
+    Fault(
+        name="collision_ahead",
+        number=28,
+        detected_by="control",
+        detection="braking from the next command would end too close to an arm, the table or a keep-out box",
+        action="hold",
+        clears="operator",
+        message="the commanded path leads into a collision; the arms braked before it and hold",
+        remedy="look at where the arms were going, and at `workspace` in the rig's file; then engage again",
+    ),
 )
 
 BIT: Final[dict[str, int]] = {fault.name: 1 << i for i, fault in enumerate(FAULTS)}

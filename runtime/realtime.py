@@ -16,9 +16,15 @@ _MCL_CURRENT_AND_FUTURE: Final = 3
 _MCL_ONFAULT: Final = 4
 _PR_SET_PDEATHSIG: Final = 1
 
-PRIORITIES: Final[dict[str, int]] = {"guardian-left": 84, "guardian-right": 84, "control": 80, "sim": 70}
+PRIORITIES: Final[dict[str, int]] = {
+    "guardian-left": 84,
+    "guardian-right": 84,
+    "control": 80,
+    "emulator": 72,
+    "sim": 70,
+}
 """SCHED_FIFO priority by role; a role that is not here stays with the host's ordinary scheduler."""
-BESIDE: Final = ("sim",)
+BESIDE: Final = ("sim", "emulator")
 """Real-time roles that are not pinned: the control process and the guardians share the last core without them."""
 _ALLOW_AFFINITY: Final = "allow sched_setaffinity in the container's profile"
 SPIN_NS: Final = 150_000

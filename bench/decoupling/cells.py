@@ -30,6 +30,7 @@ from runtime.inference.handshake import policy_schema
 from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
 from runtime.inference.sampler import Sampler, load_sampler
+from runtime.workspace import Workspace
 
 RIG: Final = "sim-x5"
 STATE_POLICY: Final = "demo-state"
@@ -67,8 +68,11 @@ class Cell:
 
 @cache
 def rig() -> RigConfig:
-    """Return the simulated rig, without its cameras: the policies here read the simulator's object states."""
-    return msgspec.structs.replace(load_rig(RIG), cameras={})
+    """Return the simulated rig without its cameras, for the policies here read the simulator's object states.
+
+    Its workspace is not checked: merges that jump are shown as they are, and not as what stops them.
+    """
+    return msgspec.structs.replace(load_rig(RIG), cameras={}, workspace=Workspace(check=False))
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S, TickBase
 from runtime.control import modes, watch
+from runtime.control.collision import PathCheck
 from runtime.control.intake import Intake, Now
 from runtime.control.limits import RigLimiter
 from runtime.control.merge import MERGES
@@ -51,6 +52,7 @@ class ControlCore:
         self._limiter = RigLimiter(config.limits, self._dt, config.home)
         self._timeline = Timeline(base.ratio, config.home)
         self._intake = Intake(self._timeline, MERGES[config.merge], config.jump_rad)
+        self._path = PathCheck(config.clearance, config.limits.rates, self._dt)
         self._watch = Watch(config, base.servo_period_ns)
         self._modes = ModeState()
         self._course = plan_brake(self._limiter.motion, config.limits.rates, self._dt)
@@ -77,14 +79,14 @@ class ControlCore:
         self._reseed(inputs)
 
         target = self._target(inputs.servo_tick)
-        limited = self._limiter.step(target, self._pace(inputs.servo_tick))
+        limited = self._move(target, inputs.servo_tick)
         return self._publish(inputs, target, limited, faults, verdicts)
 
     def _catch_up(self, servo_tick: int, elapsed: int) -> None:
         """Make the steps of skipped ticks; after a pause that outlived the commands there are none to make."""
         if elapsed <= self._ttl_ticks:
             for missed in range(servo_tick - elapsed + 1, servo_tick):
-                self._limiter.step(self._target(missed), self._pace(missed))
+                self._move(self._target(missed), missed)
 
     def _wait(self, servo_tick: int) -> None:
         """Where the next chunk may be waited for, let the plan end in a stop, and then stand there for a while."""
@@ -108,7 +110,7 @@ class ControlCore:
         faults = watch.client_faults(inputs)
         if not self._modes.armed:
             return faults | self._arming_faults(inputs)
-        faults |= self._watch.rate(elapsed) | self._watch.arm_faults(inputs)
+        faults |= self._watch.rate(elapsed) | self._watch.arm_faults(inputs) | self._path.fault()
         faults |= self._watch.trip_faults(inputs, self._acks, standing=self._modes.mode in _STANDING)
         if watch.following(inputs):
             faults |= self._watch.tracking(self._limiter.motion.position, inputs)
@@ -205,6 +207,13 @@ class ControlCore:
     def _pace(self, servo_tick: int) -> Array | None:
         """Return how the target will move on where that is known: a plan knows its future."""
         return self._timeline.pace(servo_tick) if self._modes.mode is Mode.POLICY else None
+
+    def _move(self, target: Array, servo_tick: int) -> int:
+        """Step the limiter to a target, or along a stop where the way on from there is not clear."""
+        if self._modes.mode in _STANDING:
+            return self._limiter.step(target)
+        self._limiter, limited = self._path.step(self._limiter, target, self._pace(servo_tick))
+        return limited
 
     def _publish(self, inputs: TickInputs, target: Array, limited: int, faults: int, verdicts: Verdicts) -> TickOutputs:
         now = inputs.servo_tick // self._ratio

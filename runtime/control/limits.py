@@ -99,6 +99,11 @@ class RigLimiter:
         """Whether the command has stopped, to within rounding."""
         return _is_rest(self._v) and _is_rest(self._a)
 
+    @property
+    def stop_within(self) -> Array:
+        """A bound, quick to find, of how far each joint goes in the quickest stop from here, shape (14,)."""
+        return self._axes.farthest(self._axes.fastest(self._v, self._a))
+
     def seed(self, position: Array, part: slice) -> None:
         """Start a part of the rig anew: at rest at a position, which is brought inside the limits."""
         position = np.clip(position, self._low[part], self._high[part])
@@ -107,6 +112,11 @@ class RigLimiter:
         self._motion = None
         self._steps = tuple(_with(step, part, 0.0) for step in self._steps)
         self._chasing[part] = False
+
+    def slow(self, share: Array) -> None:
+        """Keep velocities to a share (14,) of their limits from now on; a joint that is faster brakes to it."""
+        self._v_max = self.limits.velocity_max * self._dt * _SHARE * share
+        self._v_free = self._v_max - 1.01 * self._axes.ramp_sum(self._a_max + self._j_max)
 
     def step(self, target: Array, pace: Array | None = None) -> int:
         """Move on by one servo tick and return which joints were not given their target: bit i for joint i.
@@ -129,6 +139,10 @@ class RigLimiter:
         self._p, self._v, self._a = p, v, v - self._v
         self._motion = None
         return _bits(p != target)
+
+    def brake(self) -> int:
+        """Move on by one servo tick of every joint's quickest stop."""
+        return self.step(np.full(RIG_DOF, np.nan))
 
     def _inside(self, position: Array) -> Array:
         inside: Array = np.minimum(np.maximum(position, self._low), self._high)

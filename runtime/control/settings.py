@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS
 from runtime.config import RigConfig
+from runtime.control.clearance import Clearance
 from runtime.control.limits import RigLimits
 from runtime.control.merge import MERGES
 from runtime.control.trajectory import Rates
@@ -35,6 +36,8 @@ class ControlConfig:
     """Policy ticks for which a plan that ran out is waited for, at a stop and in POLICY; 0: HOLD at once."""
     park_share: float = 0.3
     """The share of the limits that PARK moves with."""
+    clearance: Clearance | None = None
+    """What the commanded path must keep clear of; None: it is not checked."""
 
     @classmethod
     def from_rig(cls, rig: RigConfig, merge: str, *, wait_ticks: int = 0, jump_rad: float = JUMP_RAD) -> Self:
@@ -49,6 +52,7 @@ class ControlConfig:
             command_ttl_ns=round(rig.command_ttl_ms * NS_PER_MS),
             state_stale_ns=round(rig.state_stale_ms * NS_PER_MS),
             jump_rad=jump_rad,
+            clearance=Clearance.from_rig(rig) if rig.workspace.check else None,
         )
 
     @property

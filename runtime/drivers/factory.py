@@ -52,7 +52,7 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
 
 def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.interbotix.arm import InterbotixArm  # noqa: PLC0415
-    from runtime.drivers.interbotix.port import SerialPort, emulated_port, require_quick  # noqa: PLC0415
+    from runtime.drivers.interbotix.port import emulated_port, open_port  # noqa: PLC0415
     from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
 
     config = board.spec.rig.arms[side]
@@ -60,14 +60,30 @@ def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
         raise TypeError(f"{config.driver} is no Interbotix arm")
     path = str(emulated_port(board.spec.run_dir, side)) if is_emulated(config) else config.port
 
-    def connect() -> SerialPort:
-        port = SerialPort(path, config.baud)
-        require_quick(path)
-        return port
-
     patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
     model, name = board.spec.rig.arm_model(side), config.port
-    return InterbotixArm(model, VX300S_SERVOS, connect, name, MonotonicClock(0), patience_ns)
+    return InterbotixArm(
+        model, VX300S_SERVOS, lambda: open_port(path, config.baud), name, MonotonicClock(0), patience_ns
+    )
+
+
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
+    "sim": _sim_arm,
+    "piper": _piper_arm,
+    "interbotix": _interbotix_arm,
+}
+CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
+
+
+def _piper_leader(leader: Leader) -> LeaderDriver:
+    from runtime.arms import PIPER  # noqa: PLC0415
+    from runtime.drivers.leaders.piper import PiperLeader  # noqa: PLC0415
+    from runtime.drivers.piper.bus import open_bus  # noqa: PLC0415
+
+    if not isinstance(leader, devices.PiperLeader):
+        raise TypeError(f"{leader.driver} is no leading Piper")
+    channel, interface = leader.channel, leader.interface
+    return PiperLeader(leader.side, PIPER, lambda: open_bus(channel, interface), channel, leader.control_offset)
 
 
 def _dynamixel_leader(config: Leader) -> LeaderDriver:
@@ -78,13 +94,10 @@ def _dynamixel_leader(config: Leader) -> LeaderDriver:
     return open_leader(config, MonotonicClock(0))
 
 
-ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
-    "sim": _sim_arm,
-    "piper": _piper_arm,
-    "interbotix": _interbotix_arm,
+LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
+    "piper": _piper_leader,
+    "dynamixel": _dynamixel_leader,
 }
-CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
-LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {"dynamixel": _dynamixel_leader}
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:

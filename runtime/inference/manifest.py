@@ -196,8 +196,6 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
                 "capabilities.guidance",
                 "'capabilities.guidance: true' and the files under 'guided' go together; one is missing",
             )
-        if not seen.cameras and not seen.object_state:
-            yield "observation", "reads no camera and no object_state"
         if not self.graphs and not self.torch:
             yield "graphs", "names no file; give 'task: file.onnx' here or a model under 'torch'"
         yield from self._picture_faults()

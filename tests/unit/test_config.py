@@ -88,3 +88,24 @@ def test_an_unknown_rig_lists_the_built_in_ones() -> None:
 def test_a_missing_rig_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         load_rig(str(tmp_path / "none.yaml"))
+
+
+def test_a_workspace_that_cannot_be_checked_is_refused_with_the_key(tmp_path: Path) -> None:
+    sim = (RIG_FOLDER / "sim-x5.yaml").read_text().replace("workspace: {table_z_m: 0.74}", "")
+    real = sim.replace("driver: sim, model: x5", "driver: arx_x5, channel: can0")
+    base = "bases: {left: {xyz_m: [0, 0, 0]}, right: {xyz_m: [1, 0, 0]}}"
+    for text, workspace, what in (
+        (sim, base, "workspace.bases"),
+        (real, "bases: {left: {xyz_m: [0, 0, 0]}}", "exactly"),
+        (real, "table_z_m: 0.7", "need bases"),
+        (sim, "keep_out: {shelf: {min_m: [0, 0, 1], max_m: [1, 1, 1]}}", "workspace.keep_out.shelf"),
+        (sim, "margin_cm: 2", "margin_m"),
+        (sim, "zones: {a: {min_m: [0, 0, 0], max_m: [1, 1, 1], speed_fraction: 0}}", "speed_fraction"),
+    ):
+        path = tmp_path / "rig.yaml"
+        path.write_text(f"{text}\nworkspace: {{{workspace}}}\n")
+        with pytest.raises(UsageError, match=what):
+            load_rig(str(path))
+    path.write_text(f"{real}\nworkspace: {{{base}, table_z_m: 0.7}}\n")
+    assert load_rig(str(path)).bases["right"].xyz_m == (1.0, 0.0, 0.0)
+    assert load_rig("sim-x5").bases["left"].xyz_m == (-0.30, -0.417, 0.7775)

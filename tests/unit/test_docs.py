@@ -19,6 +19,7 @@ from runtime.config import RIG_FOLDER, RigConfig, convert, load_rig
 from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import PolicyManifest
 from runtime.states import Mode
+from runtime.workspace import Workspace, simulated_base
 from tests.unit.recorded import record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -60,6 +61,16 @@ def test_every_other_piece_of_yaml_shown_fits_into_a_rig_file() -> None:
     assert pieces
     for piece in pieces:
         convert({**rig, **piece}, RigConfig, Path("docs"))
+
+
+def test_the_workspace_shown_is_a_whole_one() -> None:
+    (text,) = (text for text in blocks("yaml") if text.startswith("workspace:"))
+    shown = convert(yaml.safe_load(text)["workspace"], Workspace, Path("docs/workspace.md"))
+    defaults = Workspace()
+    assert (shown.margin_m, shown.self_margin_m) == (defaults.margin_m, defaults.self_margin_m)
+    assert (shown.check, shown.hand_margin_m) == (defaults.check, defaults.hand_margin_m)
+    for side, base in shown.bases.items():
+        assert base.xyz_m == simulated_base("x5", side).xyz_m
 
 
 def test_the_snippet_reads_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,7 +165,6 @@ def test_a_path_that_is_not_there_is_said_so(text: str) -> None:
         ({"graphs": {"transfer": "gone.onnx"}}, "key 'graphs.transfer': no file 'gone.onnx'"),
         ({"graphs": {"transfer": "../tiny_policy.onnx"}}, "key 'graphs.transfer'"),
         ({"capabilities": {"prefix": True, "prefix_max": 50}}, "key 'capabilities.prefix_max'"),
-        ({"observation": {"cameras": []}}, "reads no camera"),
         ({"guided": {"transfer": "gone.onnx"}}, "key 'guided.transfer': no file 'gone.onnx'"),
         ({"guided": {"posts": "tiny_guided.onnx"}}, "key 'guided.posts': no task of 'graphs': transfer"),
         ({"torch": {"transfer": "../small.pt2"}}, "key 'torch.transfer': no file '../small.pt2'"),

@@ -13,8 +13,8 @@ from runtime.board import Board
 from runtime.layout import Side
 from runtime.shm import blank
 
-MISSING: Final = 1.75
-"""Servo periods between two targets from which on there is at least one missing."""
+MISSING: Final = 4.0
+"""Servo periods between two targets from which on some must be missing: a guardian sends one each, or bridges it."""
 
 
 class Behind(Protocol):
@@ -61,8 +61,8 @@ class BoardArm:
     def command(self, position: NDArray[np.float64], now_ns: int) -> None:
         """Hand a position target to the physics.
 
-        A bus carries no tick, and targets come a little early or late: each counts as the next tick's, unless the last
-        came so long ago that some are missing.
+        A bus carries no tick, and targets wait in its queue while this process does not run: each counts as the next
+        tick's, unless the last came so long ago that some are missing.
         """
         record = self._record
         record["seq"] += 1

@@ -36,7 +36,7 @@ BEAT_EVERY_STEPS: Final = 50
 
 
 def run_emulator(board: Board, clock: Clock, heart: Heart) -> None:
-    """Step both arms' devices a thousand times a second until the run stops."""
+    """Step both arms' devices a thousand times a second until the run stops and the arms are left alone."""
     arms = [EMULATORS[board.spec.rig.arms[side].driver](board, side) for side in SIDES]
     for arm in arms:
         arm.open()
@@ -44,7 +44,7 @@ def run_emulator(board: Board, clock: Clock, heart: Heart) -> None:
     steps = 0
     due_ns = clock.now_ns()
     try:
-        while not board.stopping:
+        while not (board.stopping and board.arms_left_alone):
             now_ns = clock.now_ns()
             for arm in arms:
                 arm.step(now_ns)

@@ -127,6 +127,17 @@ def require_quick(path: str, root: Path = Path("/")) -> None:
         )
 
 
+def open_port(path: str, baud: int) -> SerialPort:
+    """Open a port that is quick enough for an arm; DriverError says what to do where there is none."""
+    port = SerialPort(path, baud)
+    try:
+        require_quick(path)
+    except DriverError:
+        port.close()
+        raise
+    return port
+
+
 def emulated_port(run_dir: str, side: Side) -> Path:
     """Return where a run's emulator puts the port of an arm."""
     return Path(run_dir) / bus_name(run_dir, side)

@@ -14,7 +14,7 @@ from runtime.devices import DynamixelLeader
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
 from runtime.drivers.interbotix import table
 from runtime.drivers.interbotix.conversions import LEADER_CLOSED_RAD, LEADER_OPEN_RAD, led_fraction, ticks_to_rad
-from runtime.drivers.interbotix.port import Port, SerialPort, require_quick
+from runtime.drivers.interbotix.port import Port, open_port
 from runtime.drivers.interbotix.servos import Reading, Servos
 from runtime.drivers.interbotix.table import GELLO_SERVOS, WX250S_SERVOS, joint_servos
 from runtime.layout import ARM_DOF, ARM_GRIPPER
@@ -124,10 +124,4 @@ class DynamixelLeaderArm:
 
 def open_leader(config: DynamixelLeader, clock: Clock) -> DynamixelLeaderArm:
     """Return the leader on its serial port."""
-
-    def connect() -> SerialPort:
-        port = SerialPort(config.port, config.baud)
-        require_quick(config.port)
-        return port
-
-    return DynamixelLeaderArm(config, connect, clock)
+    return DynamixelLeaderArm(config, lambda: open_port(config.port, config.baud), clock)

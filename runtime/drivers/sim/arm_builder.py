@@ -13,16 +13,11 @@ from typing import Any, Final
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.arms import ArmModel
-from runtime.drivers.sim.arm_piper import PIPER_BODY
-from runtime.drivers.sim.arm_vx300s import VX300S_BODY
-from runtime.drivers.sim.arm_x5 import X5_BODY
-from runtime.drivers.sim.body import ArmBody, Inertial, Shape, Vector3
+from runtime.kinematics.body import ArmBody, Inertial, Shape, Vector3
+from runtime.kinematics.frames import quaternion, rotation
 from runtime.layout import ARM_GRIPPER, Side
-
-ARM_BODIES: Final[dict[str, ArmBody]] = {body.name: body for body in (X5_BODY, PIPER_BODY, VX300S_BODY)}
 
 DETAIL_GROUP: Final = 2
 """Geom group of the shapes that only the rich look draws."""
@@ -36,25 +31,6 @@ _FINGER_SIGN: Final = (1.0, -1.0)
 _SELF_CONTACT_DISTANCE: Final = 3
 """Links of one arm nearer than this in the chain never touch each other: their shapes overlap by design."""
 PAD_FRICTION: Final[Vector3] = (1.8, 0.02, 0.0005)
-
-
-def rotation(rpy: Vector3) -> NDArray[np.float64]:
-    """Rotation matrix (3, 3) of URDF's roll, pitch, yaw (rad) about fixed axes: Rz(yaw) Ry(pitch) Rx(roll)."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy), np.sin(rpy)
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
-
-
-def quaternion(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit quaternion (w, x, y, z) of a rotation matrix (3, 3)."""
-    quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(matrix).reshape(9))
-    return quat
 
 
 def add_arm(spec: mujoco.MjSpec, body: ArmBody, model: ArmModel, side: Side) -> None:

@@ -15,7 +15,6 @@ from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
 from runtime.layout import ARM_SLICE, SIDES, Side
 from runtime.shm import blank
-from runtime.states import Life
 
 SCENE_EVERY_STEPS: Final = 8
 """Steps between two published scenes: 16 ms, twice the rate of the cameras that read them."""
@@ -118,12 +117,6 @@ class Physics:
         self._status["outcome"] = -1
 
 
-def _left_alone(board: Board) -> bool:
-    """Whether both guardians have ended: until then an arm may still be braking."""
-    beats = [board[f"heartbeat/guardian-{side}"].latest() for side in SIDES]
-    return all(beat is None or beat["life"] in {Life.STOPPING, Life.FAILED} for beat in beats)
-
-
 def run_physics(board: Board, clock: Clock, heart: Heart) -> None:
     """Step the physics in real time until the run stops and the arms are left alone.
 
@@ -135,7 +128,7 @@ def run_physics(board: Board, clock: Clock, heart: Heart) -> None:
     realtime.enter("sim")
     start_ns = due_ns = clock.now_ns()
     late = steps = 0
-    while not (board.stopping and _left_alone(board)):
+    while not (board.stopping and board.arms_left_alone):
         clock.sleep_until_ns(due_ns)
         now_ns = clock.now_ns()
         if now_ns - due_ns > period_ns:

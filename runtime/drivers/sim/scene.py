@@ -12,11 +12,13 @@ import mujoco
 import numpy as np
 
 from runtime.arms import ARM_MODELS
-from runtime.drivers.sim.arm_builder import ARM_BODIES, DETAIL_GROUP, add_arm, quaternion
-from runtime.drivers.sim.body import ArmBody, Vector3
+from runtime.drivers.sim.arm_builder import DETAIL_GROUP, add_arm
 from runtime.drivers.sim.task import Task
 from runtime.drivers.sim.texture import floor_texture, wood_texture
 from runtime.errors import unknown_name
+from runtime.kinematics import ARM_BODIES
+from runtime.kinematics.body import ArmBody, Vector3
+from runtime.kinematics.frames import quaternion
 from runtime.layout import SIDES, Side
 
 TIMESTEP_S: Final = 0.002

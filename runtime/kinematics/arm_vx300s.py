@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import pi
 from typing import Final
 
-from runtime.drivers.sim.body import ArmBody, Gripper, Inertial, Link, WristCamera, box, capsule, cylinder
+from runtime.kinematics.body import ArmBody, Gripper, Inertial, Link, WristCamera, box, capsule, cylinder
 
 _QUARTER: Final = (0.0, 0.0, pi / 2)
 """The URDF gives most inertias in axes turned a quarter about z."""

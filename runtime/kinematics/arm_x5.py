@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import pi
 from typing import Final
 
-from runtime.drivers.sim.body import (
+from runtime.kinematics.body import (
     ArmBody,
     Gripper,
     Inertial,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import pi
 from typing import Final
 
-from runtime.drivers.sim.body import ArmBody, Gripper, Inertial, Link, WristCamera, box, capsule, cylinder
+from runtime.kinematics.body import ArmBody, Gripper, Inertial, Link, WristCamera, box, capsule, cylinder
 
 _RAIL_Z_M: Final = 0.085
 """Where our gripper's rail sits in link 6."""

@@ -1,0 +1,54 @@
+"""A camera's intrinsics from pictures of a board, by Zhang's method as OpenCV has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.board import Board
+from calibration.store import Intrinsics, today
+from runtime.errors import LeadtimeError
+
+VIEWS_MIN: Final = 6
+RESIDUAL_MAX_PX: Final = 1.5
+"""A worse fit has blurred pictures, another board than was said, or a board that is not flat."""
+
+
+def estimate(pictures: Iterable[NDArray[np.uint8]], board: Board, device: str) -> Intrinsics:
+    """Estimate from pictures (H, W) of one size.
+
+    Raises:
+        LeadtimeError: too few pictures show the board, their sizes differ, or the fit is bad.
+    """
+    shown = list(pictures)
+    sizes = {picture.shape for picture in shown}
+    if len(sizes) > 1:
+        raise LeadtimeError(f"the pictures are of {len(sizes)} sizes; take them all with one camera at one setting")
+    views = [view for view in map(board.find, shown) if view is not None]
+    if len(views) < VIEWS_MIN:
+        raise LeadtimeError(
+            f"the board is in {len(views)} of {len(shown)} pictures; it takes {VIEWS_MIN}, from different angles"
+        )
+    height, width = shown[0].shape
+    places = [view[0].astype(np.float32) for view in views]
+    corners = [view[1].astype(np.float32) for view in views]
+    residual_px, fitted, distortion, _, _ = cv2.calibrateCamera(places, corners, (width, height), None, None)
+    if not residual_px <= RESIDUAL_MAX_PX:
+        raise LeadtimeError(f"the fit is off by {residual_px:.1f} px; check --board, and that pictures are sharp")
+    return Intrinsics(
+        device=device,
+        date=today(),
+        samples=len(views),
+        width_px=width,
+        height_px=height,
+        fx_px=float(fitted[0, 0]),
+        fy_px=float(fitted[1, 1]),
+        cx_px=float(fitted[0, 2]),
+        cy_px=float(fitted[1, 2]),
+        distortion=[float(value) for value in np.ravel(distortion)[:5]],
+        residual_px=float(residual_px),
+    )

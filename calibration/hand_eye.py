@@ -1,0 +1,72 @@
+"""Where a camera is: on a hand that looks at a board which stands still, or standing still before a board on a hand.
+
+Park and Martin 1994, "Robot sensor calibration: solving AX = XB on the Euclidean group", as OpenCV has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.drivers.sim.pose import rotation_vector
+from runtime.errors import LeadtimeError
+
+Array = NDArray[np.float64]
+Parent = Literal["hand", "base"]
+
+VIEWS_MIN: Final = 5
+TURN_MIN_RAD: Final = 0.3
+"""Poses that are all turned alike leave the camera's place undetermined."""
+RESIDUAL_MAX_M: Final = 0.02
+
+
+@dataclass(frozen=True)
+class HandEye:
+    """`pose` (4, 4) is T_parent_camera in m. The residuals are the root mean square of how far the board, which should
+    stand still in the world or on the hand, is from its mean.
+    """
+
+    pose: Array
+    residual_m: float
+    residual_rad: float
+    samples: int
+
+
+def estimate(hands: Sequence[Array], boards: Sequence[Array], parent: Parent) -> HandEye:
+    """Estimate from T_base_hand and T_camera_board (4, 4) of the same moments.
+
+    Raises:
+        LeadtimeError: too few, too much alike, or they contradict each other.
+    """
+    if len(hands) < VIEWS_MIN:
+        raise LeadtimeError(f"{len(hands)} poses with the board in view; it takes {VIEWS_MIN}")
+    turns = [float(np.linalg.norm(rotation_vector(hands[0][:3, :3].T @ hand[:3, :3]))) for hand in hands]
+    if max(turns) < TURN_MIN_RAD:
+        raise LeadtimeError(
+            f"the hand turned by {max(turns):.2f} rad at most; turn it by {TURN_MIN_RAD} about two axes"
+        )
+    # A camera that stands still sees the board on the hand as one on the hand sees a board in the base.
+    moving = [hand if parent == "hand" else np.linalg.inv(hand) for hand in hands]
+    turn, move = cv2.calibrateHandEye(
+        [pose[:3, :3] for pose in moving],
+        [pose[:3, 3] for pose in moving],
+        [board[:3, :3] for board in boards],
+        [board[:3, 3] for board in boards],
+        method=cv2.CALIB_HAND_EYE_PARK,
+    )
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = turn, np.ravel(move)
+    if not np.isfinite(pose).all():
+        raise LeadtimeError("the poses do not determine where the camera is; turn the hand about two axes")
+    still = [at @ pose @ board for at, board in zip(moving, boards, strict=True)]
+    places = np.array([board[:3, 3] for board in still])
+    away_m = float(np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    away_rad = [float(np.linalg.norm(rotation_vector(still[0][:3, :3].T @ board[:3, :3]))) for board in still]
+    if away_m > RESIDUAL_MAX_M:
+        raise LeadtimeError(f"the poses contradict each other by {away_m * 1000:.0f} mm; was the board moved?")
+    return HandEye(pose, away_m, float(np.sqrt(np.mean(np.square(away_rad)))), len(hands))

@@ -1,0 +1,30 @@
+"""`leadtime export`: recorded runs as a dataset to train from."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from runtime.blackbox import load_run
+from runtime.cli import Export
+from runtime.errors import LeadtimeError, UsageError
+from runtime.export.demonstrations import demonstrations
+
+
+def export(command: Export) -> int:
+    """Write the dataset and say what is in it."""
+    missing = [name for name in ("av", "pyarrow") if find_spec(name) is None]
+    if missing:
+        raise LeadtimeError(f"export needs {' and '.join(missing)}: pip install 'leadtime[export]'")
+    if command.out.exists():
+        raise UsageError(f"--out {command.out}: exists; a dataset gets a folder of its own")
+    from runtime.export import lerobot  # noqa: PLC0415  an extra
+
+    run = load_run(command.run)
+    found = demonstrations(run)
+    if not found:
+        raise LeadtimeError(f"{command.run}: nothing to export: neither a policy nor a person moved the arms")
+    lerobot.write(command.out, found, run.spec.rig.policy_hz, run.spec.rig.name)
+    rows, by_hand = sum(len(demo.state) for demo in found), sum(int(demo.intervention.sum()) for demo in found)
+    sys.stdout.write(f"{command.out}: {len(found)} episodes, {rows} rows, {by_hand} of them by a person\n")
+    return 0

@@ -1,0 +1,1 @@
+"""Recorded runs in the formats that policies are trained from."""

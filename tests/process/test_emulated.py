@@ -1,0 +1,57 @@
+"""Promises of a whole run whose arms are behind an emulated bus: real processes, real sockets, the bytes on the bus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from runtime.blackbox import load_run
+from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.emulators.inject import inject
+from runtime.faults import BIT
+from runtime.layout import SIDES
+from runtime.states import Mode
+from tests.process.harness import Session, wait_for
+from tests.process.test_survival import faults_seen
+
+
+@pytest.mark.parametrize("rig", ["emulated-piper"])
+def test_a_run_moves_the_arms_through_the_bytes_on_their_bus(start: Callable[..., Session], rig: str) -> None:
+    session = start("--rig", rig, "--policy", "sway", "--latency", "pi0", "--duration-s", "8")
+    status, _, stderr = session.finish()
+    assert status == 0, stderr
+    summary = session.summary()
+    assert summary["mode_s"]["POLICY"] > 3.0
+    assert summary["ticks_starved"] == 0
+    ticks = load_run(session.run_dir).ticks
+    policy = ticks[ticks["mode"] == Mode.POLICY]
+    for i in range(len(SIDES)):
+        commanded, measured = policy["command"]["position"][:, 7 * i], policy["arm"]["position"][:, i, 0]
+        assert np.ptp(commanded) > 0.15
+        assert np.ptp(measured) > 0.8 * np.ptp(commanded)
+        assert np.abs(commanded - measured).max() < 0.1
+
+
+def test_a_silent_bus_brakes_both_arms_and_its_guardian_comes_back_once_it_speaks(
+    start: Callable[..., Session],
+) -> None:
+    """Row 18: within the age that feedback may have, and not before the operator has cleared it does anything move."""
+    session = start("--rig", "emulated-piper", "--policy", "sway", "--latency", "pi0", "--duration-s", "40")
+    board = session.await_mode(Mode.POLICY)
+    time.sleep(1.0)
+    before = session.children()["guardian-left"]
+    bus = bus_name(str(session.run_dir), "left")
+    inject(bus, "silent")
+    wait_for(lambda: faults_seen(board) & BIT["arm_silent"], "the control process to see it")
+    wait_for(lambda: session.children().get("guardian-left", before) != before, "a new guardian")
+    time.sleep(0.5)
+    command = board["joint_command"].latest()
+    assert command is not None
+    assert command["mode"] != Mode.POLICY
+    assert np.abs(command["velocity"]).max() < 1e-6
+    inject(bus, "silent", on=False)
+    session.await_mode(Mode.POLICY)
+    assert session.interrupt() < 60.0

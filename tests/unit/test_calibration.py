@@ -1,0 +1,151 @@
+"""Estimates find what was put in, say how sure they are, and refuse what does not determine them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from calibration import gripper, latency, store, zero
+from calibration.command import calibrate
+from calibration.recorded import ArmHistory, arm_history
+from calibration.report import build_page
+from runtime.cli import Calibrate
+from runtime.config import load_rig
+from runtime.errors import LeadtimeError, UsageError
+from runtime.layout import SIDES
+from runtime.states import Mode
+from tests.unit.test_summary import make_run, make_ticks
+
+Array = NDArray[np.float64]
+JIG = np.array([0.1, 1.0, -0.5, 0.2, 0.0, 0.3])
+
+
+def held(joints: Array, noise: float = 0.001, count: int = 200) -> ArmHistory:
+    """An arm that stands still."""
+    rng = np.random.default_rng(0)
+    measured = np.tile(np.append(joints, 0.5), (count, 1)) + rng.uniform(-noise, noise, (count, 7))
+    return ArmHistory(np.arange(count) / 200, measured, np.arange(count) / 200, measured)
+
+
+def moving(delay_s: float, *, noise: float = 0.0, size: float = 0.3, seconds: float = 4.0) -> ArmHistory:
+    """An arm that does a chirp some time after it is told, with stamps off the command's grid."""
+    rng = np.random.default_rng(1)
+    t = np.arange(0.0, seconds, 0.005)
+    seen = t + 0.0017
+
+    def chirp(at: Array) -> Array:
+        wave = size * np.sin(2.0 * np.pi * (0.3 * at + 0.25 * at**2))
+        return wave[:, None] * np.array([1.0, 0.5, 0.0, -1.0, 0.8, 0.0, 0.0])
+
+    return ArmHistory(seen, chirp(seen - delay_s) + rng.normal(scale=noise, size=(len(t), 7)), t, chirp(t))
+
+
+def test_zeros_are_what_the_jig_says_is_missing() -> None:
+    off = np.array([0.02, -0.03, 0.0, 0.01, 0.0, -0.015])
+    found = zero.estimate(held(JIG - off), JIG)
+    assert found.offset_rad == pytest.approx(off, abs=2e-4)
+    assert 0.0 < found.spread_rad < 0.002
+    assert found.samples == 200
+
+
+@pytest.mark.parametrize(
+    ("history", "what"),
+    [
+        (held(JIG, noise=0.05), "hold the arm still"),
+        (held(JIG + np.array([0.0, 0.0, 0.3, 0.0, 0.0, 0.0])), "joint3 is -0.30"),
+        (held(JIG, count=19), "it takes 20"),
+    ],
+)
+def test_an_arm_that_is_not_in_its_jig_has_no_zeros(history: ArmHistory, what: str) -> None:
+    with pytest.raises(LeadtimeError, match=what):
+        zero.estimate(history, JIG)
+
+
+def test_a_gripper_s_ends_are_where_it_stays_and_not_where_one_reading_was() -> None:
+    readings = np.concatenate([np.full(100, 0.06), np.linspace(0.06, 0.93, 300), np.full(100, 0.93), [-0.5, 1.4]])
+    measured = np.zeros((len(readings), 7))
+    measured[:, 6] = readings
+    found = gripper.estimate(ArmHistory(np.arange(len(readings)) / 200, measured, np.zeros(0), np.zeros((0, 7))))
+    assert (found.closed, found.open) == pytest.approx((0.06, 0.93), abs=1e-6)
+    assert [found.fraction(value) for value in (0.0, 0.06, 0.495, 0.93, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    with pytest.raises(LeadtimeError, match="from closed to fully open"):
+        gripper.estimate(held(JIG))
+
+
+@pytest.mark.parametrize("delay_s", [0.004, 0.0285, 0.12])
+def test_a_delay_is_found_to_a_fraction_of_a_tick(delay_s: float) -> None:
+    found = latency.estimate(moving(delay_s, noise=2e-5))
+    assert found.delay_s == pytest.approx(delay_s, abs=0.001)
+    assert found.correlation > 0.95
+    assert np.isnan(found.joints_s[[2, 5]]).all()
+
+
+def test_an_arm_that_does_not_move_or_does_something_else_has_no_delay() -> None:
+    with pytest.raises(LeadtimeError, match="moved enough"):
+        latency.estimate(moving(0.02, size=0.002))
+    with pytest.raises(LeadtimeError, match="less than a second"):
+        latency.estimate(moving(0.02, seconds=0.9))
+    asked, done = moving(0.02), moving(0.02)
+    other = ArmHistory(done.measured_s, done.measured[::-1], asked.commanded_s, asked.commanded)
+    with pytest.raises(LeadtimeError, match="does not follow"):
+        latency.estimate(other)
+
+
+def test_a_history_has_each_feedback_once_and_commands_while_armed() -> None:
+    ticks = make_ticks(8, mode=[Mode.DISARMED] * 2 + [Mode.HOLD] * 6)
+    for i, tick in enumerate(ticks):
+        tick["command"]["t_ns"] = tick["now_ns"]
+        for side in range(len(SIDES)):
+            tick["arm"][side]["t_ns"] = 0 if i == 0 else 10**10 + (i // 2) * 10**7
+            tick["arm"][side]["position"] = 10 * side + i // 2
+    history = arm_history(make_run(tick=ticks), "right")
+    assert history.measured[:, 0].tolist() == [10.0, 11.0, 12.0, 13.0]
+    assert np.diff(history.measured_s) == pytest.approx([0.01] * 3)
+    assert len(history.commanded) == 6
+
+
+def test_what_is_kept_comes_back_and_is_shown(tmp_path: Path) -> None:
+    rig = load_rig("sim-x5")
+    device = store.device_id(rig.arms["left"])
+    made = store.Zero(device=device, date=store.today(), samples=5, offset_rad=[0.01] * 6, spread_rad=0.002)
+    known = store.put(store.load(tmp_path / "none.yaml", rig), "zero", "left", made)
+    path = tmp_path / "deep" / "sim-x5.yaml"
+    store.save(path, known)
+    assert store.load(path, rig) == known
+    html = build_page(known)
+    assert "Joint zeros" in html
+    assert "0.01, 0.01" in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path: Path) -> None:
+    rig, path = load_rig("sim-x5"), tmp_path / "c.yaml"
+    made = store.Gripper(device="sim x5", date="2026-01-01", samples=5, closed=0.0, open=1.0)
+    store.save(path, store.put(store.Calibration(rig="sim-x5"), "gripper", "left", made))
+    assert store.load(path, rig).gripper["left"].open == 1.0
+    with pytest.raises(UsageError, match="key 'rig': of rig 'sim-x5', not 'sim-piper'"):
+        store.load(path, load_rig("sim-piper"))
+    with pytest.raises(UsageError, match=r"key 'gripper.left': of 'sim x5', but the rig has 'sim piper'"):
+        store.load(path, msgspec.structs.replace(load_rig("sim-piper"), name="sim-x5"))
+    path.write_text("rig: sim-x5\nzero: {left: {device: d, date: d, samples: 1, offset_rad: [0], spread_rad: 0}}\n")
+    with pytest.raises(UsageError, match=r"zero\[?.*offset_rad"):
+        store.load(path, rig)
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (Calibrate("zero"), "give --run"),
+        (Calibrate("latency", jig_rad=(1.0,)), "give --run"),
+        (Calibrate("zero", jig_rad=(1.0,)), "6"),
+        (Calibrate("camera"), "give --images|calibration"),
+        (Calibrate("hand-eye", images=Path("nowhere")), "give --images|calibration"),
+    ],
+)
+def test_what_a_command_lacks_is_named(command: Calibrate, what: str, tmp_path: Path) -> None:
+    with pytest.raises(LeadtimeError, match=what):
+        calibrate(Calibrate(**{**vars(command), "out": tmp_path}))
