@@ -150,6 +150,7 @@ class InterbotixArm:
                     self._servos.poll()
                     self._clock.sleep_until_ns(self._clock.now_ns() + NS_PER_MS)
                 self._servos.tell(table.BUS_WATCHDOG.address, dict.fromkeys(self._servos.specs, b"\0"))
+                self._servos.flush()
             except PortError:
                 pass
         self._let_go()

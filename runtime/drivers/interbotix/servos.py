@@ -52,6 +52,7 @@ class Servos:
         self._byte_ns = NS_PER_BYTE_AT_1M * 1_000_000 // baud
         self._parser = Parser()
         self._asked: _Asked | None = None
+        self._told = b""
         self.missing: tuple[int, ...] = ()
         """Who did not answer the last question."""
         self.timeouts = 0
@@ -73,20 +74,25 @@ class Servos:
         return False
 
     def ask(self, now_ns: int, address: int, size: int) -> None:
-        """Ask every servo for `size` bytes at an address; only while not `busy`."""
+        """Send what was told, and ask every servo for `size` bytes at an address; only while not `busy`."""
         # What came late is not this question's answer.
         self._port.receive()
         self._parser.reset()
-        request = sync_read(self.specs, address, size)
+        request, self._told = self._told + sync_read(self.specs, address, size), b""
         bytes_due = len(request) + len(self.specs) * (OVERHEAD_BYTES + 1 + size)
         until_ns = now_ns + bytes_due * self._byte_ns + SLACK_NS
         self._asked = _Asked(address, size, now_ns, until_ns, list(self.specs))
         self._port.send(request)
 
     def tell(self, address: int, data: dict[int, bytes]) -> None:
-        """Write bytes of one size at an address of some servos; only while not `busy`, and nobody answers."""
+        """Write bytes of one size at an address of some servos, with the next question; nobody answers."""
         if data:
-            self._port.send(sync_write(address, data))
+            self._told += sync_write(address, data)
+
+    def flush(self) -> None:
+        """Send what was told without a question; only while not `busy`."""
+        told, self._told = self._told, b""
+        self._port.send(told)
 
     def poll(self) -> Reading | None:
         """Take what has come; return the answers when they are all there."""
