@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -54,5 +56,24 @@ def test_a_silent_bus_brakes_both_arms_and_its_guardian_comes_back_once_it_speak
     assert command["mode"] != Mode.POLICY
     assert np.abs(command["velocity"]).max() < 1e-6
     inject(bus, fault, on=False)
+    session.await_mode(Mode.POLICY)
+    assert session.interrupt() < 60.0
+
+
+def test_servos_whose_guardian_is_killed_stop_by_themselves_and_are_held_anew(start: Callable[..., Session]) -> None:
+    """The bus watchdog of the servos is the layer below the guardian."""
+    session = start("--rig", "emulated-vx300s", "--policy", "sway", "--latency", "pi0", "--duration-s", "40")
+    board = session.await_mode(Mode.POLICY)
+    time.sleep(1.0)
+    before = session.children()["guardian-left"]
+    ring = board["device/left/command"]
+    os.kill(before, signal.SIGKILL)
+    time.sleep(0.3)
+    stopped = ring.head
+    wait_for(lambda: session.children().get("guardian-left", before) != before, "a new guardian")
+    wait_for(lambda: ring.head > stopped, "the new guardian to hold the arm")
+    command, state = ring.latest(), board["device/left/state"].latest()
+    assert command is not None and state is not None
+    assert np.abs(command["position"] - state["position"])[:6].max() < 0.05
     session.await_mode(Mode.POLICY)
     assert session.interrupt() < 60.0

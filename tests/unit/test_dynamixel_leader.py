@@ -115,6 +115,15 @@ def test_a_leader_that_falls_silent_is_lost_after_fifty_ms(bench: DynamixelBench
         lead(bench, arm, 20 * NS_PER_MS)
 
 
+def test_a_pause_of_the_host_is_no_silence_of_the_leader(bench: DynamixelBench) -> None:
+    arm = leader(bench)
+    arm.open()
+    bench.run(NS_PER_S)
+    assert lead(bench, arm, NS_PER_S // 10)
+    bench.run(NS_PER_S)
+    assert lead(bench, arm, NS_PER_S // 10)
+
+
 def test_an_unplugged_leader_is_lost_at_once(bench: DynamixelBench) -> None:
     arm = leader(bench)
     arm.open()

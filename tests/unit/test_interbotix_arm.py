@@ -245,6 +245,28 @@ def test_a_servo_that_falls_silent_ages_the_state_and_then_ends_the_driver(bench
         hold(bench, arm, NS_PER_S)
 
 
+def test_a_pause_of_the_host_is_no_silence_of_the_arm(bench: DynamixelBench) -> None:
+    arm = bench.arm()
+    arm.open()
+    bench.run(NS_PER_S)
+    arm.read()
+    hold(bench, arm, NS_PER_S // 5)
+    bench.run(NS_PER_S)
+    hold(bench, arm, NS_PER_S // 2)
+    assert state_of(arm)["fault"] == 0
+
+
+def test_an_arm_whose_guardian_was_killed_is_held_anew_where_it_stands(bench: DynamixelBench) -> None:
+    arm = ready(bench)
+    arm._let_go()
+    bench.run(NS_PER_S)
+    assert all(servo.get(table.BUS_WATCHDOG) == -1 for servo in bench.device.servos.values())
+    again = ready(bench)
+    assert state_of(again)["fault"] == 0
+    hold(bench, again, NS_PER_S, HOME + np.array([0.1, 0, 0, 0, 0, 0, 0]))
+    assert state_of(again)["position"][0] == pytest.approx(0.1, abs=RAD_PER_TICK)
+
+
 @pytest.mark.parametrize("fault", ["corrupt", "noise"])
 def test_spoilt_answers_are_no_state(bench: DynamixelBench, fault: str) -> None:
     arm = ready(bench)

@@ -114,6 +114,9 @@ class InterbotixArm:
         if self._port is None:
             raise DriverError(f"{self._name} is not open")
         now_ns = self._clock.now_ns()
+        if now_ns - self._spoke_ns > WATCHDOG_NS:
+            # Silence counts only while somebody asks: nobody did between the opening and now, or in a pause.
+            self._heard_ns = now_ns
         reading = self._servos.poll()
         if reading is not None:
             self._take(reading, now_ns)

@@ -39,7 +39,7 @@ class DynamixelLeaderArm:
         self._zeros_rad = np.array(config.zeros_rad or (0.0,) * ARM_DOF)
         self._port: Port | None = None
         self._servos: Servos | None = None
-        self._heard_ns = 0
+        self._heard_ns = self._looked_ns = 0
 
     def open(self) -> None:
         """Connect, see that every servo answers and is the build's, and take the torque off: the leader goes slack.
@@ -61,7 +61,6 @@ class DynamixelLeaderArm:
         except DriverError:
             self.close()
             raise
-        self._heard_ns = self._clock.now_ns()
 
     def read(self, now_ns: int, follower: NDArray[np.float64]) -> LeaderReading:  # noqa: ARG002
         """Return the newest joints of the arm's side, if all servos have answered since.
@@ -71,6 +70,10 @@ class DynamixelLeaderArm:
         """
         if self._servos is None:
             raise DriverError(f"{self._name} is not open")
+        if now_ns - self._looked_ns > LOST_NS // 2:
+            # Silence counts only while somebody looks: nobody did between the opening and now, or in a pause.
+            self._heard_ns = now_ns
+        self._looked_ns = now_ns
         reading = self._servos.poll()
         if reading is not None:
             self._heard_ns = now_ns
