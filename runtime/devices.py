@@ -148,7 +148,10 @@ class PiperLeader(Device, frozen=True, kw_only=True, tag="piper"):
 
 
 class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
-    """A leader of Dynamixel servos: a WidowX 250 S, or a GELLO with the `signs` and `zeros_rad` of its build."""
+    """A leader of Dynamixel servos: a WidowX 250 S, or a GELLO with the seven `signs` and `zeros_rad` of its build.
+
+    `gripper_rad`: what its gripper's joint reads closed and open; a WidowX has ALOHA's by default.
+    """
 
     side: Side
     port: str
@@ -156,6 +159,7 @@ class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
     baud: int = 1_000_000
     signs: tuple[int, ...] = ()
     zeros_rad: tuple[float, ...] = ()
+    gripper_rad: tuple[float, float] | None = None
 
 
 class EvdevLeader(Device, frozen=True, kw_only=True, tag="evdev"):

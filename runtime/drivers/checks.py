@@ -108,7 +108,6 @@ def _piper(device: devices.PiperArm | devices.PiperLeader, root: Path) -> Iterat
 
 
 def _interbotix(device: devices.InterbotixArm | devices.DynamixelLeader, root: Path) -> Iterator[Finding]:
-    yield _package("dynamixel_sdk", "interbotix")
     yield from _serial(device.port, root)
 
 

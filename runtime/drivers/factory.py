@@ -92,6 +92,23 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
     return PiperArm(model, connect, config.channel, MonotonicClock(0), config.rest_rad or (), patience_ns)
 
 
+def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.interbotix.arm import InterbotixArm  # noqa: PLC0415
+    from runtime.drivers.interbotix.port import emulated_port, open_port  # noqa: PLC0415
+    from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
+
+    config = board.spec.rig.arms[side]
+    if not isinstance(config, devices.InterbotixArm):
+        raise TypeError(f"{config.driver} is no Interbotix arm")
+    path = str(emulated_port(board.spec.run_dir, side)) if is_emulated(config) else config.port
+
+    patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
+    model, name = board.spec.rig.arm_model(side), config.port
+    return InterbotixArm(
+        model, VX300S_SERVOS, lambda: open_port(path, config.baud), name, MonotonicClock(0), patience_ns
+    )
+
+
 def _arx_x5(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.arx_x5 import ArxX5, interface_counter, load_sdk  # noqa: PLC0415
 
@@ -119,7 +136,12 @@ def _arx_x5(board: Board, side: Side) -> ArmDriver:
     )
 
 
-ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm, "arx_x5": _arx_x5}
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
+    "sim": _sim_arm,
+    "piper": _piper_arm,
+    "interbotix": _interbotix_arm,
+    "arx_x5": _arx_x5,
+}
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
 CAMERAS: Final[dict[str, MakeCameras]] = {
     "sim": _sim_cameras,
@@ -153,9 +175,18 @@ def _evdev_leader(leader: Leader) -> LeaderDriver:
     return InputLeader(cast(EvdevLeader, leader))
 
 
+def _dynamixel_leader(config: Leader) -> LeaderDriver:
+    from runtime.drivers.leaders.dynamixel import open_leader  # noqa: PLC0415
+
+    if not isinstance(config, devices.DynamixelLeader):
+        raise TypeError(f"{config.driver} is no leader of Dynamixel servos")
+    return open_leader(config, MonotonicClock(0))
+
+
 LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
     "sim": _sim_leader,
     "piper": _piper_leader,
+    "dynamixel": _dynamixel_leader,
     "evdev": _evdev_leader,
 }
 
