@@ -351,6 +351,14 @@ def test_torque_that_does_not_come_or_goes_is_said(bench: DynamixelBench) -> Non
         hold(bench, arm, 3 * NS_PER_S)
 
 
+def test_the_state_stays_fresh_while_the_torque_is_waited_for(bench: DynamixelBench) -> None:
+    bench.faults.add("torque-lost")
+    arm = bench.arm()
+    arm.open()
+    hold(bench, arm, NS_PER_S // 5)
+    assert bench.clock.now_ns() - int(state_of(arm)["t_ns"]) <= 5 * SERVO_NS
+
+
 def test_the_gripper_is_a_fraction_of_its_opening(bench: DynamixelBench) -> None:
     arm = ready(bench)
     half = HOME.copy()
