@@ -249,7 +249,9 @@ class DynamixelDevice:
             self.drops += held and not servo.torque
         self._moved |= servo.torque and not held
         end = address + len(data)
-        self._moved |= refusal is Refusal.NONE and address <= table.GOAL_POSITION.address < end
+        # A goal from before is gone to when the watchdog is cleared.
+        moving = (table.GOAL_POSITION, table.BUS_WATCHDOG)
+        self._moved |= refusal is Refusal.NONE and any(address <= entry.address < end for entry in moving)
         return refusal
 
     def _write_all(self, writes: Iterable[tuple[int, int, bytes]]) -> None:

@@ -114,7 +114,8 @@ class Feedback:
         elif reading.address in {table.BUS_WATCHDOG.address, table.GAIN_D.address}:
             base = reading.address
             self.tripped = any(table.BUS_WATCHDOG.unpack(data, base) < 0 for data in reading.data.values())
-            self._lasting[table.BUS_WATCHDOG.address] = Fault.WATCHDOG if self.tripped else Fault(0)
+            # Before the arm is held it is no fault: holding it is what clears the watchdog.
+            self._lasting[table.BUS_WATCHDOG.address] = Fault.WATCHDOG if self.tripped and holding else Fault(0)
 
     def _take_torque(self, reading: Reading, holding: bool) -> None:
         base = reading.address
