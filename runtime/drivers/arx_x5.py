@@ -29,6 +29,9 @@ MOTORS: Final = 7
 """Each answers every cycle; a state in which fewer did is not a new one."""
 SILENT_NS: Final = 200 * NS_PER_MS
 """A bus that is silent for this long is lost; the guardian has braked since `state_stale_ms`."""
+SOON: Final = 0.3
+"""Servo periods from now: a target that is due sooner would be a step (the package has none within 1 ms)."""
+FAR: Final = 2.0
 TOLERANCE: Final = 1e-3
 
 
@@ -73,6 +76,7 @@ class ArxX5:
         self._model, self._channel, self._clock = model, channel, clock
         self._sdk, self._received, self._readout, self._sink = sdk, received, readout, sink
         self._period_s = period_ns / NS_PER_S
+        self._anchor = (0, -np.inf)
         self._controller: Controller | None = None
         self._state: Any = blank(records.ARM_STATE)
         self._frames = self._heard_ns = 0
@@ -120,14 +124,23 @@ class ArxX5:
         return self._state.copy() if self._state["seq"] else None
 
     def command(self, servo_tick: int, position: NDArray[np.float64], now_ns: int) -> None:  # noqa: ARG002
-        """Send a target (7,), which the controller reaches in a servo period."""
+        """Send a target (7,), which the controller reaches a servo period after the command's tick."""
         if self._controller is None:
             raise DriverError(f"{self._what} is not open")
         zeros = np.zeros(ARM_JOINTS)
         opening_m = min(max(float(position[ARM_GRIPPER]), 0.0), 1.0) * self._model.gripper_stroke_m
         target = self._sdk.JointState(position[:ARM_JOINTS], zeros, zeros, opening_m)
-        target.timestamp = self._controller.get_timestamp() + self._period_s
+        target.timestamp = self._due_s(servo_tick, self._controller.get_timestamp())
         self._controller.set_joint_cmd(target)
+
+    def _due_s(self, servo_tick: int, now_s: float) -> float:
+        """Return when a tick's target is to be reached: on the servo's grid, however late this process woke."""
+        tick, due_s = self._anchor
+        due_s += (servo_tick - tick) * self._period_s
+        if not SOON <= (due_s - now_s) / self._period_s <= FAR:
+            due_s = now_s + self._period_s
+            self._anchor = (servo_tick, due_s)
+        return due_s
 
     def close(self) -> None:
         """Let go of the controller; the arm keeps its last target, unless it is to `sink`.

@@ -120,7 +120,7 @@ def _arx_x5(board: Board, side: Side) -> ArmDriver:
     if is_emulated(config):
         from runtime.drivers.emulators.arx5_stand_in import StandIn  # noqa: PLC0415
 
-        sdk = StandIn(BoardArm(board, side), clock)
+        sdk = StandIn(BoardArm(board, side, missing=1.5), clock)
         received = sdk.received
     else:
         sdk, received = load_sdk(), interface_counter(config.channel)

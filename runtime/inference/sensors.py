@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.board import Board
 from runtime.clock import NS_PER_MS, NS_PER_S
-from runtime.devices import SimCamera
+from runtime.devices import RecordedCamera, SimCamera
 from runtime.inference.eyes import Eye
 from runtime.inference.observation import (
     Alignment,
@@ -50,7 +50,8 @@ class Sensors:
         self._frames: dict[str, deque[NDArray[Any]]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
         self._cursors = dict.fromkeys(schema.cameras, 0)
         self._eyes = {
-            name: Eye(cameras[name].rate_hz, noiseless=isinstance(cameras[name], SimCamera)) for name in schema.cameras
+            name: Eye(cameras[name].rate_hz, noiseless=isinstance(cameras[name], SimCamera | RecordedCamera))
+            for name in schema.cameras
         }
 
     def align(self, now_ns: int) -> Alignment:

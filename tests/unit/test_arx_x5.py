@@ -96,6 +96,20 @@ def test_a_command_is_a_target_for_the_end_of_the_servo_period() -> None:
     assert cmd.timestamp == pytest.approx(bench.controller.get_timestamp() + 0.005)
 
 
+def test_targets_are_due_on_the_servos_grid_however_late_the_driver_wakes() -> None:
+    bench = Bench(period_ns=PERIOD_NS)
+    bench.driver.open()
+    begun_s = bench.controller.get_timestamp()
+    due = []
+    for tick, late_ms in ((10, 0), (11, 3), (12, 0), (15, 1), (16, 4), (17, 0), (18, 12)):
+        until_ns = round((begun_s + (tick - 10) * 0.005 + late_ms * 0.001) * NS_PER_S) + bench.controller._began_ns
+        bench.clock.sleep_until_ns(until_ns)
+        bench.driver.command(tick, bench.arm.position, bench.clock.now_ns())
+        due.append(round((bench.controller.get_joint_cmd().timestamp - begun_s) * 1000, 6))
+    # The fifth would be due at once, so that the grid is laid anew; so with the last, which is late.
+    assert due == [5.0, 10.0, 15.0, 30.0, 39.0, 44.0, 57.0]
+
+
 @pytest.mark.parametrize(("fraction", "opening_m"), [(-0.1, 0.0), (0.0, 0.0), (1.0, 0.088), (1.1, 0.088)])
 def test_the_gripper_stays_between_closed_and_open(fraction: float, opening_m: float) -> None:
     bench = Bench()

@@ -194,7 +194,7 @@ def test_the_same_picture_with_advancing_stamps_is_frozen_until_one_differs(benc
     assert bench.status["frozen"] == 0
 
 
-def test_one_pixel_between_those_that_are_glanced_at_is_a_difference(bench: Bench) -> None:
+def test_one_pixel_between_the_rows_that_are_glanced_at_is_a_difference(bench: Bench) -> None:
     bench.feed.open()
     grab = bench.camera.grab
     marked = iter(range(1, 10))

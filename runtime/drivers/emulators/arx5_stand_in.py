@@ -151,7 +151,8 @@ class StandInController:
             return
         joints = np.clip(self._cmd.pos(), self._robot.joint_pos_min, self._robot.joint_pos_max)
         fraction = min(max(self._cmd.gripper_pos / self._robot.gripper_width, 0.0), 1.0)
-        self._behind.command(np.append(joints, fraction), self._clock.now_ns())
+        due_ns = self._began_ns + round(self._cmd.timestamp * NS_PER_S)
+        self._behind.command(np.append(joints, fraction), due_ns)
 
 
 class _Factory:
