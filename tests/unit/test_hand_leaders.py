@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.clock import MonotonicClock
@@ -73,6 +73,7 @@ def test_a_jump_is_refused_until_the_hand_is_let_go() -> None:
     assert not hand.refused
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1.0, 1.0), min_size=6, max_size=6))
 def test_a_hand_that_is_pushed_anywhere_stays_within_the_limits_and_near_its_arm(way: list[float]) -> None:
     hand = Hand("x5", "left")

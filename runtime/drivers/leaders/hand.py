@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import mujoco
@@ -29,6 +30,12 @@ JUMP_RAD: Final = 0.6
 """A goal that moves this far at once, or joints that would, are no person's motion."""
 
 
+@cache
+def _model(arm: str) -> mujoco.MjModel:
+    """Both sides share it: it is large, slow to build and never written to."""
+    return build_model(arm)
+
+
 class Hand:
     """One arm's hand, (7,) joints and gripper: goes with the arm while it is let go, else where it is led to.
 
@@ -37,7 +44,7 @@ class Hand:
 
     def __init__(self, arm: str, side: Side) -> None:
         """Build the kinematics of a side's arm by its model's name; UsageError for an unknown one."""
-        model = build_model(arm)
+        model = _model(arm)
         self._ik = ArmIk(model, side)
         data = mujoco.MjData(model)
         mujoco.mj_kinematics(model, data)
