@@ -18,6 +18,7 @@ from calibration.store import Calibration, device_id, put, today
 from runtime.blackbox import load_run
 from runtime.cli import Calibrate
 from runtime.config import RigConfig, load_rig
+from runtime.devices import RealArm
 from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import ARM_JOINTS
 
@@ -47,7 +48,13 @@ def _zero(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Calib
         device=device, date=today(), samples=found.samples, offset_rad=offset, spread_rad=found.spread_rad
     )
     text = ", ".join(f"{value:+.4f}" for value in offset)
-    return put(known, "zero", command.side, made), f"{command.side} zeros off by {text} rad"
+    line = f"{command.side} zeros off by {text} rad"
+    arm = rig.arms[command.side]
+    if isinstance(arm, RealArm):
+        # The run was recorded with the correction that there is: what was found comes on top.
+        total = [round(had + new, 4) for had, new in zip(arm.correction.zero_offset_rad, offset, strict=True)]
+        line += f"; in the rig's file: arms.{command.side}.correction.zero_offset_rad: {total}"
+    return put(known, "zero", command.side, made), line
 
 
 def _gripper(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Calibration, str]:
@@ -55,6 +62,15 @@ def _gripper(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Ca
     device = device_id(rig.arms[command.side])
     made = store.Gripper(device=device, date=today(), samples=found.samples, closed=found.closed, open=found.open)
     line = f"{command.side} gripper closed at {found.closed:.3f} and open at {found.open:.3f} of its stroke"
+    arm = rig.arms[command.side]
+    if isinstance(arm, RealArm):
+        had = arm.correction
+        span = had.gripper_open - had.gripper_closed
+        closed, wide = (had.gripper_closed + end * span for end in (found.closed, found.open))
+        line += (
+            f"; in the rig's file: arms.{command.side}.correction:"
+            f" {{gripper_closed: {closed:.3f}, gripper_open: {wide:.3f}}}"
+        )
     return put(known, "gripper", command.side, made), line
 
 

@@ -55,6 +55,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         ]
     table += [Topic(f"heartbeat/{role}", records.HEARTBEAT, 4) for role in ROLES]
     for name, camera in spec.rig.cameras.items():
+        table.append(Topic(f"camera/{name}", records.CAMERA_STATUS, 8))  # camera
         table.append(  # camera
             Topic(f"frame/{name}", records.frame_dtype(camera.width_px, camera.height_px), 12, checksum=False)
         )

@@ -189,7 +189,8 @@ def _check(rig: RigConfig, path: Path) -> None:
         raise refuse("arms", "the simulated rig has one arm model for both sides")
     if rig.emulated and not all(map(is_emulated, rig.arms.values())):
         raise refuse("arms", "either both arms are emulated or neither")
-    if rig.simulated and len({(c.width_px, c.height_px, c.rate_hz) for c in rig.cameras.values()}) > 1:
+    rendered = [camera for camera in rig.cameras.values() if isinstance(camera, SimCamera)]
+    if len({(c.width_px, c.height_px, c.rate_hz) for c in rendered}) > 1:
         raise refuse("cameras", "the simulated cameras share one size and one rate")
     for name, camera in rig.cameras.items():
         if isinstance(camera, SimCamera):

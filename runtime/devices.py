@@ -24,13 +24,34 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return str(self.__struct_config__.tag)
 
 
+Offset = Annotated[float, Meta(ge=-0.1, le=0.1)]
+
+
+class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `leadtime calibrate` found of an arm.
+
+    `zero_offset_rad` (6,) is added to each measured joint; the gripper reads `gripper_closed` and `gripper_open`, as
+    fractions, at its ends. An offset beyond 0.1 rad is a wrong zero: find that anew with the arm's own tool.
+    """
+
+    zero_offset_rad: tuple[Offset, Offset, Offset, Offset, Offset, Offset] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    gripper_closed: Annotated[float, Meta(ge=-0.3, le=0.4)] = 0.0
+    gripper_open: Annotated[float, Meta(ge=0.6, le=1.3)] = 1.0
+
+
+class RealArm(Device, frozen=True, kw_only=True):
+    """What every arm that is not simulated may have: its `correction`."""
+
+    correction: Correction = Correction()
+
+
 class SimArm(Device, frozen=True, kw_only=True, tag="sim"):
     """An arm of the simulated rig."""
 
     model: str
 
 
-class PiperArm(Device, frozen=True, kw_only=True, tag="piper"):
+class PiperArm(RealArm, frozen=True, kw_only=True, tag="piper"):
     """AgileX Piper: `channel` as python-can names it on `interface`, or `emulated`.
 
     A leader on the same bus has its identifiers moved by 0x470. `rest_rad`: what the joints read while the arm lies on
@@ -43,7 +64,7 @@ class PiperArm(Device, frozen=True, kw_only=True, tag="piper"):
     rest_rad: tuple[float, float, float, float, float, float] | None = None
 
 
-class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):
+class InterbotixArm(RealArm, frozen=True, kw_only=True, tag="interbotix"):
     """An Interbotix arm on its U2D2: `port` is a serial device, best by its id, or `emulated`."""
 
     model: Literal["vx300s"] = "vx300s"
@@ -51,11 +72,17 @@ class InterbotixArm(Device, frozen=True, kw_only=True, tag="interbotix"):
     baud: int = 1_000_000
 
 
-class ArxX5Arm(Device, frozen=True, kw_only=True, tag="arx_x5"):
-    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`."""
+class ArxX5Arm(RealArm, frozen=True, kw_only=True, tag="arx_x5"):
+    """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`.
+
+    `gripper_open_readout`: the gripper motor's reading when open, where it is not the package's own, 5.03. `at_close`:
+    whether the motors keep the last target, or the package lets the arm sink under damping.
+    """
 
     model: Literal["x5"] = "x5"
     channel: str
+    gripper_open_readout: float | None = None
+    at_close: Literal["hold", "sink"] = "hold"
 
 
 class Picture(Device, frozen=True, kw_only=True):
@@ -70,28 +97,42 @@ class SimCamera(Picture, frozen=True, kw_only=True, tag="sim"):
     """A camera of the simulated rig, by its name in the rig file."""
 
 
-class RealsenseCamera(Picture, frozen=True, kw_only=True, tag="realsense"):
-    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync)."""
+class PhysicalCamera(Picture, frozen=True, kw_only=True):
+    """A camera on a cable. `delay_ms`: what the quickest frame takes from mid-exposure to this host, where measured."""
+
+    delay_ms: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
+
+
+class RealsenseCamera(PhysicalCamera, frozen=True, kw_only=True, tag="realsense"):
+    """A RealSense camera by its serial number. `sync`: 0 none, 1 master, 2 slave (inter-camera hardware sync).
+
+    `exposure`: as the colour sensor's own option takes it; automatic where there is none.
+    """
 
     serial: str
     sync: Annotated[int, Meta(ge=0, le=2)] = 0
+    exposure: float | None = None
 
 
-class OrbbecCamera(Picture, frozen=True, kw_only=True, tag="orbbec"):
+class OrbbecCamera(PhysicalCamera, frozen=True, kw_only=True, tag="orbbec"):
     """An Orbbec camera by its serial number; `python` is the interpreter of the environment that has pyorbbecsdk."""
 
     serial: str
     python: str
 
 
-class UvcCamera(Picture, frozen=True, kw_only=True, tag="uvc"):
-    """A UVC camera by its device file, best from /dev/v4l/by-id."""
+class UvcCamera(PhysicalCamera, frozen=True, kw_only=True, tag="uvc"):
+    """A UVC camera by its device file, best from /dev/v4l/by-id. `pixels`: how its pictures travel."""
 
     device: str
+    pixels: Literal["mjpeg", "yuyv422"] = "mjpeg"
 
 
 class RecordedCamera(Picture, frozen=True, kw_only=True, tag="recorded"):
-    """A recording in place of a camera: a run's folder or .mcap part, and the `topic` (camera) in it."""
+    """A recording in place of a camera: a run's folder or an .mcap file, and the `topic` (camera) in it.
+
+    One of its pictures comes each period of `rate_hz`.
+    """
 
     file: str
     topic: str
@@ -107,7 +148,10 @@ class PiperLeader(Device, frozen=True, kw_only=True, tag="piper"):
 
 
 class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
-    """A leader of Dynamixel servos: a WidowX 250 S, or a GELLO with the `signs` and `zeros_rad` of its build."""
+    """A leader of Dynamixel servos: a WidowX 250 S, or a GELLO with the seven `signs` and `zeros_rad` of its build.
+
+    `gripper_rad`: what its gripper's joint reads closed and open; a WidowX has ALOHA's by default.
+    """
 
     side: Side
     port: str
@@ -115,6 +159,7 @@ class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
     baud: int = 1_000_000
     signs: tuple[int, ...] = ()
     zeros_rad: tuple[float, ...] = ()
+    gripper_rad: tuple[float, float] | None = None
 
 
 class EvdevLeader(Device, frozen=True, kw_only=True, tag="evdev"):
@@ -173,5 +218,10 @@ def driver_names(union: object) -> list[str]:
 
 
 def is_emulated(arm: Arm) -> bool:
-    """Whether an emulator that the run starts takes the place of an arm's bus."""
+    """Whether an emulator takes the place of an arm's bus, or a stand-in that of a package that has no open bus."""
     return EMULATED in {getattr(arm, "channel", ""), getattr(arm, "port", "")}
+
+
+def has_emulated_bus(arm: Arm) -> bool:
+    """Whether the run starts a device on an emulated bus in place of an arm's."""
+    return is_emulated(arm) and not isinstance(arm, ArxX5Arm)

@@ -100,6 +100,18 @@ JOINT_COMMAND: Final = _record(
     ]
 )
 
+CAMERA_STATUS: Final = _record(
+    [
+        ("t_ns", "<i8"),
+        ("link", "u1"),  # CameraLink
+        ("frames", "<u8"),  # of this run
+        ("drops", "<u8"),  # periods between two frames' stamps without a frame
+        ("frozen", "u1"),  # the same picture three times or more, with advancing stamps; so is a still simulated scene
+        ("reopened", "<u4"),  # times it was lost and opened again
+        ("period_ns", "<i8"),  # between the stamps of the newest two frames, 0 before them
+    ]
+)
+
 CHUNK: Final = _record(
     [
         ("chunk_id", "<u8"),

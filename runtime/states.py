@@ -54,6 +54,14 @@ class Trip(IntEnum):
     TRACKING = 5
 
 
+class CameraLink(IntEnum):
+    """Where a camera stands."""
+
+    CLOSED = 0
+    OPEN = 1
+    LOST = 2
+
+
 class Life(IntEnum):
     """Life cycle of a process."""
 

@@ -16,6 +16,7 @@ from runtime import records
 from runtime.board import ROLES, Board
 from runtime.children import Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
+from runtime.devices import has_emulated_bus
 from runtime.episodes import Episodes, Phase, Sight
 from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import SIDES
@@ -87,7 +88,7 @@ class Supervisor:
         absent = set()
         if not self._spec.rig.simulated:
             absent.add("sim")
-        if not self._spec.rig.emulated:
+        if not any(map(has_emulated_bus, self._spec.rig.arms.values())):
             absent.add("emulator")
         if self._spec.rig.ros2 is None:
             absent.add("ros2")

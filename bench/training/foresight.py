@@ -101,7 +101,9 @@ class Foresight:
         if len(done) == 2:
             expert.adopt(done[1].copy(), (done[1] - done[0]) * POLICY_HZ)
         while len(rows) < self._terms.horizon:
-            rows.append(expert.act(clone))
+            # Where the committed actions lose the task, the expert has nothing to say any more.
+            lost = clone.task.outcome(clone.model, clone.data) is False
+            rows.append(rows[-1] if lost else expert.act(clone))
             hold_for_one_tick(clone, rows[-1])
         return np.stack(rows)
 

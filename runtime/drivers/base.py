@@ -49,10 +49,13 @@ class CameraDriver(Protocol):
         """Connect; raises DriverError."""
 
     def grab(self, timeout_ns: int) -> tuple[Frame, ...]:
-        """Return the frames that arrived since the last call, empty when none did within the timeout."""
+        """Return the frames that arrived since the last call, empty when none did within the timeout.
+
+        Raises DriverError when a camera is lost.
+        """
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect, also what is half open or lost; never raises."""
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,6 @@ def _piper(device: devices.PiperArm | devices.PiperLeader, root: Path) -> Iterat
 
 
 def _interbotix(device: devices.InterbotixArm | devices.DynamixelLeader, root: Path) -> Iterator[Finding]:
-    yield _package("dynamixel_sdk", "interbotix")
     yield from _serial(device.port, root)
 
 
@@ -124,6 +123,7 @@ def _realsense(_device: Any, _root: Path) -> Iterator[Finding]:
 
 
 def _uvc(device: devices.UvcCamera, root: Path) -> Iterator[Finding]:
+    yield _package("av", "uvc")
     yield from _file(device.device, root, "video")
 
 

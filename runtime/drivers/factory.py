@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from runtime import devices
 from runtime.board import Board
@@ -11,7 +11,8 @@ from runtime.clock import NS_PER_S, Clock, MonotonicClock
 from runtime.config import RigConfig
 from runtime.devices import EvdevLeader, Leader, PoseLeader, SimLeader, SpaceMouseLeader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
-from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.corrected import CorrectedArm
+from runtime.drivers.emulators.base import BoardArm, bus_name
 from runtime.errors import UsageError
 from runtime.layout import SIDES, Side
 
@@ -24,10 +25,50 @@ def _sim_arm(board: Board, side: Side) -> ArmDriver:
     return SimArm(board, side)
 
 
-def _sim_cameras(board: Board, clock: Clock) -> CameraDriver:
+def _sim_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
     from runtime.drivers.sim.camera import SimCameras  # noqa: PLC0415
 
-    return SimCameras(board, clock, tuple(board.spec.rig.cameras))
+    return SimCameras(board, clock, names)
+
+
+def _realsense(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.realsense import Realsense  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.RealsenseCamera):
+        raise TypeError(f"{config.driver} is no RealSense")
+    return Realsense(name, config, clock)
+
+
+def _recorded(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.recorded import Recorded  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.RecordedCamera):
+        raise TypeError(f"{config.driver} is no recording")
+    return Recorded(name, config, clock)
+
+
+def _uvc(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.uvc import Uvc  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.UvcCamera):
+        raise TypeError(f"{config.driver} is no UVC camera")
+    return Uvc(name, config, clock)
+
+
+def _orbbec(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    from runtime.drivers.orbbec import Orbbec  # noqa: PLC0415
+
+    (name,) = names
+    config = board.spec.rig.cameras[name]
+    if not isinstance(config, devices.OrbbecCamera):
+        raise TypeError(f"{config.driver} is no Orbbec camera")
+    return Orbbec(name, config, clock)
 
 
 def _piper_arm(board: Board, side: Side) -> ArmDriver:
@@ -52,8 +93,64 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
     return PiperArm(model, connect, config.channel, MonotonicClock(0), config.rest_rad or (), patience_ns)
 
 
-ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {"sim": _sim_arm, "piper": _piper_arm}
-CAMERAS: Final[dict[str, Callable[[Board, Clock], CameraDriver]]] = {"sim": _sim_cameras}
+def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.interbotix.arm import InterbotixArm  # noqa: PLC0415
+    from runtime.drivers.interbotix.port import emulated_port, open_port  # noqa: PLC0415
+    from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
+
+    config = board.spec.rig.arms[side]
+    if not isinstance(config, devices.InterbotixArm):
+        raise TypeError(f"{config.driver} is no Interbotix arm")
+    path = str(emulated_port(board.spec.run_dir, side)) if is_emulated(config) else config.port
+
+    patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
+    model, name = board.spec.rig.arm_model(side), config.port
+    return InterbotixArm(
+        model, VX300S_SERVOS, lambda: open_port(path, config.baud), name, MonotonicClock(0), patience_ns
+    )
+
+
+def _arx_x5(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.arx_x5 import ArxX5, interface_counter, load_sdk  # noqa: PLC0415
+
+    config = board.spec.rig.arms[side]
+    if not isinstance(config, devices.ArxX5Arm):
+        raise TypeError(f"{config.driver} is no X5")
+    clock = MonotonicClock(0)
+    sdk: Any
+    if is_emulated(config):
+        from runtime.drivers.emulators.arx5_stand_in import StandIn  # noqa: PLC0415
+
+        sdk = StandIn(BoardArm(board, side), clock)
+        received = sdk.received
+    else:
+        sdk, received = load_sdk(), interface_counter(config.channel)
+    return ArxX5(
+        board.spec.rig.arm_model(side),
+        config.channel,
+        clock,
+        sdk,
+        received,
+        period_ns=NS_PER_S // board.spec.rig.servo_hz,
+        readout=config.gripper_open_readout,
+        sink=config.at_close == "sink",
+    )
+
+
+ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
+    "sim": _sim_arm,
+    "piper": _piper_arm,
+    "interbotix": _interbotix_arm,
+    "arx_x5": _arx_x5,
+}
+MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
+CAMERAS: Final[dict[str, MakeCameras]] = {
+    "sim": _sim_cameras,
+    "realsense": _realsense,
+    "uvc": _uvc,
+    "orbbec": _orbbec,
+    "recorded": _recorded,
+}
 
 
 def _piper_leader(leader: Leader) -> LeaderDriver:
@@ -79,9 +176,18 @@ def _evdev_leader(leader: Leader) -> LeaderDriver:
     return InputLeader(cast(EvdevLeader, leader))
 
 
+def _dynamixel_leader(config: Leader) -> LeaderDriver:
+    from runtime.drivers.leaders.dynamixel import open_leader  # noqa: PLC0415
+
+    if not isinstance(config, devices.DynamixelLeader):
+        raise TypeError(f"{config.driver} is no leader of Dynamixel servos")
+    return open_leader(config, MonotonicClock(0))
+
+
 LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
     "sim": _sim_leader,
     "piper": _piper_leader,
+    "dynamixel": _dynamixel_leader,
     "evdev": _evdev_leader,
 }
 
@@ -108,17 +214,17 @@ HAND_LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
     """Open the driver that the rig names for an arm; raises DriverError."""
-    arm = ARMS[board.spec.rig.arms[side].driver](board, side)
+    config = board.spec.rig.arms[side]
+    arm = ARMS[config.driver](board, side)
+    if isinstance(config, devices.RealArm) and config.correction != devices.Correction():
+        arm = CorrectedArm(arm, config.correction)
     arm.open()
     return arm
 
 
-def open_cameras(board: Board, clock: Clock) -> CameraDriver:
-    """Open the driver that the rig names for its cameras; raises DriverError."""
-    (driver,) = {camera.driver for camera in board.spec.rig.cameras.values()}
-    cameras = CAMERAS[driver](board, clock)
-    cameras.open()
-    return cameras
+def make_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
+    """Return the driver of cameras that the rig names the same one for, not opened."""
+    return CAMERAS[board.spec.rig.cameras[names[0]].driver](board, clock, names)
 
 
 def make_leader(leader: Leader, rig: RigConfig) -> LeaderDriver:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -18,7 +20,7 @@ from tests.process.harness import Session, wait_for
 from tests.process.test_survival import faults_seen
 
 
-@pytest.mark.parametrize("rig", ["emulated-piper"])
+@pytest.mark.parametrize("rig", ["emulated-piper", "emulated-vx300s"])
 def test_a_run_moves_the_arms_through_the_bytes_on_their_bus(start: Callable[..., Session], rig: str) -> None:
     session = start("--rig", rig, "--policy", "sway", "--latency", "pi0", "--duration-s", "8")
     status, _, stderr = session.finish()
@@ -35,16 +37,17 @@ def test_a_run_moves_the_arms_through_the_bytes_on_their_bus(start: Callable[...
         assert np.abs(commanded - measured).max() < 0.1
 
 
+@pytest.mark.parametrize(("rig", "fault"), [("emulated-piper", "silent"), ("emulated-vx300s", "silent-servo")])
 def test_a_silent_bus_brakes_both_arms_and_its_guardian_comes_back_once_it_speaks(
-    start: Callable[..., Session],
+    start: Callable[..., Session], rig: str, fault: str
 ) -> None:
     """Row 18: within the age that feedback may have, and not before the operator has cleared it does anything move."""
-    session = start("--rig", "emulated-piper", "--policy", "sway", "--latency", "pi0", "--duration-s", "40")
+    session = start("--rig", rig, "--policy", "sway", "--latency", "pi0", "--duration-s", "40")
     board = session.await_mode(Mode.POLICY)
     time.sleep(1.0)
     before = session.children()["guardian-left"]
     bus = bus_name(str(session.run_dir), "left")
-    inject(bus, "silent")
+    inject(bus, fault)
     wait_for(lambda: faults_seen(board) & BIT["arm_silent"], "the control process to see it")
     wait_for(lambda: session.children().get("guardian-left", before) != before, "a new guardian")
     time.sleep(0.5)
@@ -52,6 +55,25 @@ def test_a_silent_bus_brakes_both_arms_and_its_guardian_comes_back_once_it_speak
     assert command is not None
     assert command["mode"] != Mode.POLICY
     assert np.abs(command["velocity"]).max() < 1e-6
-    inject(bus, "silent", on=False)
+    inject(bus, fault, on=False)
+    session.await_mode(Mode.POLICY)
+    assert session.interrupt() < 60.0
+
+
+def test_servos_whose_guardian_is_killed_stop_by_themselves_and_are_held_anew(start: Callable[..., Session]) -> None:
+    """The bus watchdog of the servos is the layer below the guardian."""
+    session = start("--rig", "emulated-vx300s", "--policy", "sway", "--latency", "pi0", "--duration-s", "40")
+    board = session.await_mode(Mode.POLICY)
+    time.sleep(1.0)
+    before = session.children()["guardian-left"]
+    ring = board["device/left/command"]
+    os.kill(before, signal.SIGKILL)
+    time.sleep(0.3)
+    stopped = ring.head
+    wait_for(lambda: session.children().get("guardian-left", before) != before, "a new guardian")
+    wait_for(lambda: ring.head > stopped, "the new guardian to hold the arm")
+    command, state = ring.latest(), board["device/left/state"].latest()
+    assert command is not None and state is not None
+    assert np.abs(command["position"] - state["position"])[:6].max() < 0.05
     session.await_mode(Mode.POLICY)
     assert session.interrupt() < 60.0

@@ -99,7 +99,7 @@ def test_a_second_instance_on_the_same_rig_is_refused_in_one_line(start: Callabl
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--rig", "sim-x9"), "unknown rig 'sim-x9'; valid: sim-piper, sim-vx300s, sim-x5"),
+        (("--rig", "sim-x9"), "unknown rig 'sim-x9'; valid: emulated-piper, "),
         (("--policy", "pi9"), "unknown policy 'pi9'; valid: demo, demo-state"),
         (("--latency", "slow"), "gigaworld"),
         (("--merge", "glue"), "unknown merge 'glue'; valid: "),

@@ -41,9 +41,13 @@ class ArmEmulator(Protocol):
 
 
 class BoardArm:
-    """An arm of the simulated rig, reached as its own driver would; implements `Behind`."""
+    """An arm of the simulated rig, reached as its own driver would; implements `Behind`.
 
-    def __init__(self, board: Board, side: Side) -> None:
+    `missing`: servo periods between two targets from which on some are missing, for the bus in front of it.
+    """
+
+    def __init__(self, board: Board, side: Side, missing: float = MISSING) -> None:
+        self._missing = missing
         self._commands = board[f"device/{side}/command"]
         self._states = board[f"device/{side}/state"]
         self._record: Any = blank(records.DEVICE_COMMAND)
@@ -63,7 +67,9 @@ class BoardArm:
         record = self._record
         record["seq"] += 1
         elapsed_ns = now_ns - self._t_ns
-        record["servo_tick"] += 1 if elapsed_ns < MISSING * self._period_ns else round(elapsed_ns / self._period_ns)
+        record["servo_tick"] += (
+            1 if elapsed_ns < self._missing * self._period_ns else round(elapsed_ns / self._period_ns)
+        )
         self._t_ns = now_ns
         record["t_ns"] = now_ns
         record["position"] = position

@@ -19,7 +19,17 @@ def _piper(board: Board, side: Side) -> ArmEmulator:
     return PiperEmulator(spec.rig.arm_model(side), BoardArm(board, side), bus_name(spec.run_dir, side), spec.seed)
 
 
-EMULATORS: Final[dict[str, Callable[[Board, Side], ArmEmulator]]] = {"piper": _piper}
+def _interbotix(board: Board, side: Side) -> ArmEmulator:
+    from runtime.drivers.emulators.dynamixel import MISSING, DynamixelEmulator  # noqa: PLC0415
+    from runtime.drivers.interbotix.port import emulated_port  # noqa: PLC0415
+    from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
+
+    run_dir = board.spec.run_dir
+    behind = BoardArm(board, side, MISSING)
+    return DynamixelEmulator(VX300S_SERVOS, behind, emulated_port(run_dir, side), bus_name(run_dir, side))
+
+
+EMULATORS: Final[dict[str, Callable[[Board, Side], ArmEmulator]]] = {"piper": _piper, "interbotix": _interbotix}
 """The emulator of each arm driver, by the driver's name."""
 STEP_NS: Final = NS_PER_MS
 BEAT_EVERY_STEPS: Final = 50
