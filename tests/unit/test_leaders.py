@@ -141,12 +141,17 @@ def test_of_two_devices_of_one_arm_the_one_that_is_held_leads(monkeypatch: pytes
     assert held(record) == [1, 0]
 
 
-def test_a_driver_that_is_not_there_is_said_with_those_that_are() -> None:
-    from runtime.devices import DynamixelLeader
-    from runtime.drivers.factory import make_leader
+def test_every_leader_that_a_rig_can_name_has_a_driver_and_another_is_said_with_those_there_are() -> None:
+    from runtime.devices import Device, Leader, driver_names
+    from runtime.drivers.factory import HAND_LEADERS, LEADERS, make_leader
 
-    with pytest.raises(UsageError, match="there are: sim, "):
-        make_leader(DynamixelLeader(side="left", port="/dev/none"), RIG)
+    assert {*LEADERS, *HAND_LEADERS} == set(driver_names(Leader))
+
+    class Odd(Device, frozen=True, kw_only=True, tag="odd"):
+        """A leader that no factory knows."""
+
+    with pytest.raises(UsageError, match="there are: .*sim"):
+        make_leader(Odd(), RIG)  # type: ignore[arg-type]
 
 
 def test_the_script_takes_hold_in_its_spans_and_asks_for_the_policy_once() -> None:
