@@ -150,7 +150,7 @@ def test_every_leader_that_a_rig_can_name_has_a_driver_and_another_is_said_with_
     class Odd(Device, frozen=True, kw_only=True, tag="odd"):
         """A leader that no factory knows."""
 
-    with pytest.raises(UsageError, match="there are: .*sim"):
+    with pytest.raises(UsageError, match=r"there are: .*sim"):
         make_leader(Odd(), RIG)  # type: ignore[arg-type]
 
 
