@@ -182,9 +182,13 @@ class SpaceMouseLeader(Device, frozen=True, kw_only=True, tag="spacemouse"):
 
 
 class PoseLeader(Device, frozen=True, kw_only=True, tag="poses"):
-    """Hand poses over ZeroMQ (VR): the runtime binds or connects `endpoint` and moves the arms through kinematics."""
+    """Hand poses over ZeroMQ (VR): the runtime binds `endpoint` and moves the arms through kinematics.
+
+    `keys` is the folder of CURVE keys without which only this host may be let in.
+    """
 
     endpoint: str
+    keys: str = ""
 
 
 class SimLeader(Device, frozen=True, kw_only=True, tag="sim"):

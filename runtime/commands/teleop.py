@@ -38,7 +38,7 @@ def _led(rig: RigConfig) -> RigConfig:
         sys.stdout.write(f"{rig.name} has no leaders: a script leads it, from 3 s to 12 s after the start\n")
         rig = msgspec.structs.replace(rig, leaders={"script": SimLeader()})
     for leader in rig.leaders.values():
-        make_leader(leader)
+        make_leader(leader, rig)
     return rig
 
 

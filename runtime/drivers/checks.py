@@ -12,6 +12,7 @@ from typing import Any, Final
 from runtime import devices
 from runtime.config import RigConfig
 from runtime.devices import EMULATED, Device
+from runtime.errors import LeadtimeError
 
 CAN_BITRATE: Final = 1_000_000
 FTDI_LATENCY_MS: Final = 1
@@ -148,6 +149,17 @@ def _spacemouse(device: devices.SpaceMouseLeader, root: Path) -> Iterator[Findin
         yield from _file(device.device, root, "plugdev")
 
 
+def _poses(device: devices.PoseLeader, _root: Path) -> Iterator[Finding]:
+    from runtime.drivers.leaders.poses import check_access  # noqa: PLC0415
+
+    try:
+        check_access(device)
+    except LeadtimeError as error:
+        yield False, str(error)
+    else:
+        yield True, f"{device.endpoint} lets in {'known keys' if device.keys else 'this host'} only"
+
+
 _CHECKS: Final[dict[type[Device], Callable[[Any, Path], Iterator[Finding]]]] = {
     devices.PiperArm: _piper,
     devices.PiperLeader: _piper,
@@ -160,4 +172,5 @@ _CHECKS: Final[dict[type[Device], Callable[[Any, Path], Iterator[Finding]]]] = {
     devices.RecordedCamera: _recorded,
     devices.EvdevLeader: _evdev,
     devices.SpaceMouseLeader: _spacemouse,
+    devices.PoseLeader: _poses,
 }

@@ -8,12 +8,13 @@ from typing import Any, Final, cast
 from runtime import devices
 from runtime.board import Board
 from runtime.clock import NS_PER_S, Clock, MonotonicClock
-from runtime.devices import EvdevLeader, Leader, SimLeader, is_emulated
+from runtime.config import RigConfig
+from runtime.devices import EvdevLeader, Leader, PoseLeader, SimLeader, SpaceMouseLeader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
 from runtime.drivers.corrected import CorrectedArm
 from runtime.drivers.emulators.base import BoardArm, bus_name
 from runtime.errors import UsageError
-from runtime.layout import Side
+from runtime.layout import SIDES, Side
 
 RESTART_PATIENCE_NS: Final = 60 * NS_PER_S
 
@@ -191,6 +192,26 @@ LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
 }
 
 
+def _spacemouse(leader: Leader, rig: RigConfig) -> LeaderDriver:
+    from runtime.drivers.leaders.spacemouse import SpaceMouse  # noqa: PLC0415
+
+    config = cast(SpaceMouseLeader, leader)
+    return SpaceMouse(config, rig.arms[config.side].model)
+
+
+def _poses(leader: Leader, rig: RigConfig) -> LeaderDriver:
+    from runtime.drivers.leaders.poses import PoseReceiver  # noqa: PLC0415
+
+    return PoseReceiver(cast(PoseLeader, leader), {side: rig.arms[side].model for side in SIDES})
+
+
+HAND_LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {
+    "spacemouse": _spacemouse,
+    "poses": _poses,
+}
+"""Those that lead a hand, and so need to know which arms there are."""
+
+
 def open_arm(board: Board, side: Side) -> ArmDriver:
     """Open the driver that the rig names for an arm; raises DriverError."""
     config = board.spec.rig.arms[side]
@@ -206,8 +227,11 @@ def make_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDr
     return CAMERAS[board.spec.rig.cameras[names[0]].driver](board, clock, names)
 
 
-def make_leader(leader: Leader) -> LeaderDriver:
+def make_leader(leader: Leader, rig: RigConfig) -> LeaderDriver:
     """Return the driver that the rig names for a leader, not opened; UsageError where this version has none."""
+    if leader.driver in HAND_LEADERS:
+        return HAND_LEADERS[leader.driver](leader, rig)
     if leader.driver not in LEADERS:
-        raise UsageError(f"leader driver {leader.driver!r} is not there yet; there are: {', '.join(LEADERS)}")
+        there = ", ".join((*LEADERS, *HAND_LEADERS))
+        raise UsageError(f"leader driver {leader.driver!r} is not there yet; there are: {there}")
     return LEADERS[leader.driver](leader)

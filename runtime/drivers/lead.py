@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from runtime import records
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, NS_PER_S, Clock
+from runtime.config import RigConfig
 from runtime.devices import Leader
 from runtime.drivers.base import DriverError, LeaderDriver, LeaderReading, LeaderSample
 from runtime.drivers.factory import make_leader
@@ -28,8 +29,8 @@ KEEP_NS: Final = NS_PER_S
 class Seat:
     """One leader device: open, lost, or waiting for the next attempt to open it."""
 
-    def __init__(self, name: str, config: Leader) -> None:
-        self.name, self._config = name, config
+    def __init__(self, name: str, config: Leader, rig: RigConfig) -> None:
+        self.name, self._config, self._rig = name, config, rig
         self._driver: LeaderDriver | None = None
         self._due_ns, self._wait_ns = 0, BACKOFF_NS
         self.samples: dict[Side, LeaderSample] = {}
@@ -38,7 +39,7 @@ class Seat:
     def open(self, now_ns: int) -> None:
         """Connect; raises DriverError."""
         self._due_ns, self._wait_ns = now_ns + self._wait_ns, min(2 * self._wait_ns, BACKOFF_MAX_NS)
-        driver = make_leader(self._config)
+        driver = make_leader(self._config, self._rig)
         driver.open()
         self._driver, self._wait_ns = driver, BACKOFF_NS
 
@@ -137,7 +138,7 @@ def run_lead(board: Board, clock: Clock, heart: Heart) -> None:
         DriverError: a leader is not there at the start of the run.
     """
     ring = board["leader"]
-    seats = [Seat(name, config) for name, config in board.spec.rig.leaders.items()]
+    seats = [Seat(name, config, board.spec.rig) for name, config in board.spec.rig.leaders.items()]
     merger = Merger(ring.latest())
     if ring.head == 0:
         for seat in seats:

@@ -21,7 +21,8 @@ from runtime.errors import UsageError
 from runtime.layout import ARM_SLICE, Side
 from runtime.states import Mode
 
-HOME = load_rig("sim-x5").stack("home")
+RIG = load_rig("sim-x5")
+HOME = RIG.stack("home")
 MS = 1_000_000
 
 
@@ -55,8 +56,10 @@ class Desk:
         left = iter(self.devices)
         known: dict[int, StandIn] = {}
         configs = [SimLeader(offset_rad=float(i)) for i in range(count)]
-        monkeypatch.setattr(lead, "make_leader", lambda c: known.setdefault(id(c), known.get(id(c)) or next(left)))
-        self.seats = [Seat(str(i), config) for i, config in enumerate(configs)]
+        monkeypatch.setattr(
+            lead, "make_leader", lambda c, _rig: known.setdefault(id(c), known.get(id(c)) or next(left))
+        )
+        self.seats = [Seat(str(i), config, RIG) for i, config in enumerate(configs)]
         for seat in self.seats:
             seat.open(0)
         self.merger = Merger(None)
@@ -138,12 +141,17 @@ def test_of_two_devices_of_one_arm_the_one_that_is_held_leads(monkeypatch: pytes
     assert held(record) == [1, 0]
 
 
-def test_a_driver_that_is_not_there_is_said_with_those_that_are() -> None:
-    from runtime.devices import PoseLeader
-    from runtime.drivers.factory import make_leader
+def test_every_leader_that_a_rig_can_name_has_a_driver_and_another_is_said_with_those_there_are() -> None:
+    from runtime.devices import Device, Leader, driver_names
+    from runtime.drivers.factory import HAND_LEADERS, LEADERS, make_leader
 
-    with pytest.raises(UsageError, match="there are: sim, "):
-        make_leader(PoseLeader(endpoint="tcp://127.0.0.1:1"))
+    assert {*LEADERS, *HAND_LEADERS} == set(driver_names(Leader))
+
+    class Odd(Device, frozen=True, kw_only=True, tag="odd"):
+        """A leader that no factory knows."""
+
+    with pytest.raises(UsageError, match=r"there are: .*sim"):
+        make_leader(Odd(), RIG)  # type: ignore[arg-type]
 
 
 def test_the_script_takes_hold_in_its_spans_and_asks_for_the_policy_once() -> None:
