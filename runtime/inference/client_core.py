@@ -395,6 +395,8 @@ class ClientCore:
             record["queue_ns"] = message.queue_ns
             record["prepare_ns"] = message.prepare_ns
             record["infer_ns"] = message.infer_ns
+        said = None if message is None else message.value
+        record["value"] = np.nan if said is None else said
         return Outcome(np.array(record), chunk)
 
 
