@@ -13,7 +13,8 @@ from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.client_core import Ask, ClientCore, Outcome
+from runtime.inference.ask import Ask, Outcome
+from runtime.inference.client_core import ClientCore
 from runtime.inference.connection import Connection
 from runtime.inference.executed import ExecutedLog
 from runtime.inference.foresight import Foresight, Trust, expect, record_of

@@ -97,7 +97,8 @@ def is_film(rows: NDArray[Any]) -> bool:
     """Whether an array is pictures, uint8 (n, height, width, 3), of the grid's size at least."""
     if rows.dtype != np.uint8 or rows.ndim != 4 or not len(rows):
         return False
-    return rows.shape[1] >= GRID[0] and rows.shape[2] >= GRID[1] and rows.shape[3] == 3
+    _, height, width, channels = rows.shape
+    return bool(height >= GRID[0] and width >= GRID[1] and channels == 3)
 
 
 def chosen(count: int) -> list[int]:

@@ -15,7 +15,8 @@ from runtime.clock import TickBase
 from runtime.control.strategy import MARGIN_TICKS
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, Ask, ClientCore, Outcome
+from runtime.inference.ask import Ask, Outcome
+from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, ClientCore
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
 from runtime.inference.terms import choose, planned, terms_for
