@@ -40,6 +40,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("tick", records.TICK, 4096),  # control
         Topic("chunk", records.CHUNK, 64),  # client
         Topic("request", records.REQUEST, 1024),  # client
+        Topic("foreseen", records.FORESEEN, 32),  # client
         Topic("client", records.CLIENT_STATUS, 8),  # client
         Topic("recorder", records.RECORDER_STATUS, 8),  # recorder
         Topic("task", records.TASK_STATUS, 8),  # sim

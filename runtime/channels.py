@@ -53,6 +53,7 @@ RECORD_CHANNELS: Final = (
     RecordChannel("tick", records.TICK, "now_ns"),
     RecordChannel("chunk", records.CHUNK, "t_received_ns"),
     RecordChannel("request", records.REQUEST, "t_request_ns"),
+    RecordChannel("foreseen", records.FORESEEN, "t_received_ns"),
     RecordChannel("task_request", records.TASK_REQUEST, "t_ns"),
     RecordChannel("episode_end", records.EPISODE_END, "t_ns"),
     RecordChannel("client", records.CLIENT_STATUS, "t_ns", every=False),

@@ -222,6 +222,8 @@ class BenchTransport:
     """Python that has openpi-client and websockets; this one when not given."""
     lerobot_python: str = ""
     """Python that has lerobot 0.4.4 and grpcio; this one when not given."""
+    contenders: tuple[str, ...] = ()
+    """Who is measured, by name (leadtime openpi lerobot-gigabit ...); all when not given."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,12 @@ CAMERA_STATUS: Final = _record(
         ("period_ns", "<i8"),  # between the stamps of the newest two frames, 0 before them
     ]
 )
+FORESEEN_GRID: Final = (12, 16)
+"""Rows and columns of a predicted picture: where things are, not how they are textured."""
+FORESEEN_MAX: Final = 8
+"""Predicted pictures of one camera that are compared for a chunk."""
+FORESEEN_CAMERAS: Final = 4
+"""Cameras of a rig, the first, whose predicted pictures are kept."""
 
 CHUNK: Final = _record(
     [
@@ -165,6 +171,22 @@ REQUEST: Final = _record(
         ("queue_ns", "<i8"),  # waited for its turn
         ("prepare_ns", "<i8"),  # made into what the model reads
         ("infer_ns", "<i8"),  # the model alone
+        ("value", "<f8"),  # of the state that the policy expects to reach; NaN where it says none
+        ("foreseen", "u1"),  # pictures of each camera that the policy predicted and that are compared with what comes
+        ("trust", "u1"),  # runtime.inference.foresight: how far its predictions bear its actions
+        ("parted", "<f4"),  # how far the newest prediction was from what came, mean of 255; NaN before the first
+    ]
+)
+
+FORESEEN: Final = _record(
+    [
+        ("chunk_id", "<u8"),
+        ("t_received_ns", "<i8"),
+        ("count", "u1"),
+        ("cameras", "u1"),  # bit i: the rig's camera i was foreseen
+        ("ticks", "<i8", (FORESEEN_MAX,)),  # when each picture is due
+        # On the grid that they are compared at: what was foreseen, at a size that every run can keep.
+        ("pictures", "u1", (FORESEEN_CAMERAS, FORESEEN_MAX, *FORESEEN_GRID, 3)),
     ]
 )
 

@@ -85,8 +85,19 @@ def contenders(command: BenchTransport) -> tuple[list[Contender], dict[str, str]
     """Return who can be measured and, for the others, why not.
 
     Raises:
-        UsageError: the folder given as openpi's checkout is none.
+        UsageError: the folder given as openpi's checkout is none, or there is no contender of a name that was given.
     """
+    found, absent = _all(command)
+    names = [contender.name for contender in found] + list(absent)
+    unknown = [name for name in command.contenders if name not in names]
+    if unknown:
+        raise UsageError(f"--contenders {unknown[0]}: there is no such; choose of {', '.join(names)}")
+    asked = command.contenders or tuple(names)
+    chosen = [contender for contender in found if contender.name in asked]
+    return chosen, {name: reason for name, reason in absent.items() if name in asked}
+
+
+def _all(command: BenchTransport) -> tuple[list[Contender], dict[str, str]]:
     ipc = f"ipc://@leadtime-bench-{os.getpid()}"
     tcp = f"tcp://{HOST}:{PORT}"
     found = [
@@ -161,6 +172,8 @@ def measure(chosen: list[Contender], absent: dict[str, str], rounds: int, turn: 
     with ExitStack() as stack:
         seats: list[Seat] = []
         for contender in chosen:
+            # Their imports take most of a run: LeRobot's are torch's, twice for each of three seats.
+            _say(f"starting {contender.name}")
             try:
                 seats.append(stack.enter_context(seated(contender)))
             except AbsentError as error:

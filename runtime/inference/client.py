@@ -13,10 +13,11 @@ from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.client_core import Ask, ClientCore, Outcome
+from runtime.inference.ask import Ask, Outcome
+from runtime.inference.client_core import ClientCore
 from runtime.inference.connection import Connection
 from runtime.inference.executed import ExecutedLog
-from runtime.inference.foresight import Foresight, Trust, expect
+from runtime.inference.foresight import Foresight, Trust, expect, record_of
 from runtime.inference.handshake import rig_schema
 from runtime.inference.keys import ClientKeys
 from runtime.inference.observation import Observation, ObservationError
@@ -59,6 +60,7 @@ class Client:
         self._told = Link.CONNECTING
         self._note = ""
         self._foresight = Foresight()
+        self._cameras = tuple(spec.rig.cameras)
 
     def turn(self) -> None:
         """Take what came, ask if it is time, and say how things stand. Never waits."""
@@ -145,7 +147,11 @@ class Client:
         if answer.chunk is not None:
             frames = {name.removeprefix(FRAME): rows for name, rows in arrays.items() if name.startswith(FRAME)}
             first_tick, chunk_id = int(answer.chunk["start_tick"]), int(answer.chunk["chunk_id"])
-            self._foresight.follow(expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames))
+            expected = expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames)
+            self._foresight.follow(expected)
+            if expected is not None:
+                answer.request["foreseen"] = len(expected.ticks)
+                self._board["foreseen"].push(record_of(expected, self._cameras, now_ns))
 
     def _watch_cameras(self, now_ns: int) -> None:
         """Look at the cameras more often than a chunk is asked for."""
@@ -230,6 +236,8 @@ class Client:
                 self._board["chunk"].push(outcome.chunk)
                 if self._executed is not None:
                     self._executed.told(int(outcome.request["obs_tick"]))
+            outcome.request["trust"] = self._foresight.trust
+            outcome.request["parted"] = self._foresight.difference
             self._board["request"].push(outcome.request)
 
     def _report(self) -> None:

@@ -6,7 +6,7 @@ That distance is the delay, in ticks really consumed, and what the forecast lear
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,10 +18,11 @@ from runtime.control.merge import MERGES
 from runtime.control.schedule import RequestScheduler
 from runtime.control.strategy import Execution, Strategy, plan_execution
 from runtime.inference import wire
+from runtime.inference.ask import Ask, Outcome, chunk_record, request_record
 from runtime.inference.pacing import Pacing
-from runtime.inference.terms import NOTHING, Terms, choose, terms_for
+from runtime.inference.terms import NOTHING, choose, terms_for
 from runtime.layout import RIG_DOF
-from runtime.records import CHUNK, CLIENT_STATUS, REQUEST, TEXT_BYTES, VIEW_PAST_TICKS
+from runtime.records import CLIENT_STATUS, TEXT_BYTES, VIEW_PAST_TICKS
 from runtime.shm import blank
 from runtime.states import Condition, Link, Verdict
 
@@ -33,40 +34,6 @@ START_NS: Final = 500 * NS_PER_MS
 """How long the control process may take to start an epoch on its first chunk before another is asked for."""
 VIEW_STALE_NS: Final = 100 * NS_PER_MS
 """A timeline that is not renewed for this long belongs to a control process that is gone."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request to be sent.
-
-    `cold` is the first of an epoch, asked for at standstill: nothing is planned, its delay is not learnt.
-    `halted`: later, at a standstill behind the last chunk. `terms` are in ticks, `planned` are the same rows as steps
-    of the policy, `committed_steps` of them final. `execute_ticks` is the execution horizon in force.
-    """
-
-    request_seq: int
-    obs_seq: int
-    epoch: int
-    obs_tick: int
-    cold: bool
-    halted: bool
-    terms: Terms
-    planned: NDArray[np.float64]
-    committed_steps: int
-    forecast_ticks: int
-    execute_ticks: int
-    t_obs_ns: int
-    t_request_ns: int
-    t_frame_ns: int = 0
-    t_sent_ns: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the request in flight: its REQUEST record and, where the answer is used, the CHUNK."""
-
-    request: NDArray[Any]
-    chunk: NDArray[Any] | None = None
 
 
 class ClientCore:
@@ -345,23 +312,9 @@ class ClientCore:
 
     def _chunk(self, flight: Ask, actions: NDArray[Any], now_ns: int) -> NDArray[Any]:
         self._chunk_id += 1
-        record: Any = blank(CHUNK)
-        record["chunk_id"] = self._chunk_id
-        record["request_seq"] = flight.request_seq
-        record["obs_seq"] = flight.obs_seq
-        record["epoch"] = flight.epoch
         # A rig that stands still has lost nothing of the chunk: it begins when it arrives.
         starts = self._base.tick(now_ns) + 1 if flight.halted else flight.obs_tick + flight.terms.lead_ticks
-        record["start_tick"] = starts
-        record["cold"] = flight.cold
-        record["halts"] = self._halts
-        record["prefix_len"] = flight.terms.committed
-        record["horizon"] = len(actions)
-        record["t_obs_ns"] = flight.t_obs_ns
-        record["t_request_ns"] = flight.t_request_ns
-        record["t_received_ns"] = now_ns
-        record["actions"][: len(actions)] = actions
-        return np.array(record)
+        return chunk_record(flight, actions, now_ns, chunk_id=self._chunk_id, start_tick=starts, halts=self._halts)
 
     def _end(
         self,
@@ -375,27 +328,7 @@ class ClientCore:
     ) -> Outcome:
         del self._flights[flight.request_seq]
         self._status["used" if verdict is Verdict.USED else "rejected"] += 1
-        record: Any = blank(REQUEST)
-        record["request_seq"] = flight.request_seq
-        record["obs_seq"] = flight.obs_seq
-        record["epoch"] = flight.epoch
-        record["obs_tick"] = flight.obs_tick
-        record["cold"] = flight.cold
-        record["prefix_len"] = flight.terms.committed
-        record["forecast_ticks"] = flight.forecast_ticks
-        record["delay_ticks"] = delay_ticks
-        record["verdict"] = verdict
-        record["t_capture_ns"] = flight.t_obs_ns
-        record["t_frame_ns"] = flight.t_frame_ns
-        record["t_request_ns"] = flight.t_request_ns
-        record["t_sent_ns"] = flight.t_sent_ns
-        if message is not None:
-            record["t_received_ns"] = now_ns
-            record["server_ns"] = message.server_ns
-            record["queue_ns"] = message.queue_ns
-            record["prepare_ns"] = message.prepare_ns
-            record["infer_ns"] = message.infer_ns
-        return Outcome(np.array(record), chunk)
+        return Outcome(request_record(flight, verdict, now_ns, message, delay_ticks), chunk)
 
 
 def _stands(view: NDArray[Any]) -> bool:

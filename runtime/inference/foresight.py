@@ -8,7 +8,7 @@ chunks is executed, and when it goes on parting the arms are handed to the opera
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
@@ -17,8 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-GRID: Final = (12, 16)
-"""Rows and columns that pictures are compared at: where things are, not how they are textured."""
+from runtime.records import FORESEEN, FORESEEN_CAMERAS, FORESEEN_GRID, FORESEEN_MAX
+from runtime.shm import blank
+
+GRID: Final = FORESEEN_GRID
+"""Rows and columns that pictures are compared at."""
 NOISE: Final = 4.0
 """Mean difference (of 255) that sensor noise and compression alone may make."""
 STRANGE: Final = 40.0
@@ -68,12 +71,40 @@ def expect(chunk_id: int, first_tick: int, span_ticks: int, frames: Mapping[str,
 
     The n frames divide the span evenly, the last shows its end. None where there are none that can be compared.
     """
-    sizes = {len(rows) for rows in frames.values()}
-    fit = all(rows.ndim == 4 and rows.shape[1] >= GRID[0] and rows.shape[2] >= GRID[1] for rows in frames.values())
-    if len(sizes) != 1 or not fit or not (count := sizes.pop()):
+    if not all(is_film(rows) for rows in frames.values()) or len({len(rows) for rows in frames.values()}) != 1:
         return None
-    ticks = tuple(first_tick + round((i + 1) * span_ticks / count) for i in range(count))
-    return Expected(chunk_id, ticks, {name: np.stack([coarse(row) for row in rows]) for name, rows in frames.items()})
+    count = len(next(iter(frames.values())))
+    kept = chosen(count)
+    ticks = tuple(first_tick + round((i + 1) * span_ticks / count) for i in kept)
+    pictures = {name: np.stack([coarse(rows[i]) for i in kept]) for name, rows in frames.items()}
+    return Expected(chunk_id, ticks, pictures)
+
+
+def record_of(expected: Expected, cameras: Sequence[str], now_ns: int) -> NDArray[Any]:
+    """Return the FORESEEN record of a chunk's predictions; `cameras` are the rig's, in its order."""
+    record: Any = blank(FORESEEN)
+    record["chunk_id"], record["t_received_ns"] = expected.chunk_id, now_ns
+    count = len(expected.ticks)
+    record["count"], record["ticks"][:count] = count, expected.ticks
+    for i, name in enumerate(cameras[:FORESEEN_CAMERAS]):
+        if name in expected.pictures:
+            record["cameras"] |= 1 << i
+            record["pictures"][i, :count] = np.round(expected.pictures[name])
+    return np.array(record)
+
+
+def is_film(rows: NDArray[Any]) -> bool:
+    """Whether an array is pictures, uint8 (n, height, width, 3), of the grid's size at least."""
+    if rows.dtype != np.uint8 or rows.ndim != 4 or not len(rows):
+        return False
+    _, height, width, channels = rows.shape
+    return bool(height >= GRID[0] and width >= GRID[1] and channels == 3)
+
+
+def chosen(count: int) -> list[int]:
+    """Return which of `count` pictures are compared: evenly apart, the last among them."""
+    kept = min(count, FORESEEN_MAX)
+    return [(i + 1) * count // kept - 1 for i in range(kept)]
 
 
 class Foresight:
@@ -86,6 +117,8 @@ class Foresight:
         self._parted = 0
         self._judged = 0
         self.trust = Trust.FULL
+        self.difference = float("nan")
+        """How far the newest picture that was compared was from what came, mean of 255."""
 
     def open(self) -> None:
         """Begin an epoch: the operator has looked, nothing of the past counts but what is usual."""
@@ -117,6 +150,7 @@ class Foresight:
         return self.trust
 
     def _judge(self, chunk_id: int, difference: float) -> None:
+        self.difference = difference
         usual = max(median(self._usual), NOISE) if self._usual else STRANGE / PARTS
         if difference <= min(PARTS * usual, STRANGE):
             self._usual.append(difference)

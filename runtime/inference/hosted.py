@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
@@ -14,6 +15,7 @@ from runtime.arms import ARM_MODELS
 from runtime.inference import wire
 from runtime.inference.adapters.base import Adapter, AdapterError, Card, Executed, Question, Reply, View
 from runtime.inference.adapters.registry import make_adapter
+from runtime.inference.foresight import chosen, is_film
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.pacing import resample
 from runtime.inference.served import Answer
@@ -28,6 +30,8 @@ TRIALS: Final = 3
 """Requests about grey pictures that tell the latency; the first is not counted."""
 GREY: Final = 128
 TRIAL_PX: Final = (240, 320)
+FORESEEN_PX: Final = (240, 320)
+"""Rows and columns that predicted pictures are sent with at most: they are compared on a grid much coarser."""
 
 
 class Hosted:
@@ -167,7 +171,8 @@ class Hosted:
                 f"{card.name} answered with {actions.shape}; finite ({card.horizon}, {RIG_DOF}) was agreed"
             )
         rows = resample(actions, Fraction(card.rate_hz, schema.rate_hz), schema.horizon)
-        return Answer(rows.astype(np.float32), frames=dict(reply.frames), value=reply.value)
+        value = reply.value if reply.value is not None and np.isfinite(reply.value) else None
+        return Answer(rows.astype(np.float32), frames=_bounded(reply.frames, schema.cameras), value=value)
 
 
 def ticks_of(steps: int, pace: Fraction) -> int:
@@ -209,6 +214,19 @@ def _trial_ms(adapter: Adapter, card: Card, arm: str | None) -> float:
     adapter.reset("")
     adapter.infer(Question(view, "", nothing, 0, None, OPEN_S))
     return (time.monotonic_ns() - begun_ns) / 1e6
+
+
+def _bounded(frames: Mapping[str, NDArray[Any]], cameras: tuple[str, ...]) -> dict[str, NDArray[np.uint8]]:
+    """Return of predicted pictures what a rig compares: of its cameras, few and small, whatever a peer answers with.
+
+    What are no pictures is left out: the actions beside them are as good as they were.
+    """
+    bounded = {}
+    for name, rows in frames.items():
+        if name in cameras and is_film(rows):
+            apart = max(-(-rows.shape[1] // FORESEEN_PX[0]), -(-rows.shape[2] // FORESEEN_PX[1]), 1)
+            bounded[name] = np.ascontiguousarray(rows[chosen(len(rows)), ::apart, ::apart])
+    return bounded
 
 
 def _count(job: Job, name: str) -> int:

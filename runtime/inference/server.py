@@ -108,6 +108,7 @@ class PolicyServer:
             with self._lock:
                 if self._sessions.find(sender, message.session, now_ns) is not None:
                     self._sessions.cancel(sender, message.request_seq)
+                    self._worker.cancel(sender, message.request_seq)
             return None
         if isinstance(message, wire.Ping):
             with self._lock:

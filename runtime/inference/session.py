@@ -102,7 +102,7 @@ class SessionTable:
         return superseded
 
     def cancel(self, sender: bytes, request_seq: int) -> None:
-        """Drop a request that waits; one that is being worked on, or is none, is let be."""
+        """Drop a request that waits; of one that is being worked on the worker knows."""
         session = self._sessions.get(sender)
         if session is not None and session.waiting is not None and session.waiting.request.request_seq == request_seq:
             session.waiting = None

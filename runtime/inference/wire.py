@@ -213,7 +213,9 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
-    """Client to server: the answer to a request is of no use any more; one that still waits is not begun."""
+    """Client to server: the answer to a request is of no use any more; one that still waits is not begun, and
+    one that is being worked on is not answered. The model is not interrupted.
+    """
 
     session: Name
     request_seq: Count

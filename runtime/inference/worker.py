@@ -50,6 +50,9 @@ class Worker:
         self._begun_ns = clock.now_ns()
         self._work = threading.Event()
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._under_way: tuple[bytes, int] | None = None
+        self._let_go = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -59,8 +62,16 @@ class Worker:
     def stop(self) -> None:
         """End the thread; returns when the model run under way is done."""
         self._stop.set()
+        with self._lock:
+            self._let_go.set()
         self._work.set()
         self._thread.join()
+
+    def cancel(self, sender: bytes, request_seq: int) -> None:
+        """Answer a request no more, if it is the one under way, and hold the next one up no longer than its model."""
+        with self._lock:
+            if self._under_way == (sender, request_seq):
+                self._let_go.set()
 
     def wake(self) -> None:
         """Say that there may be a request to take."""
@@ -74,9 +85,16 @@ class Worker:
                 job = self._take(self._clock.now_ns())
                 if job is None:
                     break
+                self._begin(job)
                 answer = self._answer(job)
                 if answer is not None:
                     self._reply((job.sender, answer))
+
+    def _begin(self, job: Job) -> None:
+        with self._lock:
+            self._under_way = job.sender, job.request.request_seq
+            if not self._stop.is_set():
+                self._let_go.clear()
 
     def _answer(self, job: Job) -> list[wire.Buffer] | None:
         taken_ns = self._clock.now_ns()
@@ -94,15 +112,15 @@ class Worker:
             return _error(job, "failed", "the model failed")
 
     def _infer(self, job: Job, taken_ns: int, due_ns: int | None) -> list[wire.Buffer] | None:
-        """Run the model and wait for the time of the answer; None when the profile loses it."""
+        """Run the model and wait for the time of the answer; None when the profile loses it, or it is cancelled."""
         opened = replace(job, arrays=decode_pictures(job.arrays))
         begin_ns = self._clock.now_ns()
         answer = self._served.answer(opened)
         infer_ns = self._clock.now_ns() - begin_ns
         if due_ns is not None:
-            self._stop.wait(max(due_ns - self._clock.now_ns(), 0) / NS_PER_S)
+            self._let_go.wait(max(due_ns - self._clock.now_ns(), 0) / NS_PER_S)
         self._free_ns = self._clock.now_ns()
-        if due_ns is None:
+        if due_ns is None or (self._let_go.is_set() and not self._stop.is_set()):
             return None
         chunk = wire.Chunk(
             session=job.request.session,

@@ -274,3 +274,19 @@ def test_a_cancelled_request_that_waits_is_not_worked_on(
         third, _ = client.answer()
         assert isinstance(third, wire.Chunk)
         assert third.request_seq == 3
+
+
+def test_a_cancelled_request_that_is_being_worked_on_is_not_answered(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    with server(f"ipc://{tmp_path}/s", "constant:700") as slow, PlainClient(context, slow.endpoint) as client:
+        client.hello()
+        client.ask(1)
+        time.sleep(0.1)
+        client.send(wire.Cancel(session=client.session, request_seq=1))
+        client.ask(2)
+        second, _ = client.answer()
+        assert isinstance(second, wire.Chunk)
+        assert second.request_seq == 2
+        # It was taken up long before the first would have been answered.
+        assert second.queue_ns < second.server_ns / 2

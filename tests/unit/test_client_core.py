@@ -15,7 +15,8 @@ from runtime.clock import TickBase
 from runtime.control.strategy import MARGIN_TICKS
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, Ask, ClientCore, Outcome
+from runtime.inference.ask import Ask, Outcome
+from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, ClientCore
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
 from runtime.inference.terms import choose, planned, terms_for
@@ -108,11 +109,12 @@ def test_the_times_on_the_way_to_the_answer_are_kept_in_the_record() -> None:
     asked = client.plan(seen, at(98), at(100))
     assert asked is not None
     client.sent(asked, t_frame_ns=at(99), t_sent_ns=at(101))
-    (outcome,) = client.answer(chunk_for(asked, queue_ns=2, prepare_ns=1), actions(), at(110))
+    (outcome,) = client.answer(chunk_for(asked, queue_ns=2, prepare_ns=1, value=0.5), actions(), at(110))
     names = ("t_capture_ns", "t_frame_ns", "t_request_ns", "t_sent_ns", "t_received_ns")
     assert [int(outcome.request[name]) for name in names] == [at(98), at(99), at(100), at(101), at(110)]
     parts = ("server_ns", "queue_ns", "prepare_ns", "infer_ns")
     assert [int(outcome.request[name]) for name in parts] == [9, 2, 1, 5]
+    assert float(outcome.request["value"]) == 0.5
 
 
 def test_nothing_is_asked_before_the_control_process_wants_chunks() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.inference.foresight import GRID, LOST, NOISE, PARTS, STRANGE, Foresight, Trust, coarse, expect
+from runtime.inference.foresight import GRID, LOST, NOISE, PARTS, STRANGE, Foresight, Trust, coarse, expect, record_of
 
 HEIGHT, WIDTH = 48, 64
 
@@ -49,6 +49,20 @@ def test_pictures_are_due_evenly_the_last_at_the_end_of_the_span() -> None:
     assert expected.ticks == (110, 120, 130, 140, 150)
 
 
+def test_of_many_pictures_as_many_are_compared_as_divide_the_span_evenly() -> None:
+    rows = np.zeros((16, *GRID, 3), np.uint8)
+    rows[:] = np.arange(16, dtype=np.uint8)[:, None, None, None]
+    expected = expect(3, 100, 32, {"a": rows})
+    assert expected is not None
+    assert expected.ticks == tuple(range(104, 133, 4))
+    record = record_of(expected, ("b", "a"), 7)
+    assert (int(record["chunk_id"]), int(record["t_received_ns"]), int(record["count"])) == (3, 7, 8)
+    assert int(record["cameras"]) == 2
+    assert record["ticks"].tolist() == list(expected.ticks)
+    assert record["pictures"][1, :, 3, 5, 1].tolist() == list(range(1, 16, 2))
+    assert not record["pictures"][0].any()
+
+
 @pytest.mark.parametrize(
     "frames",
     [
@@ -57,6 +71,8 @@ def test_pictures_are_due_evenly_the_last_at_the_end_of_the_span() -> None:
         {"a": np.zeros((2, GRID[0] - 1, GRID[1], 3), np.uint8)},
         {"a": np.zeros((2, GRID[0], GRID[1] - 1, 3), np.uint8)},
         {"a": np.zeros((4, 8), np.uint8)},
+        {"a": np.zeros((2, *GRID, 4), np.uint8)},
+        {"a": np.zeros((2, *GRID, 3), np.float32)},
         {"a": np.zeros((2, *GRID, 3), np.uint8), "b": np.zeros((3, *GRID, 3), np.uint8)},
     ],
 )

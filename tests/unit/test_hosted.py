@@ -32,6 +32,8 @@ class Peer:
     said: list[Any] = field(default_factory=list)
     fails: bool = False
     shape: tuple[int, int] = (16, 14)
+    frames: dict[str, Any] = field(default_factory=dict)
+    value: float | None = 0.25
 
     def open(self, timeout_s: float) -> Card:
         return self.card
@@ -44,8 +46,8 @@ class Peer:
         if self.fails:
             raise AdapterError("peer is silent")
         steps = np.repeat(np.arange(self.shape[0], dtype=np.float32)[:, None], self.shape[1], axis=1)
-        frames = {"cam_high": np.zeros((1, 4, 4, 3), np.uint8)}
-        return Reply(steps, frames=frames, value=0.25)
+        frames = {"cam_high": np.zeros((1, 12, 16, 3), np.uint8)} | self.frames
+        return Reply(steps, frames=frames, value=self.value)
 
     def close(self) -> None:
         self.said.append("closed")
@@ -87,7 +89,7 @@ def test_a_chunk_is_agreed_on_and_answered_in_ticks_of_the_rig() -> None:
     np.testing.assert_allclose(answer.actions[:, 0], np.arange(31) / 2.0, atol=1e-6)
     assert set(answer.actions[:, 6].tolist()) == set(range(16)), "grippers jump from step to step"
     assert answer.value == 0.25
-    assert answer.frames["cam_high"].shape == (1, 4, 4, 3)
+    assert answer.frames["cam_high"].shape == (1, 12, 16, 3)
 
 
 @pytest.mark.parametrize("rate_hz", [20, 25, 30, 50, 100])
@@ -175,6 +177,33 @@ def test_a_reply_of_another_shape_is_a_failure_of_the_peer() -> None:
     host = hosted(Peer(shape=(16, 7)))
     with pytest.raises(AdapterError, match=r"answered with \(16, 7\)"):
         host.answer(job(host.agree(HELLO)))
+
+
+def test_predicted_pictures_are_few_and_small_and_of_the_rigs_cameras_whatever_a_peer_answers_with() -> None:
+    many = np.zeros((20, 481, 640, 3), np.uint8)
+    many[:] = np.arange(20, dtype=np.uint8)[:, None, None, None]
+    host = hosted(Peer(frames={"cam_high": many, "elsewhere": many}, value=float("nan")))
+    answer = host.answer(job(host.agree(HELLO)))
+    assert list(answer.frames) == ["cam_high"]
+    shown = answer.frames["cam_high"]
+    assert (shown.shape, shown.flags.c_contiguous) == ((8, 161, 214, 3), True)
+    assert shown[:, 0, 0, 0].tolist() == [1, 4, 6, 9, 11, 14, 16, 19], "evenly apart, the last among them"
+    assert answer.value is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.zeros((1, 12, 16, 4), np.uint8),
+        np.zeros((1, 12, 16, 3), np.float32),
+        np.zeros((12, 16, 3), np.uint8),
+        np.zeros((1, 11, 16, 3), np.uint8),
+    ],
+)
+def test_what_are_no_pictures_is_left_out_and_the_actions_are_used(rows: Any) -> None:
+    host = hosted(Peer(frames={"cam_high": rows}))
+    answer = host.answer(job(host.agree(HELLO)))
+    assert (dict(answer.frames), answer.actions.shape) == ({}, (31, 14))
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,14 @@ def test_without_a_checkout_openpi_is_absent_with_the_reason_and_a_wrong_one_is_
     assert {"openpi", "openpi-gigabit"} <= names
 
 
+def test_who_is_named_is_measured_and_nobody_else_and_a_wrong_name_is_refused() -> None:
+    chosen, absent = contenders(BenchTransport(contenders=("leadtime-gigabit", "leadtime")))
+    assert ([contender.name for contender in chosen], absent) == (["leadtime", "leadtime-gigabit"], {})
+    assert contenders(BenchTransport(contenders=("openpi",)))[1].keys() == {"openpi"}
+    with pytest.raises(UsageError, match="--contenders openpy: there is no such; choose of leadtime"):
+        contenders(BenchTransport(contenders=("openpy",)))
+
+
 def test_what_does_not_start_is_absent_with_its_own_last_words(tmp_path: Path) -> None:
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho 'No module named lerobot' >&2\nexit 1\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,6 +106,13 @@ def test_a_condition_that_the_policy_cannot_do_is_refused_with_those_it_can() ->
 @contextmanager
 def working(jobs: list[Job], latency: LatencyModel) -> Iterator[queue.Queue[Reply]]:
     """Let a worker take the jobs in turn; yields its replies."""
+    with at_work(jobs, latency) as (_, replies):
+        yield replies
+
+
+@contextmanager
+def at_work(jobs: list[Job], latency: LatencyModel) -> Iterator[tuple[Worker, queue.Queue[Reply]]]:
+    """Let a worker take the jobs in turn; yields it and its replies."""
     replies: queue.Queue[Reply] = queue.Queue()
     waiting = list(jobs)
     worker = Worker(
@@ -118,9 +126,37 @@ def working(jobs: list[Job], latency: LatencyModel) -> Iterator[queue.Queue[Repl
     worker.start()
     worker.wake()
     try:
-        yield replies
+        yield worker, replies
     finally:
         worker.stop()
+
+
+class HeldBack:
+    """Holds the first answer back for a minute and no other; `asked` is set once the first is under way."""
+
+    median_ms = 0.0
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def sample(self, rng: np.random.Generator, elapsed_ns: int) -> int | None:
+        first = not self.asked.is_set()
+        self.asked.set()
+        return 60 * NS_PER_S if first else 0
+
+
+def test_a_request_under_way_that_is_cancelled_is_not_answered_and_holds_nobody_up() -> None:
+    schema, latency = policy_schema(POLICY, "any", 0.0), HeldBack()
+    with at_work([job(schema, request_seq=i) for i in (1, 2)], latency) as (worker, replies):
+        assert latency.asked.wait(10.0)
+        worker.cancel(b"another", 1)
+        worker.cancel(b"me", 2)
+        with pytest.raises(queue.Empty):
+            replies.get(timeout=0.1)
+        worker.cancel(b"me", 1)
+        message, _ = wire.decode(replies.get(timeout=10.0)[1])
+    assert getattr(message, "request_seq", 0) == 2
+    assert replies.empty()
 
 
 class EveryOther:
