@@ -86,7 +86,6 @@ def _set(owner: Any, name: str, value: Any) -> None:
 
 def _mask(bits: int) -> None:
     _wrap(core.ControlCore, "_check", lambda check, *given: check(*given) & ~bits)
-    _wrap(core.ControlCore, "_judge", lambda judge, *given: judge(*given) & ~bits)
 
 
 def _mute(fault: str) -> None:

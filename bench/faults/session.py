@@ -22,7 +22,7 @@ from bench.faults.entry import PATCHES, RELAY
 from bench.faults.patches import DROPS, TRIGGER
 from bench.faults.relay import Relay
 from bench.faults.stage import MissedError, Stage
-from bench.faults.table import Row
+from bench.faults.table import PICTURES, Row
 from runtime.blackbox import Run as Recorded
 from runtime.blackbox import load_run, parts
 from runtime.board import ROLES, Board
@@ -43,6 +43,8 @@ RUN_S: Final = 170.0
 ENTRY: Final = "bench.faults.entry"
 SHIM: Final = Path(__file__).parent / "native" / "wallclock.c"
 LATE_RAD: Final = 0.03
+SWAY_RAD: Final = 0.06
+"""Of the scripted leader: it takes the arms from wherever the policy left them, which may be close to the table."""
 CLUTCH_S: Final = tuple((8.0 + 13.0 * i, 18.0 + 13.0 * i) for i in range(12))
 """The leader's hold on its clutch: long enough to be brought together, again and again."""
 
@@ -52,8 +54,12 @@ def play(row: Row, out: Path, *, blind: bool) -> Finding:
     found = Finding()
     act = row.blind_act if blind and row.blind_act is not None else row.act
     rig = msgspec.structs.replace(load_rig(row.rig), request_deadline_ms=DEADLINE_MS)
+    if row.policy != PICTURES:
+        rig = msgspec.structs.replace(rig, cameras={})
     if row.led:
-        rig = msgspec.structs.replace(rig, leaders={"script": SimLeader(clutch_s=CLUTCH_S)})
+        rig = msgspec.structs.replace(
+            rig, leaders={"script": SimLeader(clutch_s=CLUTCH_S, offset_rad=0.0, sway_rad=SWAY_RAD)}
+        )
     command = Run(policy=row.policy, merge=row.merge, latency="pi0", duration_s=RUN_S, headless=True, out=out / "runs")
     lock = RigLock(rig.name)
     try:

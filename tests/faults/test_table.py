@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_the_report_tells_a_row_that_broke_from_one_that_held() -> None:
     assert "1 of 2 injections held, 1 of 2 controls fail" in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_what_an_injection_changes_is_still_there_to_be_changed(row: Row) -> None:
+    """In a process of its own, as in a run: a patch whose target was renamed would blind no detector."""
+    names = [name for name in (*row.patches, *row.blind, "count-drops") if name != "netns"]
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            patches.apply(names)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_patches_are_named_by_what_they_do() -> None:
