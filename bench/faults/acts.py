@@ -380,7 +380,7 @@ def second_instance(*, lock: bool = True) -> Act:
             [sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         try:
-            _, said = second.communicate(timeout=20.0)
+            _, said = second.communicate(timeout=STARTED_S)
         except subprocess.TimeoutExpired:
             second.send_signal(signal.SIGINT)
             _, said = second.communicate()
