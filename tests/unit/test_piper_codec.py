@@ -157,3 +157,5 @@ def test_a_value_is_rounded_into_its_field_and_no_further() -> None:
     for value in (-0.51, 255.51):
         with pytest.raises(ValueError, match="a value"):
             _fit(value, 1.0, 0, 255, "a value")
+    with pytest.raises(ValueError, match=r"a value 200 does not fit its field, -128 to 127\.5$"):
+        _fit(200.0, 0.5, -256, 255, "a value")
