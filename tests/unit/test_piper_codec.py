@@ -9,6 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.drivers.piper.codec import (
+    _I16,
+    _I32,
+    _U8,
+    _U16,
     FIRMWARE_QUERY,
     FRAME_BYTES,
     KINDS,
@@ -159,3 +163,9 @@ def test_a_value_is_rounded_into_its_field_and_no_further() -> None:
             _fit(value, 1.0, 0, 255, "a value")
     with pytest.raises(ValueError, match=r"a value 200 does not fit its field, -128 to 127\.5$"):
         _fit(200.0, 0.5, -256, 255, "a value")
+
+
+def test_fields_have_their_width_and_a_mode_its_defaults() -> None:
+    assert (_U8, _U16) == ((0, 255), (0, 65535))
+    assert (_I16, _I32) == ((-32768, 32767), (-2147483648, 2147483647))
+    assert Mode(Control.CAN).pack() == bytes([1, 1, 100, 0, 0, 0, 0, 0])
