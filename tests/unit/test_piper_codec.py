@@ -169,3 +169,9 @@ def test_fields_have_their_width_and_a_mode_its_defaults() -> None:
     assert (_U8, _U16) == ((0, 255), (0, 65535))
     assert (_I16, _I32) == ((-32768, 32767), (-2147483648, 2147483647))
     assert Mode(Control.CAN).pack() == bytes([1, 1, 100, 0, 0, 0, 0, 0])
+    assert GripperTarget(0.0).pack() == bytes([0, 0, 0, 0, 0x03, 0xE8, 1, 0])
+    assert GripperTarget(0.0, 0.0).pack() == bytes([0, 0, 0, 0, 0, 0, 1, 0])
+    assert GripperTarget(0.0, 5.0005).pack()[4:6] == (5000).to_bytes(2, "big")
+    with pytest.raises(ValueError, match="torque"):
+        GripperTarget(0.0, 5.001).pack()
+    assert Status(Control.CAN, ArmStatus.NORMAL).pack()[:3] == bytes([1, 0, 1])
