@@ -238,6 +238,8 @@ class BenchFaults:
     """Rows of the table to inject, by number; results of others that are in the folder are kept."""
     without_controls: bool = False
     """Leave the negative controls out."""
+    limit_s: float = 0.0
+    """Begin no more rows after this time; 0 for no limit. The others are played by another call."""
 
 
 @dataclass(frozen=True)

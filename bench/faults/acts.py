@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,11 +16,13 @@ import msgspec
 import numpy as np
 
 from bench.faults import partition, relay
-from bench.faults.stage import MissedError, Stage
+from bench.faults.stage import CLEARED_S, STARTED_S, MissedError, Stage
 from runtime.clock import NS_PER_MS
+from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.emulators.inject import inject
 from runtime.faults import BIT
 from runtime.inference import wire
-from runtime.states import Guard, Mode, Trip
+from runtime.states import LED, Guard, Mode, Trip
 
 SEEN_S: Final = 8.0
 Begin = Callable[[Stage], int]
@@ -124,7 +127,7 @@ def control_dies(stage: Stage, found: Finding) -> None:
         found.detected_ms = round((max(int(each["t_trip_ns"]) for each in status) - t_ns) / NS_PER_MS, 1)
     found.checks["both arms stop"] = stage.wait(lambda: stage.at_rest, 1.0)
     found.stopped_ms = _since_ms(stage, t_ns)
-    said = stage.seen("control_restarted", t_ns, 20.0)
+    said = stage.seen("control_restarted", t_ns, CLEARED_S)
     found.checks["its successor says so"] = said is not None
     if said is None:
         return
@@ -141,6 +144,22 @@ def pull(stage: Stage) -> int:
 def release(stage: Stage) -> None:
     """End it."""
     stage.release()
+
+
+def give(fault: str) -> Begin:
+    """Give the left arm's device, behind its emulated bus, a fault."""
+
+    def begin(stage: Stage) -> int:
+        t_ns = stage.now_ns()
+        inject(bus_name(str(stage.run_dir), "left"), fault)
+        return t_ns
+
+    return begin
+
+
+def take(fault: str) -> End:
+    """Take the fault from it again."""
+    return lambda stage: inject(bus_name(str(stage.run_dir), "left"), fault, on=False)
 
 
 def kill(role: str) -> Begin:
@@ -273,8 +292,12 @@ def control_stops(stage: Stage, found: Finding) -> None:
     found.cleared_s = round(_since_ms(stage, resumed_ns) / 1000.0, 2)
 
 
-def never_arms(stage: Stage, found: Finding) -> None:
+def never_arms(end: End) -> Act:
     """Expect arms whose feedback is all zero to stay disarmed, and to arm by themselves once it is true."""
+    return lambda stage, found: _never_arms(end, stage, found)
+
+
+def _never_arms(end: End, stage: Stage, found: Finding) -> None:
     if not stage.wait(lambda: stage.mode is Mode.DISARMED, 60.0):
         raise MissedError("no control process")
     t_ns = stage.now_ns()
@@ -282,7 +305,7 @@ def never_arms(stage: Stage, found: Finding) -> None:
     found.checks["detected"] = seen_ns is not None
     found.detected_ms = None if seen_ns is None else round((seen_ns - t_ns) / NS_PER_MS, 1)
     found.checks["stays disarmed"] = stage.stays(Mode.DISARMED, 2.0)
-    stage.release()
+    end(stage)
     cleared_ns = stage.now_ns()
     found.checks["arms by itself once it is true"] = stage.wait(lambda: stage.mode is not Mode.DISARMED, 10.0)
     found.cleared_s = round(_since_ms(stage, cleared_ns) / 1000.0, 2)
@@ -296,11 +319,12 @@ def stutter(stop_ms: float, every_ms: float, seconds: float) -> Begin:
         pid = stage.pid("control")
 
         def stutters() -> None:
-            while not stage.over.is_set() and stage.now_ns() - t_ns < seconds * 1e9:
-                os.kill(pid, signal.SIGSTOP)
-                stage.pause(stop_ms / 1000.0)
-                os.kill(pid, signal.SIGCONT)
-                stage.pause((every_ms - stop_ms) / 1000.0)
+            with suppress(ProcessLookupError):
+                while not stage.over.is_set() and stage.now_ns() - t_ns < seconds * 1e9:
+                    os.kill(pid, signal.SIGSTOP)
+                    stage.pause(stop_ms / 1000.0)
+                    os.kill(pid, signal.SIGCONT)
+                    stage.pause((every_ms - stop_ms) / 1000.0)
 
         stage.aside(stutters)
         return t_ns
@@ -356,16 +380,66 @@ def second_instance(*, lock: bool = True) -> Act:
             [sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         try:
-            _, said = second.communicate(timeout=20.0)
+            _, said = second.communicate(timeout=STARTED_S)
         except subprocess.TimeoutExpired:
             second.send_signal(signal.SIGINT)
             _, said = second.communicate()
         found.detected_ms = _since_ms(stage, t_ns)
-        found.checks["the second is refused"] = second.returncode == 1 and "in use" in said
+        refused = second.returncode == 1 and "in use" in said
+        found.checks["the second is refused"] = refused
+        found.note = "" if refused else f"the second ended with {second.returncode}: {said.strip()[-160:]}"
+        stage.moving()
         stage.stall_view_s = 1.5
         found.checks["a stalled viewer holds nobody up"] = stage.stays(Mode.POLICY, 1.5)
 
     return act
+
+
+def leader_lost(begin: Begin, end: End) -> Act:
+    """Expect both arms to brake when their leader is lost, and to be led again only once its clutch is pressed anew."""
+
+    def act(stage: Stage, found: Finding) -> None:
+        if not stage.wait(lambda: stage.mode is Mode.TELEOP and not stage.at_rest, STARTED_S):
+            raise MissedError("the leader never led the arms")
+        stage.pause(0.5)
+        t_ns = begin(stage)
+        seen_ns = stage.seen("leader_lost", t_ns, SEEN_S)
+        found.checks["detected"] = seen_ns is not None
+        if seen_ns is None:
+            return
+        found.detected_ms = round((seen_ns - t_ns) / NS_PER_MS, 1)
+        found.checks["both arms stop"] = stage.stopped()
+        found.stopped_ms = _since_ms(stage, t_ns)
+        end(stage)
+        ended_ns = stage.now_ns()
+        found.checks["it leads again once its clutch is pressed anew"] = stage.wait(
+            lambda: stage.mode is Mode.TELEOP, CLEARED_S
+        )
+        found.cleared_s = round(_since_ms(stage, ended_ns) / 1000.0, 2)
+
+    return act
+
+
+def leader_apart(stage: Stage, found: Finding) -> None:
+    """Expect a leader far from its arm to lead nothing, and to lead once it is near and its clutch is pressed anew."""
+    seen_ns = stage.seen("leader_apart", 0, STARTED_S)
+    found.checks["detected"] = seen_ns is not None
+    if seen_ns is None:
+        return
+    leaders = stage.rings["leader"]
+    pressed = [
+        int(each["t_ns"]) for each in leaders.since(max(leaders.head - 60, 0))[0] if each["side"]["clutch"].any()
+    ]
+    found.detected_ms = round((seen_ns - min(pressed)) / NS_PER_MS, 1) if pressed else None
+    ticks = stage.rings["tick"]
+    cursor = ticks.head
+    found.checks["both arms stop"] = stage.stopped()
+    stage.pause(2.0)
+    found.checks["nothing is led"] = not any(int(tick["mode"]) in LED for tick in ticks.since(cursor)[0])
+    stage.release()
+    ended_ns = stage.now_ns()
+    found.checks["it leads once it is near"] = stage.wait(lambda: stage.mode is Mode.TELEOP, CLEARED_S)
+    found.cleared_s = round(_since_ms(stage, ended_ns) / 1000.0, 2)
 
 
 def foresees(*, wrong: bool) -> relay.Spoil:
@@ -378,6 +452,8 @@ def foresees(*, wrong: bool) -> relay.Spoil:
     return relay.on_chunks(change)
 
 
+FORESEEN: Final = 10
+"""Pictures a chunk, five ticks apart: the next chunk comes before half of them are due."""
 _FORESEEN: Final[dict[str, Any]] = {}
 
 
@@ -387,8 +463,8 @@ def foresight(stage: Stage, found: Finding) -> None:
 
     def look() -> bool:
         for name in names:
-            image = np.array(stage.latest(f"frame/{name}")["image"])[::4, ::4]
-            _FORESEEN[f"frame/{name}"] = np.stack([image, image])
+            image = np.array(stage.latest(f"frame/{name}")["image"])[::8, ::8]
+            _FORESEEN[f"frame/{name}"] = np.stack([image] * FORESEEN)
         return True
 
     stage.wait(look, 20.0)

@@ -32,7 +32,7 @@ from where the arms are: nothing that was planned before ever runs.
 `leadtime bench faults --out DIR` injects each row into a whole run (real processes, real sockets, real time), measures
 on the board how long it took to be seen, checks what the arms did by the independent check at the simulated device, and
 then injects it again with the detector switched off: that must not hold. `--rows 1 12` takes single rows.
-`python -m bench.faults.schedules --count N --out DIR` plays random combinations of 25 kinds of fault against the same
+`python -m bench.faults.schedules --count N --out DIR` plays random combinations of 30 kinds of fault against the same
 decisions in virtual time; a failure names its seed, and `--first SEED --count 1` plays it again.
 """
 
@@ -46,7 +46,7 @@ def build() -> str:
 def _section(number: int) -> str:
     rows = [row for row in ROWS if row.number == number]
     entries = [fault for fault in FAULTS if fault.number == number]
-    title = "; ".join(row.title for row in rows)
+    title = "; ".join(dict.fromkeys(row.title for row in rows))
     lines = [f"\n## {number}. {title[0].upper()}{title[1:]}\n"]
     for fault in entries:
         lines.append(_entry(fault))
@@ -64,8 +64,6 @@ def _entry(fault: Fault) -> str:
 
 
 def _tested(row: Row) -> str:
-    if row.act is None:
-        return f"\nRow {row.key} of the bench waits for {row.missing}."
     bound = "" if row.bound_ms is None else f" To be seen within {row.bound_ms:g} ms."
     blind = " ".join(row.blind) or "the lock taken out of the second run"
     return f"\nInjected as row {row.key}: {row.injection}.{bound} Negative control: {blind}."

@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 
 from bench.faults import partition
 from runtime import clock
-from runtime.control import core, intake, loop, watch
+from runtime.control import core, intake, loop, teleop, watch
 from runtime.control.guardian import GuardianCore
 from runtime.drivers import factory
 from runtime.drivers.base import Frame
+from runtime.drivers.emulators import inject
+from runtime.drivers.emulators.piper import PiperDevice
+from runtime.drivers.leaders.sim import ScriptedLeader
+from runtime.drivers.piper.arming import Arming
+from runtime.drivers.sim.plant import Plant
 from runtime.faults import BIT
 from runtime.inference import client_core, connection, sensors, server
 from runtime.inference.foresight import Foresight
@@ -29,6 +34,12 @@ from runtime.notices import Notices
 from runtime.recorder import Recorder
 
 TRIGGER: Final = "LEADTIME_FAULT_TRIGGER"
+DROPS: Final = "drops"
+"""File in the run's folder that is there once an emulated arm has lost its torque."""
+LAG_NS: Final = 200_000_000
+"""More than the pictures that are kept: a smaller lag is made up for by older pictures of the other cameras."""
+APART_RAD: Final = 1.35
+"""A leader this far away is out of reach: `refuse_rad` is 1.2."""
 NEVER_NS: Final = 1 << 62
 _trigger = Path(os.environ.get(TRIGGER, "/nonexistent"))
 
@@ -41,6 +52,8 @@ def triggered() -> bool:
 def apply(names: Iterable[str]) -> None:
     """Carry out patches by name; `mask:FAULT` and `mute:FAULT` make the control process or the others blind for one.
 
+    `emulator:FAULT` lets an emulated arm have a fault from the start.
+
     Raises:
         KeyError: there is no such patch.
     """
@@ -50,6 +63,8 @@ def apply(names: Iterable[str]) -> None:
             _mask(BIT[fault])
         elif kind == "mute":
             _mute(fault)
+        elif kind == "emulator":
+            _faulty(fault)
         else:
             PATCHES[name]()
 
@@ -71,7 +86,6 @@ def _set(owner: Any, name: str, value: Any) -> None:
 
 def _mask(bits: int) -> None:
     _wrap(core.ControlCore, "_check", lambda check, *given: check(*given) & ~bits)
-    _wrap(core.ControlCore, "_judge", lambda judge, *given: judge(*given) & ~bits)
 
 
 def _mute(fault: str) -> None:
@@ -123,9 +137,48 @@ def _device_fault(state: Any) -> None:
     state["fault"] = 4
 
 
-def _stuck(state: Any) -> None:
-    state["position"] = _first("stuck", state["position"].copy())
-    state["velocity"] = 0.0
+def _stuck() -> None:
+    """Keep the left arm where it is once triggered, whatever its motors are told."""
+
+    def command(original: Any, self: Any, side: str, position: Any) -> None:
+        if side == "left" and triggered():
+            position = _first("stuck", np.array(position))
+        original(self, side, position)
+
+    _wrap(Plant, "command_arm", command)
+
+
+def _faulty(fault: str) -> None:
+    def begin(init: Any, self: Any, bus: str) -> None:
+        init(self, bus)
+        if bus.endswith("left"):
+            self.faults.add(fault)
+
+    _wrap(inject.Injections, "__init__", begin)
+
+
+def _count_drops() -> None:
+    """Leave a file in the run's folder when an emulated arm loses its torque."""
+
+    def disable(original: Any, self: Any, *given: Any) -> None:
+        before = self.drops
+        original(self, *given)
+        if self.drops > before:
+            (_trigger.parent / DROPS).touch()
+
+    _wrap(PiperDevice, "_disable", disable)
+
+
+def _leader_apart() -> None:
+    """Hold both leaders far from the arms while triggered."""
+
+    def apart(original: Any, self: Any, follower: Any) -> Any:
+        position = original(self, follower)
+        if triggered():
+            position[[0, 7]] += APART_RAD
+        return position
+
+    _wrap(ScriptedLeader, "_apart", apart)
 
 
 def _on_frames(spoil: Callable[[tuple[Frame, ...]], tuple[Frame, ...]]) -> None:
@@ -149,8 +202,10 @@ def _lost(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
 
 
 def _apart(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """One camera's stamps lag by 60 ms: no longer of the same moment as the others'."""
-    return tuple(replace(f, t_capture_ns=f.t_capture_ns - 60_000_000 * (i == 0)) for i, f in enumerate(frames))
+    """One camera's stamps lag: no longer of the same moment as any of the others' that are kept."""
+    name = frames[0].camera if frames else ""
+    name = _first("apart", name) if name else name
+    return tuple(replace(f, t_capture_ns=f.t_capture_ns - LAG_NS * (f.camera == name)) for f in frames)
 
 
 # Detectors that see nothing
@@ -294,6 +349,27 @@ def _blind_apart() -> None:
     _wrap(sensors, "align_frames", lambda align, stamps, _tolerance: align(stamps, NEVER_NS))
 
 
+def _blind_leader() -> None:
+    """Take a leader's last word for its present one."""
+    _set(teleop.LedArm, "_alive", lambda self, leader, now_ns: True)  # noqa: ARG005
+
+
+def _blind_reach() -> None:
+    """Let a leader take over from however far."""
+    _set(teleop, "OUTSIDE_RAD", 1e9)
+
+    def begin(init: Any, self: Any, *given: Any) -> None:
+        init(self, *given)
+        self._refuse_rad = 1e9
+
+    _wrap(teleop.LedArm, "__init__", begin)
+
+
+def _blind_limits() -> None:
+    """Compare nothing that an arm keeps with its model."""
+    _set(Arming, "_compare", lambda self, feedback: None)  # noqa: ARG005
+
+
 def _blind_cameras() -> None:
     """Ask however old the pictures are."""
     _wrap(sensors.Sensors, "__init__", _never_stale)
@@ -329,7 +405,9 @@ PATCHES: Final[dict[str, Callable[[], None]]] = {
     "arm-silent": lambda: _on_left_arm(_silent),
     "arm-zero": lambda: _on_left_arm(_zero),
     "arm-fault": lambda: _on_left_arm(_device_fault),
-    "arm-stuck": lambda: _on_left_arm(_stuck),
+    "arm-stuck": _stuck,
+    "count-drops": _count_drops,
+    "leader-apart": _leader_apart,
     "camera-frozen": lambda: _on_frames(_frozen),
     "camera-lost": lambda: _on_frames(_lost),
     "cameras-apart": lambda: _on_frames(_apart),
@@ -354,6 +432,9 @@ PATCHES: Final[dict[str, Callable[[], None]]] = {
     "blind-shape": _blind_shape,
     "blind-apart": _blind_apart,
     "blind-cameras": _blind_cameras,
+    "blind-leader": _blind_leader,
+    "blind-reach": _blind_reach,
+    "blind-limits": _blind_limits,
     "blind-skips": _blind_skips,
     "wall-clock": _wall_clock,
 }

@@ -44,6 +44,11 @@ class Stage:
     clock: MonotonicClock = field(default_factory=MonotonicClock)
 
     @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        return self.trigger.parent
+
+    @property
     def rings(self) -> Board:
         """The board of the run; MissedError before there is one."""
         if self.board is None:

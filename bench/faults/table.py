@@ -17,8 +17,8 @@ class Row:
     """One injection. `number` is its row in the fault table; `fault` the entry of `runtime.faults` that tells of it.
 
     `bound_ms` is what the design promises of a physical rig with the default times, None where it is not a time.
-    `patches` misbehave in a child, `blind` switches the detector off besides. `missing` says what an injection at the
-    device still waits for.
+    `patches` misbehave in a child, `blind` switches the detector off besides. `from_start`: what waits to be triggered
+    stands before anything runs; `led`: a scripted leader is there; `refusal`: a word of what refuses the run.
     """
 
     key: str
@@ -26,20 +26,25 @@ class Row:
     fault: str
     title: str
     injection: str
-    act: Act | None
+    act: Act
     blind: tuple[str, ...] = ()
     blind_act: Act | None = None
     patches: tuple[str, ...] = ()
     bound_ms: float | None = None
     relay: bool = False
-    triggered: bool = False
     network: bool = False
     wall_clock: bool = False
     policy: str = STATES
     merge: str = "leadtime"
-    missing: str = ""
+    rig: str = "sim-x5"
+    from_start: bool = False
+    led: bool = False
+    refusal: str = "joint"
 
 
+BUS: Final = "emulated-piper"
+SWAY: Final = "sway"
+_CAN: Final = "on the bytes of an emulated CAN bus, "
 _WIRE: Final = "a relay between client and server, over real sockets, "
 ROWS: Final = (
     Row(
@@ -116,40 +121,62 @@ ROWS: Final = (
     Row(
         "15", 15, "camera_frozen", "camera frozen", "one camera repeats its picture with advancing stamps",
         acts.stops("camera_frozen", acts.pull, acts.release),
-        blind=("mute:camera_frozen", "blind-cameras"), patches=("camera-frozen",), bound_ms=100.0, triggered=True,
+        blind=("mute:camera_frozen", "blind-cameras"), patches=("camera-frozen",), bound_ms=100.0,
         policy=PICTURES,
     ),
     Row(
         "16", 16, "camera_lost", "camera unplugged", "one camera sends nothing",
         acts.stops("camera_lost", acts.pull, acts.release),
-        blind=("mute:camera_lost", "blind-cameras"), patches=("camera-lost",), bound_ms=100.0, triggered=True,
+        blind=("mute:camera_lost", "blind-cameras"), patches=("camera-lost",), bound_ms=100.0,
         policy=PICTURES,
     ),
     Row(
-        "17", 17, "cameras_apart", "cameras out of step", "one camera's stamps lag by 60 ms",
+        "17", 17, "cameras_apart", "cameras out of step", "one camera's stamps lag by 200 ms",
         acts.stops("cameras_apart", acts.pull, acts.release),
-        blind=("blind-apart",), patches=("cameras-apart",), triggered=True, policy=PICTURES,
+        blind=("blind-apart",), patches=("cameras-apart",), policy=PICTURES,
     ),
     Row(
         "18", 18, "arm_silent", "bus silent", "the left arm's feedback stops",
         acts.stops("arm_silent", acts.pull, acts.release),
-        blind=("blind-health",), patches=("arm-silent",), bound_ms=25.0, triggered=True,
+        blind=("blind-health",), patches=("arm-silent",), bound_ms=25.0,
+    ),
+    Row(
+        "18b", 18, "arm_silent", "bus silent", _CAN + "the left arm sends no frame",
+        acts.stops("arm_silent", acts.give("silent"), acts.take("silent")),
+        blind=("blind-health",), bound_ms=25.0, rig=BUS, policy=SWAY,
+    ),
+    Row(
+        "18c", 18, "arm_silent", "bus off", _CAN + "every node is thrown off the left bus",
+        acts.stops("arm_silent", acts.give("bus-off"), acts.take("bus-off")),
+        blind=("blind-health",), bound_ms=25.0, rig=BUS, policy=SWAY,
     ),
     Row(
         "19", 19, "feedback_unusable", "all-zero feedback", "the left arm reports zeros from the start",
-        acts.never_arms, blind=("blind-usable",), patches=("arm-zero",), triggered=True,
+        acts.never_arms(acts.release), blind=("blind-usable",), patches=("arm-zero",), from_start=True,
     ),
     Row(
-        "20", 20, "device_mismatch", "device limits differ from the configuration", "at the wire-level emulator", None,
-        missing="an arm whose device can be asked for its limits",
+        "19b", 19, "feedback_unusable", "all-zero feedback", _CAN + "the left arm's frames hold zeros from the start",
+        acts.never_arms(acts.take("all-zero")), blind=("blind-usable",), patches=("emulator:all-zero",),
+        rig=BUS, policy=SWAY,
     ),
     Row(
-        "21", 21, "leader_lost", "leader lost in TELEOP", "at the leader's process", None, bound_ms=50.0,
-        missing="a leader",
+        "20", 20, "device_mismatch", "device limits differ from the configuration",
+        _CAN + "the left arm keeps an upper limit 0.3 rad lower", acts.refused,
+        blind=("blind-limits",), patches=("emulator:wrong-limits",), rig=BUS, policy=SWAY, refusal="upper limit",
     ),
     Row(
-        "22", 22, "leader_apart", "leader and follower apart at takeover", "at the leader's process", None,
-        missing="a leader",
+        "20b", 20, "device_mismatch", "device units differ from the configuration",
+        _CAN + "the left arm's firmware has other kinematics", acts.refused,
+        blind=("blind-limits",), patches=("emulator:old-firmware",), rig=BUS, policy=SWAY, refusal="firmware",
+    ),
+    Row(
+        "21", 21, "leader_lost", "leader lost in TELEOP", "SIGKILL to the leader's process",
+        acts.leader_lost(acts.kill("leader"), acts.nothing), blind=("blind-leader",), bound_ms=50.0, led=True,
+    ),
+    Row(
+        "22", 22, "leader_apart", "leader and follower apart at takeover",
+        "the leader takes hold 1.35 rad away from its arm",
+        acts.leader_apart, blind=("blind-reach",), patches=("leader-apart",), from_start=True, led=True,
     ),
     Row(
         "23", 23, "overrun", "sustained CPU contention", "SIGSTOP for 8 of every 14 ms, for 8 s",
@@ -172,12 +199,23 @@ ROWS: Final = (
     Row(
         "26", 26, "device_fault", "fault of the device", "the left arm's feedback carries an error bit",
         acts.stops("device_fault", acts.pull, acts.release),
-        blind=("blind-health",), patches=("arm-fault",), triggered=True,
+        blind=("blind-health",), patches=("arm-fault",),
     ),
     Row(
-        "26b", 26, "tracking_lost", "an arm does not follow", "the left arm reports that it stays where it is",
+        "26c", 26, "device_fault", "collision flag of the device", _CAN + "the left arm's status says collision",
+        acts.stops("device_fault", acts.give("collision"), acts.take("collision")),
+        blind=("blind-health",), rig=BUS, policy=SWAY,
+    ),
+    Row(
+        "26d", 26, "device_fault", "over-temperature", _CAN + "the left arm's second motor reports that it is hot",
+        acts.stops("device_fault", acts.give("over-temperature"), acts.take("over-temperature")),
+        blind=("blind-health",), rig=BUS, policy=SWAY,
+    ),
+    Row(
+        "26b", 26, "tracking_lost", "an arm does not follow",
+        "the left arm stays where it is, whatever its motors are told",
         acts.stops("tracking_lost", acts.pull, acts.release),
-        blind=("blind-tracking",), patches=("arm-stuck",), triggered=True,
+        blind=("blind-tracking",), patches=("arm-stuck",),
     ),
     Row(
         "27", 27, "foresight_parts", "predicted frames part from the actual",

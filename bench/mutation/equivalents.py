@@ -7,6 +7,7 @@ from typing import Final
 _OVERWRITTEN: Final = "written before it is read: a guardian reads it only once it has followed a command"
 _LENGTHS: Final = "both are always seven long"
 EQUIVALENT: Final[dict[str, dict[str, str]]] = {
+    "runtime.control.modes": {"_lead: 0 -> 1": "bit 0 is server_lost, which only notes: it is never latched"},
     "runtime.control.guardian": {
         **{f"GuardianCore.__init__: 0 -> 1 #{n}": _OVERWRITTEN for n in (7, 8, 9, 10, 11, 12)},
         "GuardianCore.__init__: 0.0 -> 1.0": _OVERWRITTEN,

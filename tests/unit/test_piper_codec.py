@@ -9,11 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.drivers.piper.codec import (
+    _I16,
+    _I32,
+    _U8,
+    _U16,
     FIRMWARE_QUERY,
     FRAME_BYTES,
     KINDS,
+    TORQUE_NM_PER_A,
     Acceleration,
+    ArmStatus,
     CanId,
+    Control,
     Enable,
     Fast,
     Firmware,
@@ -23,10 +30,13 @@ from runtime.drivers.piper.codec import (
     Limit,
     Linkage,
     Mode,
+    Motor,
     Query,
     Slow,
     Status,
+    Stop,
     StopCommand,
+    _fit,
     decode,
 )
 
@@ -133,3 +143,35 @@ def test_identifiers_of_a_kind_are_its_joints() -> None:
     assert [can_id for can_id, kind in KINDS.items() if kind is Fast] == list(range(0x251, 0x257))
     assert [can_id for can_id, kind in KINDS.items() if kind is Slow] == list(range(0x261, 0x267))
     assert CanId.STATUS == 0x2A1
+
+
+def test_the_numbers_on_the_wire_are_the_vendors() -> None:
+    """As piper_sdk and AgileX's protocol have them: both ends here are ours, and would agree on wrong ones."""
+    assert [int(member) for member in Control] == [0, 1, 2, 6]
+    assert [int(member) for member in ArmStatus] == [0, 1, 4, 5, 7, 9, 14, 15]
+    assert [int(member) for member in Stop] == [1, 2]
+    assert [int(member) for member in Motor] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert TORQUE_NM_PER_A == (1.18125, 1.18125, 1.18125, 0.95844, 0.95844, 0.95844)
+
+
+def test_a_value_is_rounded_into_its_field_and_no_further() -> None:
+    assert _fit(-0.5, 1.0, 0, 255, "a value") == 0
+    assert _fit(255.5, 1.0, 0, 255, "a value") == 255
+    assert _fit(1.26, 0.5, 0, 255, "a value") == 3
+    for value in (-0.51, 255.51):
+        with pytest.raises(ValueError, match="a value"):
+            _fit(value, 1.0, 0, 255, "a value")
+    with pytest.raises(ValueError, match=r"a value 200 does not fit its field, -128 to 127\.5$"):
+        _fit(200.0, 0.5, -256, 255, "a value")
+
+
+def test_fields_have_their_width_and_a_mode_its_defaults() -> None:
+    assert (_U8, _U16) == ((0, 255), (0, 65535))
+    assert (_I16, _I32) == ((-32768, 32767), (-2147483648, 2147483647))
+    assert Mode(Control.CAN).pack() == bytes([1, 1, 100, 0, 0, 0, 0, 0])
+    assert GripperTarget(0.0).pack() == bytes([0, 0, 0, 0, 0x03, 0xE8, 1, 0])
+    assert GripperTarget(0.0, 0.0).pack() == bytes([0, 0, 0, 0, 0, 0, 1, 0])
+    assert GripperTarget(0.0, 5.0005).pack()[4:6] == (5000).to_bytes(2, "big")
+    with pytest.raises(ValueError, match="torque"):
+        GripperTarget(0.0, 5.001).pack()
+    assert Status(Control.CAN, ArmStatus.NORMAL).pack()[:3] == bytes([1, 0, 1])
