@@ -12,7 +12,7 @@ from runtime.arms import PIPER
 from runtime.clock import NS_PER_MS
 from runtime.drivers.base import DriverError
 from runtime.drivers.conformance import check_leader
-from runtime.drivers.emulators.piper import CanHub
+from runtime.drivers.emulators.can_hub import CanHub
 from runtime.drivers.leaders.piper import PiperLeader
 from runtime.drivers.piper.bus import Frame, join_emulated
 from runtime.drivers.piper.codec import CanId, GripperTarget, JointPair

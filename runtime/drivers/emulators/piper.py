@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import selectors
-import socket
 from collections import deque
 from typing import Any, Final
 
@@ -13,8 +11,9 @@ from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS
 from runtime.drivers.base import DriverError
 from runtime.drivers.emulators.base import Behind
+from runtime.drivers.emulators.can_hub import CanHub
 from runtime.drivers.emulators.inject import Injections
-from runtime.drivers.piper.bus import FRAME, Frame
+from runtime.drivers.piper.bus import Frame
 from runtime.drivers.piper.codec import (
     TORQUE_NM_PER_A,
     Acceleration,
@@ -251,87 +250,6 @@ class PiperDevice:
         for name, bit in _MOTOR_FAULTS.items():
             status |= bit if name in self.faults and joint == 1 else Motor(0)
         return Slow(24.0, 45, 90 if hot and joint == 1 else 40, int(status), 0.3)
-
-
-class CanHub:
-    """An emulated bus: what one node sends all others hear. One `struct can_frame` a message."""
-
-    def __init__(self, name: str) -> None:
-        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            self._server.bind("\0" + name)
-        except OSError as error:
-            self._server.close()
-            raise DriverError(f"emulated CAN bus {name}: {error.strerror}") from None
-        self._server.listen(8)
-        self._server.setblocking(False)
-        self._nodes: list[socket.socket] = []
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._server, selectors.EVENT_READ)
-
-    def send(self, frames: list[Frame]) -> None:
-        """Send the device's frames to every node; one whose queue is full misses them, as on a real bus."""
-        for frame in frames:
-            raw = FRAME.pack(frame.can_id, len(frame.data), frame.data.ljust(8, b"\0"))
-            for node in list(self._nodes):
-                self._give(node, raw)
-
-    def receive(self) -> list[Frame]:
-        """Return what the nodes have sent; each hears the others."""
-        frames: list[Frame] = []
-        for key, _ in self._selector.select(0):
-            if key.fileobj is self._server:
-                node, _ = self._server.accept()
-                node.setblocking(False)
-                self._nodes.append(node)
-                self._selector.register(node, selectors.EVENT_READ)
-            elif isinstance(key.fileobj, socket.socket):
-                frames += self._drain(key.fileobj)
-        return frames
-
-    def cut(self) -> None:
-        """Throw every node off the bus."""
-        for node in list(self._nodes):
-            self._drop(node)
-
-    def close(self) -> None:
-        """Take the bus down."""
-        self.cut()
-        self._selector.close()
-        self._server.close()
-
-    def _drain(self, node: socket.socket) -> list[Frame]:
-        frames: list[Frame] = []
-        while True:
-            try:
-                raw = node.recv(FRAME.size)
-            except BlockingIOError:
-                return frames
-            except OSError:
-                raw = b""
-            if not raw:
-                self._drop(node)
-                return frames
-            if len(raw) != FRAME.size:
-                continue
-            can_id, length, data = FRAME.unpack(raw)
-            frames.append(Frame(can_id, data[:length]))
-            for other in list(self._nodes):
-                if other is not node:
-                    self._give(other, raw)
-
-    def _give(self, node: socket.socket, raw: bytes) -> None:
-        try:
-            node.send(raw)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._drop(node)
-
-    def _drop(self, node: socket.socket) -> None:
-        self._selector.unregister(node)
-        self._nodes.remove(node)
-        node.close()
 
 
 class PiperEmulator:
