@@ -74,7 +74,7 @@ def test_the_workspace_shown_is_a_whole_one() -> None:
 
 
 def test_the_snippet_reads_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (text,) = blocks("python")
+    (text,) = (block for block in blocks("python") if "load_run" in block)
     record(tmp_path)
     exec(text.replace("runs/0001-sim-x5-transfer", str(tmp_path)), {})
     assert "14)" in capsys.readouterr().out
