@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar
 
 from runtime import devices
 from runtime.board import Board
 from runtime.clock import NS_PER_S, Clock, MonotonicClock
 from runtime.config import RigConfig
-from runtime.devices import EvdevLeader, Leader, PoseLeader, SimLeader, SpaceMouseLeader, is_emulated
+from runtime.devices import Leader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
 from runtime.drivers.corrected import CorrectedArm
 from runtime.drivers.emulators.base import BoardArm, bus_name
@@ -17,6 +17,19 @@ from runtime.errors import UsageError
 from runtime.layout import SIDES, Side
 
 RESTART_PATIENCE_NS: Final = 60 * NS_PER_S
+Named = TypeVar("Named", bound=devices.Device)
+
+
+def _of(kind: type[Named], device: devices.Device) -> Named:
+    """Return a device as what its driver takes."""
+    if not isinstance(device, kind):
+        raise TypeError(f"{device.driver} is no {kind.__name__}")
+    return device
+
+
+def _patience_ns(board: Board, side: Side) -> int:
+    """A guardian that has spoken before was started anew: its bus may take a while to come back."""
+    return 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
 
 
 def _sim_arm(board: Board, side: Side) -> ArmDriver:
@@ -35,9 +48,7 @@ def _realsense(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriv
     from runtime.drivers.realsense import Realsense  # noqa: PLC0415
 
     (name,) = names
-    config = board.spec.rig.cameras[name]
-    if not isinstance(config, devices.RealsenseCamera):
-        raise TypeError(f"{config.driver} is no RealSense")
+    config = _of(devices.RealsenseCamera, board.spec.rig.cameras[name])
     return Realsense(name, config, clock)
 
 
@@ -45,9 +56,7 @@ def _recorded(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDrive
     from runtime.drivers.recorded import Recorded  # noqa: PLC0415
 
     (name,) = names
-    config = board.spec.rig.cameras[name]
-    if not isinstance(config, devices.RecordedCamera):
-        raise TypeError(f"{config.driver} is no recording")
+    config = _of(devices.RecordedCamera, board.spec.rig.cameras[name])
     return Recorded(name, config, clock)
 
 
@@ -55,9 +64,7 @@ def _uvc(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
     from runtime.drivers.uvc import Uvc  # noqa: PLC0415
 
     (name,) = names
-    config = board.spec.rig.cameras[name]
-    if not isinstance(config, devices.UvcCamera):
-        raise TypeError(f"{config.driver} is no UVC camera")
+    config = _of(devices.UvcCamera, board.spec.rig.cameras[name])
     return Uvc(name, config, clock)
 
 
@@ -65,9 +72,7 @@ def _orbbec(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDriver:
     from runtime.drivers.orbbec import Orbbec  # noqa: PLC0415
 
     (name,) = names
-    config = board.spec.rig.cameras[name]
-    if not isinstance(config, devices.OrbbecCamera):
-        raise TypeError(f"{config.driver} is no Orbbec camera")
+    config = _of(devices.OrbbecCamera, board.spec.rig.cameras[name])
     return Orbbec(name, config, clock)
 
 
@@ -75,9 +80,7 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.piper.arm import PiperArm  # noqa: PLC0415
     from runtime.drivers.piper.bus import Bus, join_emulated, open_bus  # noqa: PLC0415
 
-    config = board.spec.rig.arms[side]
-    if not isinstance(config, devices.PiperArm):
-        raise TypeError(f"{config.driver} is no Piper")
+    config = _of(devices.PiperArm, board.spec.rig.arms[side])
     emulated = is_emulated(config)
 
     def connect() -> Bus:
@@ -87,9 +90,7 @@ def _piper_arm(board: Board, side: Side) -> ArmDriver:
             else open_bus(config.channel, config.interface)
         )
 
-    # A guardian that has spoken before was started anew: its bus may take a while to come back.
-    patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
-    model = board.spec.rig.arm_model(side)
+    model, patience_ns = board.spec.rig.arm_model(side), _patience_ns(board, side)
     return PiperArm(model, connect, config.channel, MonotonicClock(0), config.rest_rad or (), patience_ns)
 
 
@@ -98,24 +99,18 @@ def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.interbotix.port import emulated_port, open_port  # noqa: PLC0415
     from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
 
-    config = board.spec.rig.arms[side]
-    if not isinstance(config, devices.InterbotixArm):
-        raise TypeError(f"{config.driver} is no Interbotix arm")
+    config = _of(devices.InterbotixArm, board.spec.rig.arms[side])
     path = str(emulated_port(board.spec.run_dir, side)) if is_emulated(config) else config.port
-
-    patience_ns = 0 if board[f"guardian/{side}"].latest() is None else RESTART_PATIENCE_NS
-    model, name = board.spec.rig.arm_model(side), config.port
+    model, patience_ns = board.spec.rig.arm_model(side), _patience_ns(board, side)
     return InterbotixArm(
-        model, VX300S_SERVOS, lambda: open_port(path, config.baud), name, MonotonicClock(0), patience_ns
+        model, VX300S_SERVOS, lambda: open_port(path, config.baud), config.port, MonotonicClock(0), patience_ns
     )
 
 
 def _arx_x5(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.arx_x5 import ArxX5, interface_counter, load_sdk  # noqa: PLC0415
 
-    config = board.spec.rig.arms[side]
-    if not isinstance(config, devices.ArxX5Arm):
-        raise TypeError(f"{config.driver} is no X5")
+    config = _of(devices.ArxX5Arm, board.spec.rig.arms[side])
     clock = MonotonicClock(0)
     sdk: Any
     if is_emulated(config):
@@ -158,30 +153,28 @@ def _piper_leader(leader: Leader) -> LeaderDriver:
     from runtime.drivers.leaders.piper import PiperLeader  # noqa: PLC0415
     from runtime.drivers.piper.bus import open_bus  # noqa: PLC0415
 
-    if not isinstance(leader, devices.PiperLeader):
-        raise TypeError(f"{leader.driver} is no leading Piper")
-    channel, interface = leader.channel, leader.interface
-    return PiperLeader(leader.side, PIPER, lambda: open_bus(channel, interface), channel, leader.control_offset)
+    config = _of(devices.PiperLeader, leader)
+    return PiperLeader(
+        config.side, PIPER, lambda: open_bus(config.channel, config.interface), config.channel, config.control_offset
+    )
 
 
 def _sim_leader(leader: Leader) -> LeaderDriver:
     from runtime.drivers.leaders.sim import ScriptedLeader  # noqa: PLC0415
 
-    return ScriptedLeader(cast(SimLeader, leader))
+    return ScriptedLeader(_of(devices.SimLeader, leader))
 
 
 def _evdev_leader(leader: Leader) -> LeaderDriver:
     from runtime.drivers.leaders.evdev import InputLeader  # noqa: PLC0415
 
-    return InputLeader(cast(EvdevLeader, leader))
+    return InputLeader(_of(devices.EvdevLeader, leader))
 
 
-def _dynamixel_leader(config: Leader) -> LeaderDriver:
+def _dynamixel_leader(leader: Leader) -> LeaderDriver:
     from runtime.drivers.leaders.dynamixel import open_leader  # noqa: PLC0415
 
-    if not isinstance(config, devices.DynamixelLeader):
-        raise TypeError(f"{config.driver} is no leader of Dynamixel servos")
-    return open_leader(config, MonotonicClock(0))
+    return open_leader(_of(devices.DynamixelLeader, leader), MonotonicClock(0))
 
 
 LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
@@ -195,14 +188,14 @@ LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
 def _spacemouse(leader: Leader, rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.spacemouse import SpaceMouse  # noqa: PLC0415
 
-    config = cast(SpaceMouseLeader, leader)
+    config = _of(devices.SpaceMouseLeader, leader)
     return SpaceMouse(config, rig.arms[config.side].model)
 
 
 def _poses(leader: Leader, rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.poses import PoseReceiver  # noqa: PLC0415
 
-    return PoseReceiver(cast(PoseLeader, leader), {side: rig.arms[side].model for side in SIDES})
+    return PoseReceiver(_of(devices.PoseLeader, leader), {side: rig.arms[side].model for side in SIDES})
 
 
 HAND_LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {

@@ -73,6 +73,9 @@ _OF_MOTOR: Final = {
     Motor.DRIVER_ERROR: Fault.DRIVER_ERROR,
     Motor.STALLED: Fault.STALLED,
 }
+_MOTOR_BITS: Final = sum(int(bit) for bit in _OF_MOTOR)
+_ENABLED: Final = int(Motor.ENABLED)
+"""Plain numbers: with a flag's own arithmetic a driver's turn took 404 us in place of 153, at every servo tick."""
 _LIMIT_BITS: Final = 0x3F00
 _SILENT_BITS: Final = 0x003F
 
@@ -107,7 +110,7 @@ class Feedback:
     @property
     def enabled(self) -> bool:
         """Whether every motor says that its torque is on."""
-        return len(self._slow) == ARM_JOINTS and all(slow.status & Motor.ENABLED for slow in self._slow.values())
+        return len(self._slow) == ARM_JOINTS and all(slow.status & _ENABLED for slow in self._slow.values())
 
     @property
     def controlled(self) -> bool:
@@ -124,9 +127,12 @@ class Feedback:
             )
             fault |= Fault.LIMIT_REACHED if self.status.errors & _LIMIT_BITS else Fault(0)
             fault |= Fault.JOINT_SILENT if self.status.errors & _SILENT_BITS else Fault(0)
+        union = 0
         for slow in self._slow.values():
+            union |= slow.status
+        if union & _MOTOR_BITS:
             for bit, meaning in _OF_MOTOR.items():
-                fault |= meaning if slow.status & bit else Fault(0)
+                fault |= meaning if union & bit else Fault(0)
         if self.commanded:
             fault |= Fault(0) if self.enabled else Fault.TORQUE_LOST
             fault |= Fault(0) if self.controlled else Fault.CONTROL_LOST
