@@ -148,7 +148,7 @@ CAMERAS: Final[dict[str, MakeCameras]] = {
 }
 
 
-def _piper_leader(leader: Leader) -> LeaderDriver:
+def _piper_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     from runtime.arms import PIPER  # noqa: PLC0415
     from runtime.drivers.leaders.piper import PiperLeader  # noqa: PLC0415
     from runtime.drivers.piper.bus import open_bus  # noqa: PLC0415
@@ -159,30 +159,22 @@ def _piper_leader(leader: Leader) -> LeaderDriver:
     )
 
 
-def _sim_leader(leader: Leader) -> LeaderDriver:
+def _sim_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.sim import ScriptedLeader  # noqa: PLC0415
 
     return ScriptedLeader(_of(devices.SimLeader, leader))
 
 
-def _evdev_leader(leader: Leader) -> LeaderDriver:
+def _evdev_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.evdev import InputLeader  # noqa: PLC0415
 
     return InputLeader(_of(devices.EvdevLeader, leader))
 
 
-def _dynamixel_leader(leader: Leader) -> LeaderDriver:
+def _dynamixel_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.dynamixel import open_leader  # noqa: PLC0415
 
     return open_leader(_of(devices.DynamixelLeader, leader), MonotonicClock(0))
-
-
-LEADERS: Final[dict[str, Callable[[Leader], LeaderDriver]]] = {
-    "sim": _sim_leader,
-    "piper": _piper_leader,
-    "dynamixel": _dynamixel_leader,
-    "evdev": _evdev_leader,
-}
 
 
 def _spacemouse(leader: Leader, rig: RigConfig) -> LeaderDriver:
@@ -198,11 +190,14 @@ def _poses(leader: Leader, rig: RigConfig) -> LeaderDriver:
     return PoseReceiver(_of(devices.PoseLeader, leader), {side: rig.arms[side].model for side in SIDES})
 
 
-HAND_LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {
+LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {
+    "sim": _sim_leader,
+    "piper": _piper_leader,
+    "dynamixel": _dynamixel_leader,
+    "evdev": _evdev_leader,
     "spacemouse": _spacemouse,
     "poses": _poses,
 }
-"""Those that lead a hand, and so need to know which arms there are."""
 
 
 def open_arm(board: Board, side: Side) -> ArmDriver:
@@ -222,9 +217,6 @@ def make_cameras(board: Board, clock: Clock, names: tuple[str, ...]) -> CameraDr
 
 def make_leader(leader: Leader, rig: RigConfig) -> LeaderDriver:
     """Return the driver that the rig names for a leader, not opened; UsageError where this version has none."""
-    if leader.driver in HAND_LEADERS:
-        return HAND_LEADERS[leader.driver](leader, rig)
     if leader.driver not in LEADERS:
-        there = ", ".join((*LEADERS, *HAND_LEADERS))
-        raise UsageError(f"leader driver {leader.driver!r} is not there yet; there are: {there}")
-    return LEADERS[leader.driver](leader)
+        raise UsageError(f"leader driver {leader.driver!r} is not there yet; there are: {', '.join(LEADERS)}")
+    return LEADERS[leader.driver](leader, rig)

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.arms import VX300S
 from runtime.clock import NS_PER_MS, NS_PER_S
+from runtime.config import load_rig
 from runtime.devices import DynamixelLeader
 from runtime.drivers.base import DriverError, LeaderSample
 from runtime.drivers.conformance import check_leader
@@ -174,7 +175,7 @@ def test_a_closed_leader_says_so(bench: DynamixelBench) -> None:
 
 
 def test_the_rig_file_names_it(bench: DynamixelBench) -> None:
-    arm = LEADERS["dynamixel"](DynamixelLeader(side="left", port=str(bench.path)))
+    arm = LEADERS["dynamixel"](DynamixelLeader(side="left", port=str(bench.path)), load_rig("sim-vx300s"))
     assert isinstance(arm, DynamixelLeaderArm)
     with pytest.raises(DriverError, match="No such file"):
-        LEADERS["dynamixel"](DynamixelLeader(side="left", port="/dev/serial/by-id/gone")).open()
+        LEADERS["dynamixel"](DynamixelLeader(side="left", port="/dev/serial/by-id/gone"), load_rig("sim-vx300s")).open()

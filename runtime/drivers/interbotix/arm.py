@@ -18,6 +18,7 @@ from runtime.drivers.interbotix.feedback import Fault, Feedback
 from runtime.drivers.interbotix.port import Port, PortError
 from runtime.drivers.interbotix.servos import Reading, Servos
 from runtime.drivers.interbotix.table import ServoSpec, joint_servos
+from runtime.drivers.patience import open_patiently
 from runtime.layout import ARM_GRIPPER
 
 SILENT_NS: Final = 200 * NS_PER_MS
@@ -85,17 +86,7 @@ class InterbotixArm:
         Raises:
             DriverError: there is no port, no arm, or one that differs.
         """
-        until_ns = self._clock.now_ns() + self._patience_ns
-        while True:
-            try:
-                self._arm()
-            except DriverError:
-                self._let_go()
-                if self._clock.now_ns() >= until_ns:
-                    raise
-                self._clock.sleep_until_ns(self._clock.now_ns() + NS_PER_S)
-            else:
-                return
+        open_patiently(self._arm, self._let_go, self._clock, self._patience_ns)
 
     def _arm(self) -> None:
         self._port = self._connect()

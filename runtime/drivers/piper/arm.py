@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from runtime.drivers.base import DriverError
+from runtime.drivers.patience import open_patiently
 from runtime.drivers.piper.arming import Arming
 from runtime.drivers.piper.bus import Bus, BusError, Frame
 from runtime.drivers.piper.codec import CanId, Control, Enable, GripperTarget, JointPair, Mode
@@ -65,17 +66,7 @@ class PiperArm:
         Raises:
             DriverError: there is no bus, no arm, or one that differs.
         """
-        until_ns = self._clock.now_ns() + self._patience_ns
-        while True:
-            try:
-                self._arm()
-            except DriverError:
-                self.close()
-                if self._clock.now_ns() >= until_ns:
-                    raise
-                self._clock.sleep_until_ns(self._clock.now_ns() + NS_PER_S)
-            else:
-                return
+        open_patiently(self._arm, self.close, self._clock, self._patience_ns)
 
     def _arm(self) -> None:
         bus = self._bus = self._connect()
