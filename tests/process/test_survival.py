@@ -19,7 +19,6 @@ from runtime.states import Guard, Link, Mode, Trip
 from tests.process.harness import Session, leadtime, wait_for
 
 CLOCK = MonotonicClock()
-LAST_BREATH_NS = 50_000_000
 
 
 def guardian_states(board: Board) -> list[int]:
@@ -92,13 +91,17 @@ def test_a_killed_control_process_is_restarted_into_hold(start: Callable[..., Se
     before = session.children()["control"]
     os.kill(before, signal.SIGKILL)
     ring = board["joint_command"]
-    head, killed_ns = ring.head, CLOCK.now_ns()
+    head = ring.head
     wait_for(lambda: session.children().get("control", before) != before, "a new control process")
     wait_for(lambda: ring.head > head + 40, "the new control process to command")
-    # The dead process may have written a last command after it was looked at.
-    successor = [command for command in ring.since(head)[0] if int(command["t_ns"]) > killed_ns + LAST_BREATH_NS]
-    assert len(successor) >= 30
-    assert all(int(command["mode"]) != Mode.POLICY for command in successor)
+    commands = ring.since(head - 1)[0]
+    # The dead process may have written a few more after it was looked at: its successor's come after the long silence.
+    silences_ns = np.diff([int(command["t_ns"]) for command in commands])
+    modes = [Mode(int(command["mode"])) for command in commands[int(silences_ns.argmax()) + 1 :]]
+    assert len(modes) >= 30
+    assert modes[0] in {Mode.DISARMED, Mode.HOLD}
+    # The scripted operator parks the arms and begins anew, which a slow test may see as well.
+    assert Mode.POLICY not in modes[: modes.index(Mode.PARK) if Mode.PARK in modes else len(modes)]
     faults = faults_seen(board)
     assert faults & BIT["control_restarted"]
     assert all(int(board[f"guardian/{side}"].latest()["trips"]) >= 1 for side in SIDES)
