@@ -12,10 +12,10 @@ import numpy as np
 
 from runtime.layout import ARM_DOF, RIG_DOF, SIDES
 
-CHUNK_STEPS_MAX: Final = 64
+CHUNK_STEPS_MAX: Final = 128
 """Longest chunk a run accepts, in policy ticks."""
 VIEW_PAST_TICKS: Final = 24
-VIEW_FUTURE_TICKS: Final = 72
+VIEW_FUTURE_TICKS: Final = 136
 VIEW_TICKS: Final = VIEW_PAST_TICKS + VIEW_FUTURE_TICKS
 TEXT_BYTES: Final = 240
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ RESUMED_SHARE = 0.25
 takes over from there. Without them a policy learns that its prefix, an expert's, is right, and follows it."""
 EMA_DECAY = 0.999
 REPORT_EVERY = 500
+COARSE_SHARE = 0.75
+"""Share of the flow head's steps whose products are in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,14 @@ def fit(module: nn.Module, loss: Callable[[], Tensor], budget: Budget, name: str
 
 
 def fit_head(policy: FlowPolicy, batches: Batches, budget: Budget, name: str = "head") -> None:
-    """Train the flow head."""
-    fit(policy, lambda: policy.loss(*batches.draw(budget.batch)), budget, name)
+    """Train the flow head: most of the way with products in bfloat16, three times as fast, the rest in full."""
+    taken = itertools.count()
+
+    def loss() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=next(taken) < COARSE_SHARE * budget.steps):
+            return policy.loss(*batches.draw(budget.batch))
+
+    fit(policy, loss, budget, name)
 
 
 def fit_encoder(

@@ -202,7 +202,7 @@ class FlowPolicy(nn.Module):  # type: ignore[misc]
         noisy = tau[:, None, None] * clean + (1.0 - tau[:, None, None]) * torch.randn_like(clean)
         tokens = torch.where(committed[:, :, None], clean, noisy)
         condition = self.condition(seen, anchor)
-        predicted = self.head(tokens, committed.to(tokens.dtype), tau, condition)
+        predicted = self.head(tokens, committed.to(tokens.dtype), tau, condition).float()
         after = (rows[None] - prefix_len[:, None]).clamp(min=0)
         labelled = ~committed & (rows[None] < until[:, None])
         weight = self.row_weight[after] * labelled[:, :, None]

@@ -103,8 +103,8 @@ def test_the_ticks_of_a_chunk_end_with_its_last_step(rate_hz: int) -> None:
 
 
 def test_a_chunk_that_is_longer_than_a_run_takes_is_refused_before_any_motion() -> None:
-    with pytest.raises(RefusalError, match=r"16 steps at 10 Hz, 76 ticks of rig 'sim-x5'; a run takes 64"):
-        hosted(Peer(replace(CARD, rate_hz=10))).agree(HELLO)
+    with pytest.raises(RefusalError, match=r"16 steps at 5 Hz, 151 ticks of rig 'sim-x5'; a run takes 128"):
+        hosted(Peer(replace(CARD, rate_hz=5))).agree(HELLO)
 
 
 def test_hands_of_one_arm_are_refused_on_another() -> None:

@@ -56,9 +56,9 @@ def test_every_step_is_passed_at_its_time_and_the_last_is_not_exceeded(
 
 
 def test_what_lies_beyond_the_longest_chunk_is_cut() -> None:
-    slow = Pacing(Fraction(2)).to_ticks(noise(50))
+    slow = Pacing(Fraction(2)).to_ticks(noise(100))
     assert slow.shape == (CHUNK_STEPS_MAX, RIG_DOF)
-    assert np.array_equal(slow[62], noise(50)[31])
+    assert np.array_equal(slow[126], noise(100)[63])
 
 
 @given(stretch=stretches, seed=st.integers(0, 99))

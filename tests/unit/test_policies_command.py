@@ -32,7 +32,7 @@ def row(name: str, rig: RigConfig = RIG) -> Row:
         ("pi0.5", 4, Strategy.CONTINUOUS, 4, 46),
         ("Fast-WAM", 10, Strategy.CONTINUOUS, 10, 22),
         ("GigaWorld-Policy", 18, Strategy.CONTINUOUS, 18, 30),
-        ("Cosmos-Policy", 20, Strategy.CONTINUOUS, 20, 44),
+        ("Cosmos-Policy", 20, Strategy.CONTINUOUS, 20, 80),
         ("LingBot-VA", 24, Strategy.PAUSE, 24, 8),
         ("MOTUS", 59, Strategy.PAUSE, 59, -43),
         ("DreamZero", 30, Strategy.PAUSE, 30, -6),
@@ -76,7 +76,8 @@ def test_a_rate_other_than_the_rig_s_is_resampled_and_no_obstacle() -> None:
     assert slow.execution is not None
     assert (slow.execution.delay_ticks, slow.execution.s_min_ticks, slow.execution.s_max_ticks) == (10, 10, 40)
     assert cosmos.system.ticks(25, 50) == 50
-    assert cosmos.system.ticks(50, 50) == CHUNK_STEPS_MAX
+    assert cosmos.system.ticks(50, 50) == 100
+    assert cosmos.system.ticks(50, 100) == CHUNK_STEPS_MAX
     assert cosmos.system.ticks(1, 10) == 1
 
 

@@ -18,6 +18,7 @@ from runtime.inference.check import check_policy
 from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
 from runtime.inference.policy import load_policy
 from runtime.layout import CAMERAS, JOINT_NAMES
+from runtime.records import CHUNK_STEPS_MAX
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -158,7 +159,7 @@ def test_a_path_that_is_not_there_is_said_so(text: str) -> None:
     ("change", "part"),
     [
         ({"horizn": 3}, "unknown key 'horizn'; did you mean 'horizon'"),
-        ({"horizon": 65}, "key 'horizon'"),
+        ({"horizon": CHUNK_STEPS_MAX + 1}, "key 'horizon'"),
         ({"horizon": {"posts": 50}}, "key 'horizon': none for task 'transfer'"),
         ({"rate_hz": "fast"}, "key 'rate_hz'"),
         ({"graphs": {}}, "key 'graphs'"),
@@ -257,7 +258,7 @@ def test_degrees_are_refused(tmp_path: Path) -> None:
         ({"width_px": 640}, "at 640x240"),
         ({"joint_names": JOINT_NAMES[7:] + JOINT_NAMES[:7]}, "joint 0 of its actions is 'right_joint1'"),
         ({"joint_names": JOINT_NAMES[:7]}, "drives 7 joints"),
-        ({"horizon": 65}, "chunk of 65 steps"),
+        ({"horizon": CHUNK_STEPS_MAX + 1}, f"chunk of {CHUNK_STEPS_MAX + 1} steps"),
         ({"prefix_max": 50}, "prefix of up to 50"),
     ],
 )

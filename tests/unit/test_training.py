@@ -174,16 +174,16 @@ def flow() -> Any:
     return policy
 
 
-def request(count: int) -> dict[str, np.ndarray]:
+def request(count: int, horizon: int = HORIZON) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
-    prefix = rng.normal(size=(HORIZON, RIG_DOF)).astype(np.float32)
+    prefix = rng.normal(size=(horizon, RIG_DOF)).astype(np.float32)
     prefix[count:] = np.nan
     return {
         "state": np.zeros(RIG_DOF, np.float32),
         "velocity": np.zeros(RIG_DOF, np.float32),
         "prefix": prefix,
         "prefix_len": np.array(count, np.int64),
-        "noise": rng.standard_normal((HORIZON, RIG_DOF), dtype=np.float32),
+        "noise": rng.standard_normal((horizon, RIG_DOF), dtype=np.float32),
     }
 
 
@@ -263,7 +263,7 @@ def test_a_shipped_policy_comes_back_from_its_file_and_its_guided_graph_is_of_th
     policy = load_policy("demo-state")
     path, guided = policy.graph(task), policy.guided_graph(task)
     back = load_onnx_weights(path)
-    asked = request(7)
+    asked = request(7, policy.horizon(task))
     asked["prefix"] = 0.1 * np.nan_to_num(asked["prefix"])
     feed = {"object_state": back.policy.objects_mean.numpy() + 0.02, **asked}
     with torch.no_grad():
