@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from bench.faults.acts import Finding
+from bench.faults.expect import Finding
 from bench.faults.report import write_report
 from bench.faults.session import DEADLINE_MS, play
 from bench.faults.table import ROWS, Row

@@ -16,10 +16,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from bench.faults import acts, partition
-from bench.faults.acts import Finding
+from bench.faults import expect, harm, partition
 from bench.faults.entry import PATCHES, RELAY
-from bench.faults.patches import DROPS, TRIGGER
+from bench.faults.expect import Finding
+from bench.faults.misbehaviour import DROPS
+from bench.faults.patch import TRIGGER
 from bench.faults.relay import Relay
 from bench.faults.stage import MissedError, Stage
 from bench.faults.table import PICTURES, Row
@@ -70,8 +71,8 @@ def play(row: Row, out: Path, *, blind: bool) -> Finding:
                     return Finding(note="this host permits no network namespace")
                 spec = msgspec.structs.replace(spec, endpoint=partition.ENDPOINT)
             relay = stack.enter_context(_relayed(spec)) if row.relay else None
-            if relay is not None and act is acts.refused:
-                relay.to_client = acts.unfit
+            if relay is not None and act is expect.refused:
+                relay.to_client = harm.unfit
             trigger = Path(spec.run_dir) / "trigger"
             if row.from_start:
                 trigger.touch()
@@ -122,7 +123,7 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def _direct(row: Row, act: acts.Act, stage: Stage, found: Finding, spec: RunSpec) -> None:
+def _direct(row: Row, act: expect.Act, stage: Stage, found: Finding, spec: RunSpec) -> None:
     """Run the supervisor here and the act in a thread; whichever ends first ends the other."""
     began, directed = threading.Event(), threading.Event()
 
@@ -156,8 +157,8 @@ def _direct(row: Row, act: acts.Act, stage: Stage, found: Finding, spec: RunSpec
         if supervisor.interrupted and not directed.is_set():
             raise KeyboardInterrupt
     except LeadtimeError as error:
-        if act is acts.refused:
-            found.checks = {acts.REFUSED: row.refusal in str(error)}
+        if act is expect.refused:
+            found.checks = {expect.REFUSED: row.refusal in str(error)}
         found.note = f"{found.note}; {error}".lstrip("; ")
     finally:
         stage.over.set()
