@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.faults import comparison, handbook, patches, report
-from bench.faults.acts import Finding
+from bench.faults.expect import Finding
 from bench.faults.table import ROWS, Row
 from runtime.cli import BenchFaults
 from runtime.drivers.emulators import piper as emulated
