@@ -30,7 +30,7 @@ from runtime.board import ROLES, Board
 from runtime.cli import Run
 from runtime.clock import NS_PER_MS
 from runtime.commands.run import resolve
-from runtime.config import load_rig
+from runtime.config import RigConfig, load_rig
 from runtime.devices import SimLeader
 from runtime.errors import LeadtimeError
 from runtime.lock import RigLock
@@ -50,11 +50,20 @@ CLUTCH_S: Final = tuple((8.0 + 13.0 * i, 18.0 + 13.0 * i) for i in range(12))
 """The leader's hold on its clutch: long enough to be brought together, again and again."""
 
 
-def play(row: Row, out: Path, *, blind: bool) -> Finding:
+def rig_of(name: str, *, physical_times: bool) -> RigConfig:
+    """Return a rig as these runs have it, with its own times or with those that a rig has by default."""
+    rig = msgspec.structs.replace(load_rig(name), request_deadline_ms=DEADLINE_MS)
+    if not physical_times:
+        return rig
+    defaults = {field.name: field.default for field in msgspec.structs.fields(RigConfig)}
+    return msgspec.structs.replace(rig, **{name: defaults[name] for name in ("command_ttl_ms", "state_stale_ms")})
+
+
+def play(row: Row, out: Path, *, blind: bool, physical_times: bool = False) -> Finding:
     """Play a row against a whole run; `blind`: as its negative control."""
     found = Finding()
     act = row.blind_act if blind and row.blind_act is not None else row.act
-    rig = msgspec.structs.replace(load_rig(row.rig), request_deadline_ms=DEADLINE_MS)
+    rig = rig_of(row.rig, physical_times=physical_times)
     if row.policy != PICTURES:
         rig = msgspec.structs.replace(rig, cameras={})
     if row.led:
