@@ -23,7 +23,7 @@ NEVER_NS: Final = 1 << 62
 
 def mask(bits: int) -> None:
     """Let the control process see none of these faults."""
-    wrap(core.ControlCore, "_check", lambda check, *given: check(*given) & ~bits)
+    wrap(core.ControlCore, "_check", lambda check, *given, **named: check(*given, **named) & ~bits)
 
 
 def mute(fault: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,7 @@ class Seam:
     jump_rad: float
 
 
-@dataclass(frozen=True)
-class Now:
+class Now(NamedTuple):
     """The moment of a tick: its servo tick, its policy tick, the time."""
 
     servo_tick: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from runtime.arms import X5
 from runtime.clock import NS_PER_MS
 from runtime.control import guardian
 from runtime.control.guardian import GuardianCore
-from runtime.control.trajectory import Course
+from runtime.control.trajectory import Course, Planner
 from runtime.layout import ARM_DOF
 from runtime.states import Guard, Trip
 from tests.unit.test_guardian import A_STEP, DT, PERIOD_NS, START, TTL_NS, V_STEP, Bench, state_of
@@ -199,10 +197,7 @@ def test_a_brake_from_rest_is_a_brake_for_a_tick() -> None:
 def test_where_no_brake_can_be_planned_it_holds_at_once(
     age_ns: int, state: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_plan(motion: Any, rates: Any, dt_s: float) -> Course:
-        return Course(motion.position, None, dt_s, 0)
-
-    monkeypatch.setattr(guardian, "plan_brake", no_plan)
+    monkeypatch.setattr(Planner, "brake", lambda self, motion: Course(motion.position, None, 0.005, 0))
     bench = Bench()
     bench.follow(ticks=10)
     bad = bench.command(START) if age_ns else bench.command(beside(0, 1.0))
