@@ -165,12 +165,14 @@ class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
 class EvdevLeader(Device, frozen=True, kw_only=True, tag="evdev"):
     """A gamepad, keyboard or pedal by its event device, best from /dev/input/by-id; `side` is the arm it moves first.
 
-    `record`: a recorded event stream in place of the device.
+    `moves`: the arm's hand, through its kinematics, or its joints one by one. `record`: a recorded event stream in
+    place of the device.
     """
 
     kind: Literal["gamepad", "keyboard", "pedal"]
     device: str
     side: Side = "left"
+    moves: Literal["hand", "joints"] = "hand"
     record: bool = False
 
 

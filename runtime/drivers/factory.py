@@ -159,16 +159,20 @@ def _piper_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     )
 
 
+def _arm_names(rig: RigConfig) -> dict[Side, str]:
+    return {side: rig.arms[side].model for side in SIDES}
+
+
 def _sim_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.sim import ScriptedLeader  # noqa: PLC0415
 
     return ScriptedLeader(_of(devices.SimLeader, leader))
 
 
-def _evdev_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
+def _evdev_leader(leader: Leader, rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.evdev import InputLeader  # noqa: PLC0415
 
-    return InputLeader(_of(devices.EvdevLeader, leader))
+    return InputLeader(_of(devices.EvdevLeader, leader), _arm_names(rig))
 
 
 def _dynamixel_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
@@ -187,7 +191,7 @@ def _spacemouse(leader: Leader, rig: RigConfig) -> LeaderDriver:
 def _poses(leader: Leader, rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.poses import PoseReceiver  # noqa: PLC0415
 
-    return PoseReceiver(_of(devices.PoseLeader, leader), {side: rig.arms[side].model for side in SIDES})
+    return PoseReceiver(_of(devices.PoseLeader, leader), _arm_names(rig))
 
 
 LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {
