@@ -269,6 +269,8 @@ class Chase:
         slowing = np.maximum(np.abs(v0), np.abs(self.axes.stop(v0, a0).v_coast)) * (1.0 + 1e-12)
         assert (np.abs(v) <= np.maximum(self.most["v"], slowing)).all()
         assert (np.abs(p) <= self.high).all()
+        braked = np.abs(a - self.axes.brake_step(v0, a0)) <= NEAR * self.most["j"]
+        assert (sound | braked).all(), "what is no number is no target: its joint brakes"
         pace = np.median(np.diff(self.goals, axis=0), axis=0) if given is None else given
         self._check_chase(v, a, a - a0, np.clip(pace, -self.most["v"], self.most["v"]), sound & (p != goal))
 
@@ -301,14 +303,18 @@ def test_whatever_is_chased_is_chased_as_fast_as_the_limits_allow(hold: int) -> 
         target = generator.uniform(-ROOM - 1.0, ROOM + 1.0, RIG_DOF)
         drift = generator.uniform(-20 * J, 20 * J, RIG_DOF)
         for k in range(hold):
-            chase.step(target + k * drift)
+            odd = generator.choice([0.0, np.nan, np.inf, -np.inf], RIG_DOF, p=[0.97, 0.01, 0.01, 0.01])
+            chase.step(target + k * drift + odd)
     assert chase.chased > 3000
 
 
+@pytest.mark.parametrize("slowed", [False, True])
 @pytest.mark.parametrize("side", [1.0, -1.0])
-def test_axes_that_are_all_alike_reach_their_velocity_and_their_goal_together(side: float) -> None:
+def test_axes_that_are_all_alike_reach_their_velocity_and_their_goal_together(side: float, slowed: bool) -> None:
     alike = {"v": np.full(RIG_DOF, 64.3 * J), "a": np.full(RIG_DOF, A), "j": np.full(RIG_DOF, J)}
     chase = Chase(alike, room=50.0)
+    if slowed:
+        chase.slow(np.ones(RIG_DOF))
     goal = np.full(RIG_DOF, side * 40.0)
     speeds = []
     for _ in range(90):
