@@ -107,6 +107,24 @@ def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
     )
 
 
+def _interbotix_ros_arm(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.interbotix.ros import InterbotixRosArm, Node  # noqa: PLC0415
+
+    config, clock = _of(devices.InterbotixRosArm, board.spec.rig.arms[side]), MonotonicClock(0)
+
+    def connect() -> Node:
+        if is_emulated(config):
+            from runtime.drivers.emulators.interbotix_xs_stand_in import StandInNode  # noqa: PLC0415
+
+            return StandInNode(BoardArm(board, side, missing=1.5), clock)
+        from runtime.drivers.interbotix.ros_node import RosNode  # noqa: PLC0415
+
+        return RosNode(config.robot, config.model, clock)
+
+    model, patience_ns = board.spec.rig.arm_model(side), _patience_ns(board, side)
+    return InterbotixRosArm(model, config.robot, connect, clock, patience_ns)
+
+
 def _arx_x5(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.arx_x5 import ArxX5, interface_counter, load_sdk  # noqa: PLC0415
 
@@ -136,6 +154,7 @@ ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
     "sim": _sim_arm,
     "piper": _piper_arm,
     "interbotix": _interbotix_arm,
+    "interbotix_ros": _interbotix_ros_arm,
     "arx_x5": _arx_x5,
 }
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
