@@ -27,7 +27,10 @@ Joints = NDArray[np.bool_]
 """Which joints, shape (14,)."""
 
 _TOUCH: Final = 1e-13
-"""By how much (rad) a predicted stop may pass a position limit: rounding, which the last clip takes back."""
+"""By how much a predicted stop may pass a position limit (rad), and a velocity its own (rad per tick): rounding.
+
+The last clip takes back the one and `_SHARE` has room for the other. Without it a joint at its full velocity brakes.
+"""
 _SHARE: Final = 1.0 - 1e-6
 """The share of the rates that is used: it leaves room for that clip and for rounding."""
 _AT_REST: Final = 1e-9
@@ -190,7 +193,8 @@ class RigLimiter:
         if held.tobytes() == asked.tobytes():
             return held
         stop = self._axes.stop(v, a)
-        held = asked & (np.abs(v) <= self._v_max) & (np.abs(stop.v_coast) <= self._v_max)
+        # This tick's velocity is between the last one's and the one it coasts to: that one is to be held.
+        held = asked & (np.abs(stop.v_coast) <= self._v_max + _TOUCH)
         return held & (p + stop.up <= self._high + _TOUCH) & (p - stop.down >= self._low - _TOUCH)
 
     def _safe(self, a: Array) -> Joints:
@@ -224,13 +228,19 @@ class RigLimiter:
 
     def _choices(self) -> Array:
         """Return a grid (9, 14) over the next accelerations that keep jerk, acceleration and velocity within limits."""
-        least, most = self._a - self._j_max, self._a + self._j_max
+        least = np.maximum(self._a - self._j_max, -self._a_max)
+        most = np.minimum(self._a + self._j_max, self._a_max)
         if not _all(np.abs(self._v) <= self._v_free):
-            least = np.maximum(least, -self._axes.ramp_inverse(self._v_max + self._v))
-            most = np.minimum(most, self._axes.ramp_inverse(self._v_max - self._v))
-        least = np.maximum(least, -self._a_max)
-        most = np.maximum(np.minimum(most, self._a_max), least)
+            slowest, fastest = self._change(-self._v_max - self._v), self._change(self._v_max - self._v)
+            first, last = least, most
+            least = np.minimum(np.maximum(slowest, first), last)
+            most = np.minimum(np.maximum(fastest, first), last)
         return least + (most - least) * _FRACTIONS
+
+    def _change(self, v: Array) -> Array:
+        """Return the acceleration that changes the velocity by `v` (per tick) while it is taken back to zero."""
+        changed: Array = np.copysign(self._axes.ramp_inverse(np.abs(v)), v)
+        return changed
 
 
 def _all(joints: Joints) -> bool:
