@@ -176,3 +176,11 @@ def test_fields_have_their_width_and_a_mode_its_defaults() -> None:
         GripperTarget(0.0, 5.001).pack()
     assert Status(Control.CAN, ArmStatus.NORMAL).pack() == bytes([1, 0, 1, 0, 0, 0, 0, 0])
     assert Fast(0.0, 0.0).pack() == bytes(8)
+    assert Linkage(0xFC).pack() == bytes([0xFC, 0, 0, 0, 0, 0, 0, 0])
+
+
+def test_the_question_for_the_firmware_is_told_from_its_answers() -> None:
+    asked = decode(CanId.FIRMWARE, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+    assert isinstance(asked, Firmware)
+    assert (asked.asks, asked) == (True, FIRMWARE_QUERY)
+    assert not Firmware(b"S-V1.8-2").asks
