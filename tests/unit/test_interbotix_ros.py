@@ -191,6 +191,18 @@ def test_a_node_that_ends_is_lost() -> None:
         bench.run(40 * NS_PER_MS)
 
 
+def test_a_pause_of_the_host_is_no_silence_of_the_node() -> None:
+    bench = Bench()
+    bench.driver.open()
+    bench.clock.sleep_until_ns(bench.clock.now_ns() + NS_PER_S)
+    assert bench.run(NS_PER_S // 10)
+    bench.node.gone = True
+    bench.clock.sleep_until_ns(bench.clock.now_ns() + NS_PER_S)
+    bench.run(TICK_NS)
+    bench.node.gone = False
+    assert bench.run(NS_PER_S // 10)
+
+
 @pytest.mark.parametrize(
     ("joint", "register", "value", "fault"),
     [

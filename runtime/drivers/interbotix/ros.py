@@ -87,7 +87,7 @@ class InterbotixRosArm:
         self._target: NDArray[np.float64] | None = None
         self._due = False
         self._gripper_goal = inf
-        self._heard_ns, self._unread = 0, ""
+        self._heard_ns, self._looked_ns, self._unread = 0, 0, ""
         self._health = _Health()
 
     def open(self) -> None:
@@ -107,7 +107,7 @@ class InterbotixRosArm:
             raise DriverError(f"{self._name}: {refusal}")
         self._index = [core.js_index_map[joint] for joint in JOINTS]
         self._health = _Health()
-        self._message, self._heard_ns, self._gripper_goal = None, self._clock.now_ns(), inf
+        self._message, self._gripper_goal = None, inf
 
     def read(self) -> NDArray[Any] | None:
         """Return the newest state, stamped when it was published.
@@ -118,6 +118,10 @@ class InterbotixRosArm:
         if self._node is None:
             raise DriverError(f"{self._name} is not open")
         now_ns = self._clock.now_ns()
+        if now_ns - self._looked_ns > SILENT_NS // 2:
+            # Silence counts only while somebody looks: nobody did between the opening and now, or in a pause.
+            self._heard_ns = now_ns
+        self._looked_ns = now_ns
         for _ in range(MESSAGES_MAX):
             before = self._node.core.joint_states
             self._node.poll()
