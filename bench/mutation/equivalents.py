@@ -44,5 +44,8 @@ EQUIVALENT: Final[dict[str, dict[str, str]]] = {
             "the slope at the end is asked for by nobody"
         ),
     },
+    "runtime.drivers.piper.codec": {
+        ": 3 -> 4 #2": "the fourth is the gripper's identifier, which follows and is its own"
+    },
     "runtime.inference.wire": {"_arrays: True -> False": "the lengths were compared two lines above"},
 }

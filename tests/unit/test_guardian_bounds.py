@@ -182,6 +182,16 @@ def test_what_is_left_after_a_long_pause_in_a_brake_is_rest(fault: int, state: G
     np.testing.assert_array_equal(again.position, out.position)
 
 
+@pytest.mark.parametrize(("share", "jumps"), [(0.9, False), (1.5, True)])
+def test_of_a_command_that_lives_for_one_period_no_more_than_one_is_expected(share: float, jumps: bool) -> None:
+    bench = Bench()
+    bench.core = GuardianCore(X5, 0, PERIOD_NS, command_ttl_ns=PERIOD_NS)
+    bench.follow()
+    bench.tick += 1
+    out = bench.step(bench.command(beside(0, guardian.JUMP + share * V_STEP[0])))
+    assert (state_of(out)[1] is Trip.JUMP) is jumps
+
+
 def test_a_brake_from_rest_is_a_brake_for_a_tick() -> None:
     bench = Bench()
     bench.follow(ticks=10)

@@ -86,6 +86,18 @@ def test_one_target_goes_out_for_each_state_and_the_gripper_only_where_it_change
     assert bench.arm.position[6] == pytest.approx(0.3, abs=2e-3)
 
 
+@pytest.mark.parametrize("more", [1, 2, 3, 4])
+def test_the_last_target_of_all_is_gone_to_whenever_it_came(more: int) -> None:
+    bench = Bench()
+    bench.driver.open()
+    bench.run(NS_PER_S // 10, VX300S.home)
+    target = np.array([0.02, *VX300S.home[1:]])
+    bench.run((more - 1) * TICK_NS, VX300S.home)
+    bench.run(TICK_NS, target)
+    bench.run(NS_PER_S // 2)
+    assert bench.arm.position[0] == pytest.approx(0.02)
+
+
 def test_opening_switches_the_servos_own_profiles_off_and_moves_nothing() -> None:
     bench = Bench()
     bench.driver.open()
@@ -177,6 +189,18 @@ def test_a_node_that_ends_is_lost() -> None:
     bench.run(SILENT_NS - 20 * NS_PER_MS)
     with pytest.raises(DriverError, match="no joint states for 200 ms"):
         bench.run(40 * NS_PER_MS)
+
+
+def test_a_pause_of_the_host_is_no_silence_of_the_node() -> None:
+    bench = Bench()
+    bench.driver.open()
+    bench.clock.sleep_until_ns(bench.clock.now_ns() + NS_PER_S)
+    assert bench.run(NS_PER_S // 10)
+    bench.node.gone = True
+    bench.clock.sleep_until_ns(bench.clock.now_ns() + NS_PER_S)
+    bench.run(TICK_NS)
+    bench.node.gone = False
+    assert bench.run(NS_PER_S // 10)
 
 
 @pytest.mark.parametrize(

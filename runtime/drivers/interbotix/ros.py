@@ -71,7 +71,7 @@ class Node(Protocol):
 class InterbotixRosArm:
     """One arm behind an xs_sdk node; implements `ArmDriver`.
 
-    The newest target goes out with each state that comes, so that no queue grows where the node is slow. `connect`
+    One target goes out for each state that comes, the newest, so that no queue grows where the node is slow. `connect`
     finds the node of `robot`, its namespace. While `patience_ns` last, `open` goes on trying.
     """
 
@@ -85,8 +85,9 @@ class InterbotixRosArm:
         self._message: Any = None
         self._state: Any = blank(records.ARM_STATE)
         self._target: NDArray[np.float64] | None = None
+        self._due = False
         self._gripper_goal = inf
-        self._heard_ns, self._unread = 0, ""
+        self._heard_ns, self._looked_ns, self._unread = 0, 0, ""
         self._health = _Health()
 
     def open(self) -> None:
@@ -106,7 +107,7 @@ class InterbotixRosArm:
             raise DriverError(f"{self._name}: {refusal}")
         self._index = [core.js_index_map[joint] for joint in JOINTS]
         self._health = _Health()
-        self._message, self._heard_ns, self._gripper_goal = None, self._clock.now_ns(), inf
+        self._message, self._gripper_goal = None, inf
 
     def read(self) -> NDArray[Any] | None:
         """Return the newest state, stamped when it was published.
@@ -117,6 +118,10 @@ class InterbotixRosArm:
         if self._node is None:
             raise DriverError(f"{self._name} is not open")
         now_ns = self._clock.now_ns()
+        if now_ns - self._looked_ns > SILENT_NS // 2:
+            # Silence counts only while somebody looks: nobody did between the opening and now, or in a pause.
+            self._heard_ns = now_ns
+        self._looked_ns = now_ns
         for _ in range(MESSAGES_MAX):
             before = self._node.core.joint_states
             self._node.poll()
@@ -134,10 +139,12 @@ class InterbotixRosArm:
         return self._state.copy() if self._state["seq"] else None
 
     def command(self, servo_tick: int, position: NDArray[np.float64], now_ns: int) -> None:  # noqa: ARG002
-        """Keep a target (7,) for the next state that comes."""
+        """Send a target (7,), or keep it for when the next state has come."""
         if self._node is None:
             raise DriverError(f"{self._name} is not open")
         self._target = position.copy()
+        if self._due:
+            self._send()
 
     def close(self) -> None:
         """Leave ROS; the node keeps the arm at its last target, under torque."""
@@ -171,13 +178,16 @@ class InterbotixRosArm:
         state["position"][ARM_GRIPPER] = gripper_fraction(angle)
         state["velocity"][ARM_GRIPPER] *= lever_m / SPAN_M
         state["effort"][ARM_GRIPPER] *= 0.5 / lever_m if lever_m > 1e-3 else 0.0
-        self._send()
+        if self._due:
+            # The last target of all came between two states: nothing follows it.
+            self._send()
+        self._due = True
 
     def _send(self) -> None:
         if self._target is None or self._node is None:
             return
         joints: list[float] = self._target.tolist()
-        self._target = None
+        self._target, self._due = None, False
         self._node.core.robot_write_commands(ARM, joints[:ARM_JOINTS])
         goal = gripper_rad(joints[ARM_GRIPPER])
         # The node waits for a single servo's answer, not for those of a group.
