@@ -1,4 +1,4 @@
-"""The inference thread of a policy server: one request at a time, answered no sooner than its latency profile."""
+"""The work of a policy server: one request at a time, answered no sooner than its latency profile."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Progress:
 
 
 class Worker:
-    """Runs what is served in a thread of its own.
+    """Runs what is served, in the thread that calls it.
 
     A server of this kind does one thing at a time: it is busy from the moment it begins a request until the
     answer leaves, which is the sampled latency later or, if the model takes longer, when the model is done. Of an
@@ -70,73 +70,47 @@ class Worker:
 
     Where the model gives its chunk as it grows and the client asked for that, some first rows leave before the rest,
     no sooner than their share of the latency: a model that writes one action after the other is done with them then.
+    `early` sends them.
     """
 
     def __init__(
-        self,
-        served: Served,
-        latency: LatencyModel,
-        *,
-        seed: int,
-        clock: Clock,
-        take: Callable[[int], Job | None],
-        reply: Callable[[Reply], None],
+        self, served: Served, latency: LatencyModel, *, seed: int, clock: Clock, early: Callable[[Reply], None]
     ) -> None:
         self._served = served
         self._latency = latency
         self._rng = np.random.default_rng(seed)
         self._clock = clock
-        self._take = take
-        self._reply = reply
+        self._early = early
         self._free_ns = 0
         self._begun_ns = clock.now_ns()
-        self._work = threading.Event()
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._under_way: tuple[bytes, int] | None = None
         self._let_go = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        self._stopped = False
 
     def stop(self) -> None:
-        """End the thread; returns when the model run under way is done."""
-        self._stop.set()
+        """Hold no answer back any more; from another thread."""
         with self._lock:
+            self._stopped = True
             self._let_go.set()
-        self._work.set()
-        self._thread.join()
 
     def cancel(self, sender: bytes, request_seq: int) -> None:
-        """Answer a request no more, if it is the one under way, and hold the next one up no longer than its model."""
+        """Answer a request no more, if it is the one under way, and hold the next one up no longer than its model.
+
+        From another thread.
+        """
         with self._lock:
             if self._under_way == (sender, request_seq):
                 self._let_go.set()
 
-    def wake(self) -> None:
-        """Say that there may be a request to take."""
-        self._work.set()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._work.wait()
-            self._work.clear()
-            while not self._stop.is_set():
-                job = self._take(self._clock.now_ns())
-                if job is None:
-                    break
-                self._begin(job)
-                answer = self._answer(job)
-                if answer is not None:
-                    self._reply((job.sender, answer))
-
-    def _begin(self, job: Job) -> None:
+    def work(self, job: Job) -> Reply | None:
+        """Return the answer to a request when it is to leave; None when there is none."""
         with self._lock:
             self._under_way = job.sender, job.request.request_seq
-            if not self._stop.is_set():
+            if not self._stopped:
                 self._let_go.clear()
+        answer = self._answer(job)
+        return None if answer is None else (job.sender, answer)
 
     def _answer(self, job: Job) -> list[wire.Buffer] | None:
         taken_ns = self._clock.now_ns()
@@ -167,7 +141,7 @@ class Worker:
                 self._hold(begun_ns + latency_ns * len(answer.actions) // horizon, progress)
                 if self._given_up():
                     break
-                self._reply((job.sender, progress.message(answer, self._clock.now_ns(), final=False)))
+                self._early((job.sender, progress.message(answer, self._clock.now_ns(), final=False)))
         if whole is not None and latency_ns is not None:
             self._hold(begun_ns + latency_ns, progress)
         self._free_ns = self._clock.now_ns()
@@ -185,7 +159,7 @@ class Worker:
         progress.held_ns += self._clock.now_ns() - began_ns
 
     def _given_up(self) -> bool:
-        return self._let_go.is_set() and not self._stop.is_set()
+        return self._let_go.is_set() and not self._stopped
 
 
 def _error(job: Job, code: wire.ErrorCode, reason: str) -> list[wire.Buffer]:
