@@ -96,7 +96,10 @@ class CosmosPolicy:
         value = found.get("value_prediction")
         if value is None:
             return None
-        return float(answers.numbers(np.atleast_1d(value), "value_prediction", (1,), self._link.error)[0])
+        row = [value] if isinstance(value, int | float) else value
+        if isinstance(value, np.ndarray):
+            row = value.reshape(-1)
+        return float(answers.numbers(row, "value_prediction", (1,), self._link.error)[0])
 
 
 def _resized(image: NDArray[Any]) -> NDArray[np.uint8]:
