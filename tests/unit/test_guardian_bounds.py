@@ -214,6 +214,40 @@ def test_where_no_brake_can_be_planned_it_holds_at_once(
     assert state_of(bench.step(bad, age_ns=age_ns, follow=False))[0] is state
 
 
+class Drawn:
+    """A brake that is ahead of its arm: its first joint goes on at a pace from a distance away, and then stands."""
+
+    def __init__(self, motion: Any, pace: float, ticks: int) -> None:
+        self._start, self._pace, self.ticks = motion.position, pace, ticks
+
+    def at(self, tick: int) -> np.ndarray:
+        return beside(0, 0.02 + self._pace * min(tick, self.ticks), self._start)
+
+
+@pytest.mark.parametrize(("pace", "ticks"), [(0.0, 0), (0.3, 60)])
+def test_a_brake_that_the_arm_is_behind_is_met_in_its_own_pace_and_ends_once_every_joint_stands(
+    monkeypatch: pytest.MonkeyPatch, pace: float, ticks: int
+) -> None:
+    drawn: list[Drawn] = []
+
+    def plan(motion: Any, rates: Any, dt_s: float) -> Any:
+        drawn.append(Drawn(motion, pace * V_STEP[0], ticks))
+        return drawn[0]
+
+    monkeypatch.setattr(guardian, "plan_brake", plan)
+    bench = Bench()
+    bench.follow(ticks=10)
+    positions = []
+    while state_of(bench.step(None))[0] is not Guard.HOLD:
+        if drawn:
+            positions.append(bench.out.position if bench.out is not None else START)
+    assert len(positions) > ticks
+    assert bench.out is not None
+    np.testing.assert_array_equal(bench.out.position, drawn[0].at(ticks))
+    met = [k for k, position in enumerate(positions, start=1) if np.array_equal(position, drawn[0].at(k))]
+    assert not ticks or met[0] < ticks // 2
+
+
 def test_torque_stays_on_while_any_joint_moves() -> None:
     home = X5.home_array
     bench = Bench(start=beside(0, 0.02, home))

@@ -141,25 +141,25 @@ HELD_S = 0.5
 """How long each of these is held."""
 
 
-def moves_once(path: Path, kind: str, what: str) -> Path:
+def moves_once(path: Path, kind: str, what: str, until_s: float = 1.2) -> Path:
     """A stream that presses the clutch, holds one control for a while, and lets go of the clutch."""
     clutch = {"gamepad": 311, "keyboard": 57}[kind]
     code, on = AXES[what] if kind == "gamepad" else (KEYS[what], 1)
     event = 3 if kind == "gamepad" else 1
     return stream(
         path / f"{kind}-{what}", (0.0, 0, 0, 0), (0.1, 1, clutch, 1), (0.4, event, code, on),
-        (0.4 + HELD_S, event, code, 0), (1.2, 1, clutch, 0),
+        (0.4 + HELD_S, event, code, 0), (until_s, 1, clutch, 0),
     )  # fmt: skip
 
 
 class Desk:
     """A recorded stream that leads a rig on a virtual clock, through the leader process's own merger."""
 
-    def __init__(self, file: Path, kind: str, moves: str = "hand") -> None:
-        self.rig = FakeRig()
+    def __init__(self, file: Path, kind: str, moves: str = "hand", name: str = "sim-x5") -> None:
+        self.rig = FakeRig(name)
         self.rig.leader["seq"] = 1
         self.rig.run(20)
-        self.seat = Seat("pad", EvdevLeader(kind=kind, device=str(file), moves=moves, record=True), RIG)  # type: ignore[arg-type]
+        self.seat = Seat("pad", EvdevLeader(kind=kind, device=str(file), moves=moves, record=True), load_rig(name))  # type: ignore[arg-type]
         self.seat.open(0)
         self.merger = Merger(None)
         self.modes: list[Mode] = []
@@ -202,6 +202,21 @@ def test_a_control_moves_the_arm_s_hand_straight_along_or_about_one_axis_of_its_
     np.testing.assert_allclose(rig.position[ARM_SLICE["right"]], right, atol=1e-9)
     assert np.abs(rig.last.command["velocity"]).max() < 1e-6
     assert rig.violations == 0
+
+
+@pytest.mark.parametrize("name", ["sim-piper", "sim-vx300s"])
+@pytest.mark.parametrize(("what", "component"), [("ahead", X), ("left", Y), ("up", Z)])
+def test_the_hands_of_other_arms_go_the_same_ways(tmp_path: Path, name: str, what: str, component: int) -> None:
+    # A Piper, with its 5 rad/s2, falls behind, so that its hand is not pushed as far, and takes a second to settle.
+    desk = Desk(moves_once(tmp_path, "gamepad", what, 2.2), "gamepad", name=name)
+    ik = ArmIk(build_model(name.removeprefix("sim-")), "left")
+    before = ik.forward(desk.rig.position[:6]).position
+    desk.run(2.5)
+    moved = BASE.T @ (ik.forward(desk.rig.position[:6]).position - before)
+    along = moved[component]
+    assert 0.6 * LINEAR_M_S * HELD_S < along < LINEAR_M_S * HELD_S + 5e-3
+    np.testing.assert_allclose(moved, along * np.eye(3)[component], atol=5e-3)
+    assert desk.rig.violations == 0
 
 
 @pytest.mark.parametrize("moves", ["hand", "joints"])
