@@ -203,10 +203,15 @@ class Client:
             self._tell(error, now_ns)
             return
         self._note = ""
-        if ask is not None and observation is not None and self._send(ask, observation, now_ns):
-            self._core.sent(ask, t_frame_ns=observation.t_frame_ns, t_sent_ns=self._clock.now_ns())
+        if ask is None or observation is None:
+            return
+        frames = self._packed(ask, observation, now_ns)
+        # Before it is sent: the server may be at work on it before this process goes on.
+        t_sent_ns = self._clock.now_ns()
+        if self._connection.put(frames, now_ns):
+            self._core.sent(ask, t_frame_ns=observation.t_frame_ns, t_sent_ns=t_sent_ns)
 
-    def _send(self, ask: Ask, observation: Observation, now_ns: int) -> bool:
+    def _packed(self, ask: Ask, observation: Observation, now_ns: int) -> list[wire.Buffer]:
         arrays: wire.ArrayMap = {f"image/{name}": image for name, image in observation.images.items()}
         terms = ask.terms
         state = observation.position if terms.state is None else terms.state
@@ -233,7 +238,7 @@ class Client:
             parts=ask.parts,
             executed_tick=executed_tick,
         )
-        return self._connection.send(request, arrays, now_ns)
+        return self._connection.pack(request, arrays, now_ns)
 
     def _publish(self, *outcomes: Outcome) -> None:
         for outcome in outcomes:

@@ -30,6 +30,7 @@ from tests.conformance import peers_table, websocket_table
 from tests.conformance.suite import ANSWER_S, PROMPT, Row, question
 from tests.fuzz.damage import Damager
 
+ROOT: Final = Path(__file__).parent.parent.parent
 ROWS: Final = {row.name: row for row in (*websocket_table.ROWS, *peers_table.ROWS)}
 KINDS: Final = {"cosmos-policy": "json", "gigaworld": "archive"}
 SIZES_PX: Final = {"gigaworld": (8, 8), "gr00t": (8, 8), "xpolicylab": (8, 8), "dreamzero": (180, 320)}
@@ -42,7 +43,7 @@ ADDRESS_SPACE_BYTES: Final = 512 * 2**20
 """What the process may map beyond what it has: an allocation that an answer only claims fails at once."""
 WARM_UP: Final = 1000
 HEALTHY_EVERY: Final = 2000
-HOST_WORDS: Final = ("Traceback", 'File "', ".py", "site-packages", str(Path.home()))
+HOST_WORDS: Final = ("Traceback", 'File "', "site-packages", str(Path.home()), str(ROOT))
 PAGE_BYTES: Final = resource.getpagesize()
 
 

@@ -85,7 +85,11 @@ class Damager:
         )
 
     def _msgpack(self, data: bytes) -> bytes:
-        tree = msgpack.unpackb(data, strict_map_key=False)
+        try:
+            tree = msgpack.unpackb(data, strict_map_key=False)
+        except ValueError:
+            # A text that stands for itself.
+            return self._flipped(data)
         try:
             return bytes(msgpack.packb(self.tree(tree, (*STRANGE, *MSGPACK_ONLY))))
         except (OverflowError, ValueError):
