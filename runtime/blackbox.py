@@ -34,7 +34,8 @@ FILE_NAME: Final = "run.mcap"
 
 
 def parts(run_dir: Path) -> list[Path]:
-    """Return the files of a run's black box, oldest first: a recorder that is restarted begins a new one."""
+    """Return the files of a run's black box, oldest first: a recorder begins a new one when it is restarted, and when
+    one has grown long."""
     named = ((re.fullmatch(r"run-(\d+)\.mcap", path.name), path) for path in run_dir.glob("run-*.mcap"))
     numbered = {int(match[1]): path for match, path in named if match}
     first = run_dir / FILE_NAME
@@ -45,6 +46,12 @@ def new_part(run_dir: Path) -> Path:
     """Return the file that a recorder which starts now writes."""
     count = len(parts(run_dir))
     return run_dir / (f"run-{count + 1}.mcap" if count else FILE_NAME)
+
+
+def part_after(part: Path) -> Path:
+    """Return the file that follows a file of a black box."""
+    match = re.fullmatch(r"run-(\d+)\.mcap", part.name)
+    return part.with_name(f"run-{int(match[1]) + 1 if match else 2}.mcap")
 
 
 @dataclass(frozen=True)

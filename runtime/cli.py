@@ -238,6 +238,9 @@ class BenchFaults:
     """Rows of the table to inject, by number; results of others that are in the folder are kept."""
     without_controls: bool = False
     """Leave the negative controls out."""
+    physical_times: bool = False
+    """Commands live and feedback counts for as long as on a physical rig by default, not as on the simulated ones: a
+    host that stands still for some milliseconds then has the arms braked."""
     limit_s: float = 0.0
     """Begin no more rows after this time; 0 for no limit. The others are played by another call."""
 

@@ -72,6 +72,13 @@ class InterbotixArm(RealArm, frozen=True, kw_only=True, tag="interbotix"):
     baud: int = 1_000_000
 
 
+class InterbotixRosArm(RealArm, frozen=True, kw_only=True, tag="interbotix_ros"):
+    """An Interbotix arm whose port the lab's ROS 2 node holds: `robot` is that node's namespace, or `emulated`."""
+
+    model: Literal["vx300s"] = "vx300s"
+    robot: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_/]*$")]
+
+
 class ArxX5Arm(RealArm, frozen=True, kw_only=True, tag="arx_x5"):
     """ARX X5 through arx5-interface: `channel` is a SocketCAN interface, or `emulated`.
 
@@ -165,12 +172,14 @@ class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
 class EvdevLeader(Device, frozen=True, kw_only=True, tag="evdev"):
     """A gamepad, keyboard or pedal by its event device, best from /dev/input/by-id; `side` is the arm it moves first.
 
-    `record`: a recorded event stream in place of the device.
+    `moves`: the arm's hand, through its kinematics, or its joints one by one. `record`: a recorded event stream in
+    place of the device.
     """
 
     kind: Literal["gamepad", "keyboard", "pedal"]
     device: str
     side: Side = "left"
+    moves: Literal["hand", "joints"] = "hand"
     record: bool = False
 
 
@@ -207,7 +216,7 @@ class SimLeader(Device, frozen=True, kw_only=True, tag="sim"):
     resume_s: float = 0.0
 
 
-Arm = SimArm | PiperArm | InterbotixArm | ArxX5Arm
+Arm = SimArm | PiperArm | InterbotixArm | InterbotixRosArm | ArxX5Arm
 Camera = SimCamera | RealsenseCamera | OrbbecCamera | UvcCamera | RecordedCamera
 Leader = SimLeader | PiperLeader | DynamixelLeader | EvdevLeader | SpaceMouseLeader | PoseLeader
 
@@ -219,9 +228,9 @@ def driver_names(union: object) -> list[str]:
 
 def is_emulated(arm: Arm) -> bool:
     """Whether an emulator takes the place of an arm's bus, or a stand-in that of a package that has no open bus."""
-    return EMULATED in {getattr(arm, "channel", ""), getattr(arm, "port", "")}
+    return EMULATED in {getattr(arm, key, "") for key in ("channel", "port", "robot")}
 
 
 def has_emulated_bus(arm: Arm) -> bool:
     """Whether the run starts a device on an emulated bus in place of an arm's."""
-    return is_emulated(arm) and not isinstance(arm, ArxX5Arm)
+    return is_emulated(arm) and not isinstance(arm, ArxX5Arm | InterbotixRosArm)

@@ -12,7 +12,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from runtime import records
-from runtime.blackbox import new_part
+from runtime.blackbox import new_part, part_after
 from runtime.board import Board, Heart
 from runtime.channels import RECORD_CHANNELS, BlackBoxWriter, RecordChannel
 from runtime.clock import NS_PER_MS, Clock
@@ -38,6 +38,8 @@ FRAMES_BACKLOG_BYTES: Final = 2 << 20
 SLOW_S: Final = 0.5
 """How long the disk may have one write before it counts as slow."""
 SCALARS_BACKLOG_BYTES: Final = 64 << 20
+PART_BYTES: Final = 128 << 20
+"""A file this long is ended and followed by another: its index is kept in memory until then, about 1 kB a second."""
 
 
 class Cursor:
@@ -99,7 +101,8 @@ class Recorder:
     """
 
     def __init__(self, board: Board, spool: Spool) -> None:
-        spec = board.spec
+        self._spec, self._t0_ns = board.spec, board.t0_ns
+        spec, t0_ns = self._spec, self._t0_ns
         self._where = spec.run_dir
         self._spool = spool
         self._cameras = tuple(spec.rig.cameras)
@@ -107,12 +110,12 @@ class Recorder:
         self._cursors = {channel.ring: Cursor(board[channel.ring]) for channel in RECORD_CHANNELS}
         self._frame_cursors = {name: Cursor(board[f"frame/{name}"]) for name in self._cameras}
         self._joint_ratio = spec.rig.servo_hz // spec.rig.policy_hz
-        self._writer.run(spec, board.t0_ns)
+        self._writer.run(spec, t0_ns)
         self._status_due_ns = 0
         self._frames_due_ns = 0
         self._mode = -1
         self._condition = ""
-        self._interventions = Interventions(board.t0_ns)
+        self._interventions = Interventions(t0_ns)
         self._status_ring = board["recorder"]
         self._status: Any = blank(records.RECORDER_STATUS)
         self.frames_dropped = 0
@@ -134,6 +137,8 @@ class Recorder:
         elif now_ns >= self._frames_due_ns:
             self._frames_due_ns = now_ns + FRAME_PERIOD_NS
             self._take_frames()
+        if self._spool.tell() > PART_BYTES:
+            self._turn()
 
     def finish(self, now_ns: int) -> None:
         """Take the rest and write the file's end."""
@@ -143,6 +148,15 @@ class Recorder:
         led = self._interventions.finish()
         if led is not None:
             self._writer.intervention(now_ns, led)
+        self._end()
+
+    def _turn(self) -> None:
+        self._end()
+        self._spool.begin(part_after(self._spool.path))
+        self._writer = BlackBoxWriter(self._spool, self._cameras)
+        self._writer.run(self._spec, self._t0_ns)
+
+    def _end(self) -> None:
         lost = {f"lost_{c.ring}": self._cursors[c.ring].behind for c in RECORD_CHANNELS if c.every}
         self._writer.finish({"frames_dropped": self.frames_dropped} | lost)
 

@@ -160,7 +160,7 @@ REQUEST: Final = _record(
         ("cold", "u1"),
         ("prefix_len", "<i4"),
         ("forecast_ticks", "<i4"),
-        ("delay_ticks", "<i4"),  # ticks from the observation's to the first at which the answer could act
+        ("delay_ticks", "<i4"),  # ticks from the observation's to the first at which the answer, or its part, could act
         ("verdict", "u1"),
         ("t_capture_ns", "<i8"),
         ("t_frame_ns", "<i8"),  # when the last of its frames was on the board
@@ -174,6 +174,8 @@ REQUEST: Final = _record(
         ("value", "<f8"),  # of the state that the policy expects to reach; NaN where it says none
         ("foreseen", "u1"),  # pictures of each camera that the policy predicted and that are compared with what comes
         ("trust", "u1"),  # runtime.inference.foresight: how far its predictions bear its actions
+        ("t_part_ns", "<i8"),  # a part of it that was used came; 0: it came whole, which the other times are of
+        ("part_ticks", "<i4"),  # actions of that part
         ("parted", "<f4"),  # how far the newest prediction was from what came, mean of 255; NaN before the first
     ]
 )

@@ -1,4 +1,4 @@
-"""A file that is appended to by a thread of its own, so that a slow or full disk delays no one."""
+"""Files that are appended to by a thread of its own, one after the other: a slow or full disk delays no one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +21,15 @@ class Spool:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        self._queue: deque[memoryview] = deque()
+        self.path = path
+        """The newest file."""
+        self._fd = _create(path)
+        self._queue: deque[memoryview | Path] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._abandoned = False
         self._appended = 0
+        self._before = 0
         self._written = 0
         self._error = ""
         self._began_s = 0.0
@@ -41,9 +45,17 @@ class Spool:
                 self._wake.notify()
         return len(data)
 
+    def begin(self, path: Path) -> None:
+        """Go on in a new file, which is made when the disk has taken what was appended so far."""
+        with self._wake:
+            self.path = path
+            self._before = self._appended
+            self._queue.append(path)
+            self._wake.notify()
+
     def tell(self) -> int:
-        """Return the bytes appended so far."""
-        return self._appended
+        """Return the bytes appended to the newest file."""
+        return self._appended - self._before
 
     def flush(self) -> None:
         """Do nothing: the thread writes as fast as the disk takes it."""
@@ -76,11 +88,14 @@ class Spool:
         return self.backlog_bytes
 
     def _run(self) -> None:
-        with os.fdopen(self._fd, "wb", buffering=0):
-            while (data := self._next()) is not None and self._write_all(data):
-                pass
+        try:
+            while (item := self._next()) is not None:
+                if not (self._turn(item) if isinstance(item, Path) else self._write_all(item)):
+                    break
+        finally:
+            os.close(self._fd)
 
-    def _next(self) -> memoryview | None:
+    def _next(self) -> memoryview | Path | None:
         with self._wake:
             while not self._queue and not self._closing:
                 self._wake.wait()
@@ -89,17 +104,38 @@ class Spool:
     def _write_all(self, data: memoryview) -> bool:
         self._began_s = time.monotonic()
         while len(data):
-            try:
-                count = os.write(self._fd, data)
-            except OSError as error:
-                self._error = error.strerror or str(error)
-                with self._wake:
-                    if self._abandoned:
-                        return False
-                    self._wake.wait(RETRY_S)
-                continue
-            self._error = ""
+            rest = data
+            count = self._insist(lambda: os.write(self._fd, rest))  # noqa: B023 - called here and now
+            if count is None:
+                return False
             self._written += count
             data = data[count:]
         self._began_s = 0.0
         return True
+
+    def _turn(self, path: Path) -> bool:
+        fd = self._insist(lambda: _create(path))
+        if fd is None:
+            return False
+        os.close(self._fd)
+        self._fd = fd
+        return True
+
+    def _insist(self, act: Callable[[], int]) -> int | None:
+        """Return what the disk says once it takes what it is given; None where nobody waits for that any more."""
+        while True:
+            try:
+                done = act()
+            except OSError as error:
+                self._error = error.strerror or str(error)
+                with self._wake:
+                    if self._abandoned:
+                        return None
+                    self._wake.wait(RETRY_S)
+            else:
+                self._error = ""
+                return done
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)

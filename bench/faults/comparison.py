@@ -12,15 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from bench.faults.acts import Finding
+from bench.faults.expect import Finding
 from bench.faults.report import write_report
-from bench.faults.session import DEADLINE_MS, play
+from bench.faults.session import play, rig_of
 from bench.faults.table import ROWS, Row
 from runtime.cli import BenchFaults
-from runtime.config import load_rig
+from runtime.config import RigConfig
 from runtime.errors import LeadtimeError, UsageError
 from runtime.faults import FAULTS
 
+RIG: Final = "sim-x5"
+"""Its times are the report's; the emulated rigs have the same."""
 QUICK: Final = ("4", "9", "12", "14")
 """Rows of the quick bench: the wire, the client, the guardians, the control process."""
 
@@ -29,14 +31,16 @@ def run(command: BenchFaults) -> int:
     """Play the rows, leave results.json and report.html; 1 where a row does not hold or its control does not fail."""
     chosen = list(_chosen(command))
     command.out.mkdir(parents=True, exist_ok=True)
-    results = _earlier(command.out) if command.rows else {}
+    results = _earlier(command.out, rig_of(RIG, physical_times=command.physical_times)) if command.rows else {}
     began_s = time.monotonic()
     for row in chosen:
         if command.limit_s and time.monotonic() - began_s > command.limit_s:
             break
         results[row.key] = _judge(row, command)
-        _write(command.out, results)
-    _say(f"report: {write_report(command.out, _table(results))}")
+        table = _table(results, physical_times=command.physical_times)
+        (command.out / "results.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    table = _table(results, physical_times=command.physical_times)
+    _say(f"report: {write_report(command.out, table)}")
     return int(any(result["held"] is False or result["control_fails"] is False for result in results.values()))
 
 
@@ -49,19 +53,24 @@ def _chosen(command: BenchFaults) -> Iterable[Row]:
         yield from rows
 
 
-def _earlier(out: Path) -> dict[str, Any]:
+def _earlier(out: Path, rig: RigConfig) -> dict[str, Any]:
     """Return the results of rows that an earlier call left here: rows may be played a few at a time."""
     path = out / "results.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if table["rig"] != _times(rig):
+        raise UsageError(f"--out {out}: its rows were played with other time limits; give another folder")
+    found: dict[str, Any] = table["rows"]
     return found
 
 
 def _judge(row: Row, command: BenchFaults) -> dict[str, Any]:
-    found = _played(row, command.out, blind=False)
+    found = _played(row, command, blind=False)
     held = bool(found.checks) and all(found.checks.values()) if found.checks or not found.note else None
     control = control_fails = None
     if (row.blind or row.blind_act) and not command.without_controls:
-        control = _played(row, command.out, blind=True)
+        control = _played(row, command, blind=True)
         control_fails = not all(control.checks.values()) if control.checks else None
     said = "held" if held else "not injected" if held is None else "BROKEN"
     failed = [name for name, kept in found.checks.items() if not kept]
@@ -70,9 +79,9 @@ def _judge(row: Row, command: BenchFaults) -> dict[str, Any]:
     return _result(row, found, control, held=held, control_fails=control_fails)
 
 
-def _played(row: Row, out: Path, *, blind: bool) -> Finding:
+def _played(row: Row, command: BenchFaults, *, blind: bool) -> Finding:
     try:
-        return play(row, out, blind=blind)
+        return play(row, command.out, blind=blind, physical_times=command.physical_times)
     except LeadtimeError as error:
         return Finding(checks={"the run": False}, note=str(error))
 
@@ -104,23 +113,22 @@ def _result(
     }
 
 
-def _table(results: dict[str, Any]) -> dict[str, Any]:
-    rig = load_rig("sim-x5")
+def _table(results: dict[str, Any], *, physical_times: bool = False) -> dict[str, Any]:
     order = [row.key for row in ROWS]
     return {
         "rows": {key: results[key] for key in order if key in results},
-        "rig": {
-            "name": rig.name,
-            "command_ttl_ms": rig.command_ttl_ms,
-            "state_stale_ms": rig.state_stale_ms,
-            "request_deadline_ms": DEADLINE_MS,
-        },
+        "rig": _times(rig_of(RIG, physical_times=physical_times)),
         "host": {"machine": platform.machine(), "kernel": platform.release(), "processors": os.cpu_count()},
     }
 
 
-def _write(out: Path, results: dict[str, Any]) -> None:
-    (out / "results.json").write_text(json.dumps(_table(results), indent=2) + "\n", encoding="utf-8")
+def _times(rig: RigConfig) -> dict[str, Any]:
+    return {
+        "name": rig.name,
+        "command_ttl_ms": rig.command_ttl_ms,
+        "state_stale_ms": rig.state_stale_ms,
+        "request_deadline_ms": rig.request_deadline_ms,
+    }
 
 
 def _say(line: str) -> None:

@@ -31,7 +31,8 @@ from where the arms are: nothing that was planned before ever runs.
 
 `leadtime bench faults --out DIR` injects each row into a whole run (real processes, real sockets, real time), measures
 on the board how long it took to be seen, checks what the arms did by the independent check at the simulated device, and
-then injects it again with the detector switched off: that must not hold. `--rows 1 12` takes single rows.
+then injects it again with the detector switched off: that must not hold. `--rows 1 12` takes single rows, and
+`--physical-times` a physical rig's limits of time, on a host that is quiet enough for them.
 `python -m bench.faults.schedules --count N --out DIR` plays random combinations of 30 kinds of fault against the same
 decisions in virtual time; a failure names its seed, and `--first SEED --count 1` plays it again.
 """

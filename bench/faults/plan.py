@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +32,7 @@ WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
 )
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What can go wrong, or be done, from one servo tick to another."""
 
     ANSWER_LOST = "answers do not come"

@@ -43,9 +43,9 @@ def build_report(table: dict[str, Any]) -> str:
     about = "Each fault injected into a whole run of the simulated rig: real processes, real sockets, real time."
     rig = table["rig"]
     note = (
-        f"The bound is what is promised of a physical rig with the default times; this rig's commands live"
-        f" {rig['command_ttl_ms']:.0f} ms and its feedback may be {rig['state_stale_ms']:.0f} ms old, because a shared"
-        f" machine can stand still for tens of milliseconds. A request's deadline is"
+        f"The bound is what is promised of a physical rig with the default times. In these runs commands live"
+        f" {rig['command_ttl_ms']:.0f} ms and feedback may be {rig['state_stale_ms']:.0f} ms old (the simulated rigs"
+        " have 60 and 80, because a shared machine can stand still for tens of milliseconds). A request's deadline is"
         f" {rig['request_deadline_ms']:.0f} ms."
         " The negative control is the same injection with the detector switched off: it must not hold."
     )

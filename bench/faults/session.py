@@ -16,10 +16,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from bench.faults import acts, partition
-from bench.faults.acts import Finding
+from bench.faults import expect, harm, partition
 from bench.faults.entry import PATCHES, RELAY
-from bench.faults.patches import DROPS, TRIGGER
+from bench.faults.expect import Finding
+from bench.faults.misbehaviour import DROPS
+from bench.faults.patch import TRIGGER
 from bench.faults.relay import Relay
 from bench.faults.stage import MissedError, Stage
 from bench.faults.table import PICTURES, Row
@@ -29,7 +30,7 @@ from runtime.board import ROLES, Board
 from runtime.cli import Run
 from runtime.clock import NS_PER_MS
 from runtime.commands.run import resolve
-from runtime.config import load_rig
+from runtime.config import RigConfig, load_rig
 from runtime.devices import SimLeader
 from runtime.errors import LeadtimeError
 from runtime.lock import RigLock
@@ -49,11 +50,20 @@ CLUTCH_S: Final = tuple((8.0 + 13.0 * i, 18.0 + 13.0 * i) for i in range(12))
 """The leader's hold on its clutch: long enough to be brought together, again and again."""
 
 
-def play(row: Row, out: Path, *, blind: bool) -> Finding:
+def rig_of(name: str, *, physical_times: bool) -> RigConfig:
+    """Return a rig as these runs have it, with its own times or with those that a rig has by default."""
+    rig = msgspec.structs.replace(load_rig(name), request_deadline_ms=DEADLINE_MS)
+    if not physical_times:
+        return rig
+    defaults = {field.name: field.default for field in msgspec.structs.fields(RigConfig)}
+    return msgspec.structs.replace(rig, **{name: defaults[name] for name in ("command_ttl_ms", "state_stale_ms")})
+
+
+def play(row: Row, out: Path, *, blind: bool, physical_times: bool = False) -> Finding:
     """Play a row against a whole run; `blind`: as its negative control."""
     found = Finding()
     act = row.blind_act if blind and row.blind_act is not None else row.act
-    rig = msgspec.structs.replace(load_rig(row.rig), request_deadline_ms=DEADLINE_MS)
+    rig = rig_of(row.rig, physical_times=physical_times)
     if row.policy != PICTURES:
         rig = msgspec.structs.replace(rig, cameras={})
     if row.led:
@@ -70,8 +80,8 @@ def play(row: Row, out: Path, *, blind: bool) -> Finding:
                     return Finding(note="this host permits no network namespace")
                 spec = msgspec.structs.replace(spec, endpoint=partition.ENDPOINT)
             relay = stack.enter_context(_relayed(spec)) if row.relay else None
-            if relay is not None and act is acts.refused:
-                relay.to_client = acts.unfit
+            if relay is not None and act is expect.refused:
+                relay.to_client = harm.unfit
             trigger = Path(spec.run_dir) / "trigger"
             if row.from_start:
                 trigger.touch()
@@ -122,7 +132,7 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def _direct(row: Row, act: acts.Act, stage: Stage, found: Finding, spec: RunSpec) -> None:
+def _direct(row: Row, act: expect.Act, stage: Stage, found: Finding, spec: RunSpec) -> None:
     """Run the supervisor here and the act in a thread; whichever ends first ends the other."""
     began, directed = threading.Event(), threading.Event()
 
@@ -156,8 +166,8 @@ def _direct(row: Row, act: acts.Act, stage: Stage, found: Finding, spec: RunSpec
         if supervisor.interrupted and not directed.is_set():
             raise KeyboardInterrupt
     except LeadtimeError as error:
-        if act is acts.refused:
-            found.checks = {acts.REFUSED: row.refusal in str(error)}
+        if act is expect.refused:
+            found.checks = {expect.REFUSED: row.refusal in str(error)}
         found.note = f"{found.note}; {error}".lstrip("; ")
     finally:
         stage.over.set()

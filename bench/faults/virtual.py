@@ -21,7 +21,7 @@ from runtime.control.guardian import GuardianCore
 from runtime.inference import wire
 from runtime.inference.ask import Outcome
 from runtime.inference.client_core import ClientCore
-from runtime.layout import ARM_SLICE, JOINT_NAMES, RIG_DOF, SIDES
+from runtime.layout import ARM_DOF, ARM_SLICE, JOINT_NAMES, RIG_DOF, SIDES
 from runtime.shm import blank, duplicate
 from runtime.states import Condition, Guard, Link
 
@@ -30,6 +30,9 @@ HORIZON: Final = 50
 RINGS: Final = 64
 """Chunks that the ring keeps for a control process that does not read."""
 FAR_RAD: Final = 1.5
+SWAY_RAD: Final = 0.02
+"""How far the leaders move by themselves."""
+_PHASES: Final = np.tile(np.arange(ARM_DOF, dtype=np.float64), len(SIDES))
 _SCHEMA: Final = wire.Schema(
     policy="virtual",
     policy_class="vla",
@@ -79,6 +82,7 @@ class VirtualRig:
         self._operator: Any = blank(records.OPERATOR)
         self._client_ns = 0
         self._leader: Any = blank(records.LEADER)
+        self._sides: list[Any] = [self._leader["side"][i : i + 1].reshape(()) for i in range(len(SIDES))]
         self.witness = Witness(plan.seed, rig, self._base)
 
     def run(self) -> Witness:
@@ -160,12 +164,12 @@ class VirtualRig:
         leader = self._leader
         leader["seq"] += 1
         leader["t_ns"] = now_ns
-        for i, side in enumerate(SIDES):
-            state = leader["side"][i]
+        position = self._position + SWAY_RAD * np.sin(now_ns / 3e8 + _PHASES)
+        for i, (side, state) in enumerate(zip(SIDES, self._sides, strict=True)):
             if i == 0 and Kind.LEADER_SILENT in wrong:
                 continue
             state["t_ns"], state["valid"], state["clutch"] = now_ns, 1, Kind.CLUTCH_HELD in wrong
-            state["position"] = self._position[ARM_SLICE[side]] + 0.02 * np.sin(now_ns / 3e8 + np.arange(7))
+            state["position"] = position[ARM_SLICE[side]]
             if i == 0 and Kind.LEADER_FAR in wrong:
                 state["position"] += 3.0
             if i == 1 and Kind.LEADER_JUMPS in wrong:

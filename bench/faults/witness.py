@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from runtime.states import Guard, Mode
 
 STANDSTILL: Final = 1e-12
 MOVING: Final = frozenset({Guard.FOLLOW, Guard.BRAKE})
+HOLDING: Final = frozenset({Guard.HOLD, Guard.FAULT})
+STANDING: Final = frozenset({Mode.DISARMED, Mode.HOLD, Mode.FAULT})
 ENDING: Final = sum(1 << i for i, fault in enumerate(FAULTS) if fault.action in {"hold", "brake"})
 BRAKING: Final = sum(1 << i for i, fault in enumerate(FAULTS) if fault.action == "brake")
 BRAKE_NS_MAX: Final = 800 * NS_PER_MS
@@ -58,9 +61,10 @@ class Witness:
         self._epochs: dict[int, int] = {}
         self._unsound: set[int] = set()
         self._last: TickOutputs | None = None
+        self._mode = Mode.DISARMED
         self._clear: int | None = None
         self._path: list[NDArray[np.float64]] = []
-        self._guards: list[GuardianOutput | None] = [None for _ in SIDES]
+        self._guards: list[tuple[Guard, GuardianOutput] | None] = [None for _ in SIDES]
         self._expiry_ns = [0 for _ in SIDES]
         self._seen_tick = [-1 for _ in SIDES]
         self._brake_ns = [0 for _ in SIDES]
@@ -85,6 +89,7 @@ class Witness:
         """Note that the control process begins anew."""
         self._flush()
         self._last = None
+        self._mode = Mode.DISARMED
         self._clear = None
 
     def replaced(self, i: int) -> None:
@@ -100,24 +105,24 @@ class Witness:
         self.ticks += 1
         self.policy_ticks += mode is Mode.POLICY
         self.faults |= faults
-        self._check_command(inputs, command)
+        self._check_command(inputs, command, mode)
         self._check_mode(inputs, mode, faults)
         if mode is Mode.POLICY:
             self._check_plan(tick)
-        self._check_path(inputs, outputs)
-        self._last = outputs
+        self._check_path(inputs, outputs, mode)
+        self._last, self._mode = outputs, mode
         self._clear = int(inputs.operator["clear"])
 
-    def _check_command(self, inputs: TickInputs, command: NDArray[Any]) -> None:
-        if not (np.isfinite(command["position"]).all() and np.isfinite(command["velocity"]).all()):
+    def _check_command(self, inputs: TickInputs, command: NDArray[Any], mode: Mode) -> None:
+        if not (_finite(command["position"]) and _finite(command["velocity"])):
             self.fail("a command is not finite")
         if not inputs.now_ns < int(command["valid_until_ns"]) <= inputs.now_ns + self._ttl_ns:
             self.fail("a command does not expire when it must")
-        if int(command["armed"]) != (int(command["mode"]) != Mode.DISARMED):
+        if int(command["armed"]) != (mode is not Mode.DISARMED):
             self.fail("armed and mode do not agree")
 
     def _check_mode(self, inputs: TickInputs, mode: Mode, faults: int) -> None:
-        before = Mode.DISARMED if self._last is None else Mode(int(self._last.command["mode"]))
+        before = self._mode
         if mode is not before and mode not in CHANGES[before]:
             self.fail(f"{before.name} became {mode.name}")
         if mode is Mode.POLICY and faults & ENDING:
@@ -126,8 +131,8 @@ class Witness:
             self.fail("a fault that brakes left the mode alone")
         if mode is Mode.POLICY and int(inputs.operator["want"]) != Mode.POLICY:
             self.fail("POLICY that nobody wants")
-        following = all(int(guardian["state"]) == Guard.FOLLOW for guardian in inputs.guardian)
-        if mode is Mode.POLICY and before is not Mode.POLICY and not following:
+        began = mode is Mode.POLICY and before is not Mode.POLICY
+        if began and not all(int(guardian["state"]) == Guard.FOLLOW for guardian in inputs.guardian):
             self.fail("POLICY began without both guardians")
         acknowledged = self._clear is None or int(inputs.operator["clear"]) != self._clear
         if before is Mode.FAULT and mode is not Mode.FAULT and not acknowledged:
@@ -140,13 +145,12 @@ class Witness:
         if chunk_id in self._unsound:
             self.fail("an action of a chunk that is not sound is executed")
 
-    def _check_path(self, inputs: TickInputs, outputs: TickOutputs) -> None:
+    def _check_path(self, inputs: TickInputs, outputs: TickOutputs, mode: Mode) -> None:
         """Gather consecutive commands; where the sequence may begin anew, judge those that came before."""
         last = self._last
-        standing = int(outputs.command["mode"]) in {Mode.DISARMED, Mode.HOLD, Mode.FAULT}
         anew = last is not None and (
-            not np.array_equal(outputs.command["ack"], last.command["ack"])
-            or (standing and any(int(guardian["state"]) == Guard.DISARMED for guardian in inputs.guardian))
+            outputs.command["ack"].tolist() != last.command["ack"].tolist()
+            or (mode in STANDING and any(int(guardian["state"]) == Guard.DISARMED for guardian in inputs.guardian))
         )
         skipped = last is not None and inputs.servo_tick - int(last.command["servo_tick"]) != 1
         if anew or skipped:
@@ -167,8 +171,8 @@ class Witness:
 
     def guarded(self, i: int, now_ns: int, command: NDArray[Any] | None, output: GuardianOutput) -> None:
         """Look at a step of a guardian."""
-        before, self._guards[i] = self._guards[i], output
         state = Guard(int(output.status["state"]))
+        before, self._guards[i] = self._guards[i], (state, output)
         if output.enabled:
             self._audits[i].check(output.servo_tick, output.position)
         if command is not None and int(command["servo_tick"]) > self._seen_tick[i]:
@@ -177,14 +181,13 @@ class Witness:
                 self._expiry_ns[i] = min(int(command["valid_until_ns"]), int(command["t_ns"]) + self._ttl_ns)
         if state is Guard.FOLLOW and now_ns > self._expiry_ns[i]:
             self.fail("an expired command is followed")
-        if not np.isfinite(output.position).all():
+        if not _finite(output.position):
             self.fail("a device target is not finite")
         if before is None:
             return
-        old = Guard(int(before.status["state"]))
-        self.trips += old is Guard.FOLLOW and state in {Guard.BRAKE, Guard.HOLD, Guard.FAULT}
-        moved = float(np.abs(output.position - before.position).max())
-        if old in {Guard.HOLD, Guard.FAULT} and state in {Guard.HOLD, Guard.FAULT} and moved > STANDSTILL:
+        old, last = before
+        self.trips += old is Guard.FOLLOW and (state is Guard.BRAKE or state in HOLDING)
+        if old in HOLDING and state in HOLDING and _moved(last, output) > STANDSTILL:
             self.fail("an arm that holds has moved")
         if state is Guard.BRAKE:
             self._brake_ns[i] = self._brake_ns[i] or now_ns
@@ -192,7 +195,7 @@ class Witness:
                 self.fail("a brake takes too long")
         else:
             self._brake_ns[i] = 0
-        if old in MOVING and state is Guard.DISARMED and moved > STANDSTILL:
+        if old in MOVING and state is Guard.DISARMED and _moved(last, output) > STANDSTILL:
             self.fail("an arm was let go in motion")
 
     def close(self) -> None:
@@ -200,3 +203,11 @@ class Witness:
         self._flush()
         if self.violations:
             self.fail(f"{self.violations} device commands outside the limits")
+
+
+def _moved(before: GuardianOutput, after: GuardianOutput) -> float:
+    return float(np.abs(after.position - before.position).max())
+
+
+def _finite(joints: NDArray[np.float64]) -> bool:
+    return all(map(isfinite, joints.tolist()))

@@ -99,8 +99,9 @@ class OwnDriver:
 
     def _take(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
-            if outcome.request["verdict"] == Verdict.USED and not outcome.request["cold"]:
-                self._delays_ticks.append(int(outcome.request["delay_ticks"]))
+            request = outcome.request
+            if request is not None and request["verdict"] == Verdict.USED and not request["cold"]:
+                self._delays_ticks.append(int(request["delay_ticks"]))
             if outcome.chunk is not None:
                 self._arrived.append(outcome.chunk)
                 self._observed[int(outcome.chunk["chunk_id"])] = self._base.tick(int(outcome.chunk["t_obs_ns"]))

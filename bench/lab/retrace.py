@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -43,15 +44,16 @@ def retrace(run: Run, schema: wire.Schema) -> Retrace:
         requests=int(made["request_seq"][0]) - 1 if len(made) else 0,
     )
     core.open(schema)
-    chunks = {int(chunk["request_seq"]): chunk for chunk in run.records["chunk"]}
+    chunks = {(int(chunk["request_seq"]), int(chunk["t_received_ns"])): chunk for chunk in run.records["chunk"]}
     seen = _Views(outputs.view for outputs in decisions(run))
     again, first = 0, None
-    for moment_ns, request, answered in _moments(made):
+    for moment_ns, request, moment in _moments(made):
         for view in seen.until(moment_ns):
             core.follow(view)
             core.watch(int(view["t_ns"]))
-        if answered:
-            _answer(core, request, chunks.get(int(request["request_seq"])))
+        if moment is not Moment.MADE:
+            chunk = chunks.get((int(request["request_seq"]), moment_ns))
+            _answer(core, request, chunk, moment_ns, final=moment is Moment.ENDED)
             continue
         ask = _plan(core, seen, request)
         if ask is None:
@@ -78,12 +80,22 @@ class _Views:
             self._next = next(self._views, None)
 
 
-def _moments(requests: NDArray[Any]) -> list[tuple[int, Any, bool]]:
-    """Return when each request was made (False) and answered or given up (True), in order."""
+class Moment(Enum):
+    """What happened to a request: it was made, its first actions came, it was answered or given up."""
+
+    MADE = auto()
+    BEGUN = auto()
+    ENDED = auto()
+
+
+def _moments(requests: NDArray[Any]) -> list[tuple[int, Any, Moment]]:
+    """Return what happened to the requests and when, in order."""
     moments = []
     for request in requests:
-        moments.append((int(request["t_request_ns"]), request, False))
-        moments.append((int(request["t_received_ns"]), request, True))
+        moments.append((int(request["t_request_ns"]), request, Moment.MADE))
+        moments.append((int(request["t_received_ns"]), request, Moment.ENDED))
+        if int(request["t_part_ns"]):
+            moments.append((int(request["t_part_ns"]), request, Moment.BEGUN))
     return sorted(moments, key=lambda moment: moment[0])
 
 
@@ -106,9 +118,9 @@ def _same(ask: Ask, request: Any) -> bool:
     return ours == tuple(int(request[name]) for name in names)
 
 
-def _answer(core: ClientCore, request: Any, chunk: Any) -> None:
-    """Give the client the answer that it had; one that was not used is given as an empty one."""
-    used = int(request["verdict"]) == Verdict.USED and chunk is not None
+def _answer(core: ClientCore, request: Any, chunk: Any, now_ns: int, *, final: bool) -> None:
+    """Give the client the answer that it had, or the part that it took; one not used is given as an empty one."""
+    used = (int(request["verdict"]) == Verdict.USED or not final) and chunk is not None
     arrays = {"actions": np.array(chunk["actions"][: int(chunk["horizon"])])} if used else {}
     message = wire.Chunk(
         session="lab",
@@ -116,5 +128,6 @@ def _answer(core: ClientCore, request: Any, chunk: Any) -> None:
         obs_seq=int(request["obs_seq"]),
         server_ns=int(request["server_ns"]),
         infer_ns=int(request["infer_ns"]),
+        final=final,
     )
-    core.answer(message, arrays, int(request["t_received_ns"]))
+    core.answer(message, arrays, now_ns)

@@ -33,7 +33,7 @@ class Stage:
 STAGES: Final = (
     Stage("camera", "camera", "from the stamp until the last of the frames can be read"),
     Stage("wait", "queueing", "a finished picture waits until a request is due"),
-    Stage("observe", "preprocessing", "frames and joints aligned, the message encoded and handed over"),
+    Stage("observe", "preprocessing", "frames and joints aligned, the message encoded"),
     Stage("transport", "transport", "there and back, with decoding"),
     Stage("queue", "queueing", "waits for its turn at the server"),
     Stage("prepare", "preprocessing", "made into what the model reads"),

@@ -6,6 +6,9 @@ from typing import Final
 
 _OVERWRITTEN: Final = "written before it is read: a guardian reads it only once it has followed a command"
 _LENGTHS: Final = "both are always seven long"
+_SOONER: Final = "velocities are looked at from a lower one on, where they cannot bound anything yet"
+_QUICK: Final = "the quick bound's very edge: what it does not let through, the exact stop does"
+_RAMP: Final = "self._axes.ramp_sum(self._a_max + self._j_max)"
 EQUIVALENT: Final[dict[str, dict[str, str]]] = {
     "runtime.control.modes": {"_lead: 0 -> 1": "bit 0 is server_lost, which only notes: it is never latched"},
     "runtime.control.guardian": {
@@ -22,11 +25,27 @@ EQUIVALENT: Final[dict[str, dict[str, str]]] = {
         "GuardianCore._is_jump: True -> False": _LENGTHS,
         "_near: True -> False": _LENGTHS,
     },
+    "runtime.control.limits": {
+        **{
+            f"RigLimiter.{where}: 1.01{change}": _SOONER
+            for where in ("__init__", "slow")
+            for change in (" -> 2.02", f" * {_RAMP} -> 1.01 / {_RAMP}")
+        },
+        "RigLimiter._choices: np.abs(self._v) <= self._v_free -> np.abs(self._v) < self._v_free": _SOONER,
+        "RigLimiter._holds: speed <= self._v_max -> speed < self._v_max": _QUICK,
+        "RigLimiter._holds: p + distance <= self._high -> p + distance < self._high": _QUICK,
+        "RigLimiter._holds: p - distance >= self._low -> p - distance > self._low": _QUICK,
+        "_root: rising <= 0.0 -> rising < 0.0": "a root on the grid is the end of either chord",
+        "_root: 1e-300 -> 2e-300": "it only keeps 0 from dividing 0",
+    },
     "runtime.control.timeline": {
         "Timeline.expected: tick - 1 -> tick + 1": "the row is clamped to the plan's last either way",
         "Timeline._slope: self.begin_tick < tick < self.end_tick -> self.begin_tick < tick <= self.end_tick": (
             "the slope at the end is asked for by nobody"
         ),
+    },
+    "runtime.drivers.piper.codec": {
+        ": 3 -> 4 #2": "the fourth is the gripper's identifier, which follows and is its own"
     },
     "runtime.inference.wire": {"_arrays: True -> False": "the lengths were compared two lines above"},
 }

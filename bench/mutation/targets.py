@@ -45,6 +45,6 @@ TARGETS: Final = (
         ),
     ),
     Target("runtime.inference.wire", ("tests/unit/test_wire_bounds.py", "tests/unit/test_wire.py")),
-    Target("runtime.control.limits", ("tests/property/test_limits_properties.py",)),
+    Target("runtime.control.limits", ("tests/unit/test_limits.py", "tests/unit/test_limits_chase.py")),
     Target("runtime.drivers.piper.codec", ("tests/unit/test_piper_codec.py",)),
 )

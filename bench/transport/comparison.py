@@ -63,11 +63,15 @@ TARGETS: Final = (
 
 @dataclass
 class Took:
-    """What a contender's requests took, ns, by round, and how many bytes they sent over the emulated link."""
+    """What a contender's requests took, ns, by round, and how many bytes they sent over the emulated link.
+
+    `outside_ns` is what servers say that they spent on them outside the model; ours do.
+    """
 
     contender: Contender
     link_bytes: int = 0
     rounds: list[list[int]] = field(default_factory=list)
+    outside_ns: list[int] = field(default_factory=list)
     note: str = ""
 
     @property
@@ -150,7 +154,9 @@ def run(command: BenchTransport) -> int:
     results["versions"] = {label: _versions(python) for label, python in pythons.items()}
     (command.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for name, row in results["contenders"].items():
-        _say(f"{name:22} p50 {row['p50_ms']:8.2f} ms  p99 {row['p99_ms']:8.2f} ms  {row['note']}")
+        outside = row["server_outside_model_ms"]
+        server = "" if outside is None else f"  server but model p50 {outside['p50']:.2f} p99 {outside['p99']:.2f}"
+        _say(f"{name:22} p50 {row['p50_ms']:8.2f} ms  p99 {row['p99_ms']:8.2f} ms{server}  {row['note']}")
     for ratio in results["ratios"]:
         aim = "" if ratio["most"] is None else f", at most {ratio['most']:.3g} wanted: {WORDS[ratio['met']]}"
         _say(f"{ratio['ours']} / {ratio['theirs']}: {ratio['ratio']:.3f}{aim}")
@@ -187,7 +193,9 @@ def measure(chosen: list[Contender], absent: dict[str, str], rounds: int, turn: 
         for i in range(rounds):
             _say(f"round {i + 1} of {rounds}")
             for seat, entry in zip(seats, took, strict=True):
-                entry.rounds.append(seat.turn(turn))
+                took_ns, outside_ns = seat.turn(turn)
+                entry.rounds.append(took_ns)
+                entry.outside_ns += outside_ns
         for seat, entry in zip(seats, took, strict=True):
             entry.link_bytes += seat.carried_bytes()
     return took
@@ -224,8 +232,16 @@ def _row(entry: Took) -> dict[str, Any]:
         "link_bytes_per_request": entry.link_bytes // len(entry.all_ms),
         "p50_ms": round(p50, 4),
         "p99_ms": round(p99, 4),
+        "server_outside_model_ms": _outside(entry),
         "round_p50_ms": [round(float(np.median(turn)) / NS_PER_MS, 4) for turn in entry.rounds],
     }
+
+
+def _outside(entry: Took) -> dict[str, float] | None:
+    if not entry.outside_ns:
+        return None
+    p50, p99 = (np.percentile(entry.outside_ns, (50, 99)) / NS_PER_MS).tolist()
+    return {"p50": round(p50, 4), "p99": round(p99, 4)}
 
 
 def _ratio(target: Target, ours: Took, theirs: Took) -> dict[str, Any]:

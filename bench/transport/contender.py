@@ -132,11 +132,14 @@ class Seat:
         self._link.say("")
         return int(self._link.hear(START_S))
 
-    def turn(self, count: int) -> list[int]:
-        """Make as many requests, one after the other; how long each took in ns."""
+    def turn(self, count: int) -> tuple[list[int], list[int]]:
+        """Make as many requests, one after the other.
+
+        Returns how long each took and, where servers say so, what of that they spent outside the model, ns.
+        """
         self._client.say(str(count))
-        took_ns: list[int] = json.loads(self._client.hear(TURN_S))
-        return took_ns
+        took_ns, outside_ns = json.loads(self._client.hear(TURN_S))
+        return took_ns, outside_ns
 
 
 @contextmanager

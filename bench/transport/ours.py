@@ -133,8 +133,8 @@ class Asker:
             raise LeadtimeError(self._connection.text)
         return self._connection.link is Link.READY
 
-    def ask(self, i: int) -> None:
-        """Send one observation and return when its chunk is there."""
+    def ask(self, i: int) -> int:
+        """Send one observation; when its chunk is there, return what its server spent outside the model, ns."""
         connection, seq = self._connection, i + 1
         request = wire.Infer(session=connection.session, request_seq=seq, obs_seq=seq, deadline_ms=DEADLINE_MS)
         if not connection.send(request, self._arrays[i % payload.SETS], self._clock.now_ns()):
@@ -145,7 +145,7 @@ class Asker:
                 if not isinstance(message, wire.Chunk) or message.request_seq != seq:
                     raise LeadtimeError(f"request {seq} was answered with {message}")
                 payload.check(arrays["actions"])
-                return
+                return message.server_ns - message.infer_ns
             if connection.link is not Link.READY:
                 raise LeadtimeError(connection.text)
 

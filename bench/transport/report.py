@@ -80,13 +80,27 @@ def _table(results: dict[str, Any]) -> str:
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
             str(row["requests"]),
+            _spent(row["server_outside_model_ms"]),
             f"{row['link_bytes_per_request'] / 1e3:.0f} kB" if row["link"] == "gigabit" else "",
             row["note"],
         )
         for row in results["contenders"].values()
     ]
-    rows += [(name, "not measured", reason, "", "", "") for name, reason in results["absent"].items()]
-    return page.table(rows, ("contender", "p50 ms", "p99 ms", "requests", "a request over the link", "pictures"))
+    rows += [(name, "not measured", reason, "", "", "", "") for name, reason in results["absent"].items()]
+    heads = (
+        "contender",
+        "p50 ms",
+        "p99 ms",
+        "requests",
+        "server outside the model",
+        "a request over the link",
+        "pictures",
+    )
+    return page.table(rows, heads)
+
+
+def _spent(outside: dict[str, float] | None) -> str:
+    return "" if outside is None else f"p50 {outside['p50']:.2f}, p99 {outside['p99']:.2f} ms"
 
 
 def _ratios(ratios: list[dict[str, Any]]) -> str:

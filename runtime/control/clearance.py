@@ -8,9 +8,8 @@ that is their work. The same pose gives the same answer, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 import mujoco
@@ -33,13 +32,14 @@ SELF_LINKS: Final = 3
 """Links of one arm nearer than this in the chain overlap by design; base 0, links 1 to 6, fingers 7."""
 FINGER: Final = ARM_JOINTS + 1
 _SIGNS: Final = (1.0, -1.0)
+_ARM_COORDINATES: Final = np.array((*range(ARM_JOINTS), *(ARM_GRIPPER for _ in _SIGNS)))
+"""An arm's joints, and its gripper once for each finger."""
 _LINK, _FINGER, _TABLE, _BOX = 1, 2, 4, 8
 _MEETS: Final = {_LINK: _LINK | _FINGER | _TABLE | _BOX, _FINGER: _LINK | _BOX, _TABLE: _LINK, _BOX: _LINK | _FINGER}
 """What each kind of geom is checked against: fingers may touch the table and each other, for that is their work."""
 
 
-@dataclass(frozen=True)
-class Clearances:
+class Clearances(NamedTuple):
     """What is near in a pose. `slack_m` (n,) is each pair's clearance beyond what it needs; `pairs` (n, 2) its geoms.
 
     `least_m` is the smallest slack; nothing that is not listed has less than `SEEN_M`. `speed` (2,) is the fraction
@@ -52,7 +52,8 @@ class Clearances:
     speed: tuple[float, ...]
 
 
-_NOTHING_NEAR: Final = Clearances(np.zeros(0), np.zeros((0, 2), dtype=np.int32), SEEN_M, tuple(1.0 for _ in SIDES))
+_FULL_SPEED: Final = tuple(1.0 for _ in SIDES)
+_NOTHING_NEAR: Final = Clearances(np.zeros(0), np.zeros((0, 2), dtype=np.int32), SEEN_M, _FULL_SPEED)
 
 
 class ClearanceModel:
@@ -74,7 +75,9 @@ class ClearanceModel:
         self.need_m = self._needs()
         self.reach_m = np.concatenate([_reach(arm) for arm in arms])
         """How far (m) any point of the rig moves with a unit of each joint, at most; shape (14,)."""
-        self.travel_m = [ARM_MODELS[arm].gripper_stroke_m / 2.0 for arm in arms]
+        self.coordinates = np.concatenate([_ARM_COORDINATES + i * ARM_DOF for i in range(len(arms))])
+        self.units = np.concatenate([_units(arm) for arm in arms])
+        """Coordinate i of the model is the rig's coordinate `coordinates[i]` times `units[i]`; shapes (16,)."""
 
     def _add_world(self) -> None:
         if self._space.table_z_m is not None:
@@ -140,6 +143,8 @@ class Clearance:
     def __init__(self, shared: ClearanceModel, space: Workspace) -> None:
         self.shared = shared
         self._data = mujoco.MjData(shared.model)
+        self._qpos = self._data.qpos
+        self._strides = np.array((shared.model.ngeom, 1), dtype=np.int32)  # of `need_m`
         owners = [name.split(".") for name in shared.names]
         self._zone = {i: space.zones[name[1]].speed_fraction for i, name in enumerate(owners) if name[0] == "zones"}
         self._side = [SIDES.index(name[0]) if name[0] in SIDES else -1 for name in owners]
@@ -153,12 +158,7 @@ class Clearance:
     def at(self, position: Array, need_m: Array | None = None) -> Clearances:
         """Return what is near in a pose (14,) of rad and gripper fractions; `need_m` in place of the model's."""
         shared, data = self.shared, self._data
-        numbers = position.tolist()
-        qpos: list[float] = []
-        for i, travel_m in enumerate(shared.travel_m):
-            arm = numbers[i * ARM_DOF : (i + 1) * ARM_DOF]
-            qpos += (*arm[:ARM_JOINTS], arm[ARM_GRIPPER] * travel_m, arm[ARM_GRIPPER] * travel_m)
-        data.qpos[:] = qpos
+        self._qpos[:] = position.take(shared.coordinates) * shared.units
         mujoco.mj_kinematics(shared.model, data)
         mujoco.mj_collision(shared.model, data)
         if not data.ncon:
@@ -166,17 +166,17 @@ class Clearance:
         contact = data.contact
         pairs = contact.geom
         need = shared.need_m if need_m is None else need_m
-        slack = contact.dist - need[pairs[:, 0], pairs[:, 1]]
-        return Clearances(slack, pairs, min(*slack.tolist(), SEEN_M), self._speeds(contact, pairs))
+        slack = contact.dist - need.take(pairs.dot(self._strides))
+        speed = self._speeds(contact, pairs) if self._zone else _FULL_SPEED
+        return Clearances(slack, pairs, min(*slack.tolist(), SEEN_M), speed)
 
     def _speeds(self, contact: Any, pairs: NDArray[np.int32]) -> tuple[float, ...]:
-        speeds = [1.0 for _ in SIDES]
-        if self._zone:
-            for (first, second), dist in zip(pairs.tolist(), contact.dist.tolist(), strict=True):
-                zone, other = (first, second) if first in self._zone else (second, first)
-                if zone in self._zone and dist < 0.0:
-                    side = self._side[other]
-                    speeds[side] = min(speeds[side], self._zone[zone])
+        speeds = list(_FULL_SPEED)
+        for (first, second), dist in zip(pairs.tolist(), contact.dist.tolist(), strict=True):
+            zone, other = (first, second) if first in self._zone else (second, first)
+            if zone in self._zone and dist < 0.0:
+                side = self._side[other]
+                speeds[side] = min(speeds[side], self._zone[zone])
         return tuple(speeds)
 
 
@@ -185,6 +185,11 @@ def _shared(encoded: bytes) -> ClearanceModel:
     """Compile a model once a process: it is data, and the same for whoever asks."""
     arms, bases, space = msgspec.json.decode(encoded, type=tuple[tuple[str, ...], dict[Side, Base], Workspace])
     return ClearanceModel(arms, bases, space)
+
+
+def _units(arm: str) -> Array:
+    """Return what a unit of each of an arm's coordinates is in the model: rad, and m of a finger's travel."""
+    return np.array([1.0] * ARM_JOINTS + [ARM_MODELS[arm].gripper_stroke_m / 2.0] * len(_SIGNS))
 
 
 def _reach(arm: str) -> Array:

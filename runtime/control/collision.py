@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from runtime.control.clearance import Clearance, Clearances
 from runtime.control.limits import RigLimiter
-from runtime.control.trajectory import Course, Rates, plan_brake
+from runtime.control.trajectory import Course, Planner
 from runtime.faults import BIT
 from runtime.layout import ARM_DOF, SIDES
 
@@ -32,9 +32,9 @@ ALONGSIDE_M: Final = 1e-6
 class PathCheck:
     """Steps a limiter along clear ways only. Without a `Clearance` every way is clear."""
 
-    def __init__(self, clearance: Clearance | None, rates: Rates, dt_s: float) -> None:
+    def __init__(self, clearance: Clearance | None, planner: Planner) -> None:
         self._clearance = clearance
-        self._rates, self._dt = rates, dt_s
+        self._planner = planner
         self._speed: tuple[float, ...] = tuple(1.0 for _ in SIDES)
         self._blocked = False
 
@@ -51,8 +51,8 @@ class PathCheck:
         tried = copy(limiter)
         limited = tried.step(target, pace)
         start = clearance.at(tried.motion.position)
-        if float(tried.stop_within @ clearance.shared.reach_m) > start.least_m:
-            course = plan_brake(tried.motion, self._rates, self._dt)
+        if float(tried.stop_within.dot(clearance.shared.reach_m)) > start.least_m:
+            course = self._planner.brake(tried.motion)
             if not _is_clear(clearance, course, start) and not _leads_away(clearance, limiter.motion.position, course):
                 self._blocked = True
                 return limiter, limiter.brake()
@@ -68,10 +68,10 @@ def _is_clear(clearance: Clearance, course: Course, seen: Clearances, need_m: Ar
     for sample in range(1, SAMPLES + 1):
         if spare_m < 0.0:
             return False
-        if float(np.abs(end - here) @ reach_m) <= spare_m:
+        if float(np.abs(end - here).dot(reach_m)) <= spare_m:
             return True
         pose = course.at(course.ticks * sample // SAMPLES)
-        way_m = float(np.abs(pose - here) @ reach_m)
+        way_m = float(np.abs(pose - here).dot(reach_m))
         spare_m = spare_m - way_m if way_m <= spare_m else clearance.at(pose, need_m).least_m
         here = pose
     return spare_m >= 0.0

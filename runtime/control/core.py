@@ -18,7 +18,7 @@ from runtime.control.settings import ControlConfig
 from runtime.control.teleop import Lead, Teleop
 from runtime.control.ticks import Decision, TickInputs, TickOutputs, command_record, tick_record, view_record
 from runtime.control.timeline import Timeline
-from runtime.control.trajectory import Course, plan_brake, plan_move
+from runtime.control.trajectory import Course, Planner
 from runtime.control.waiting import wait
 from runtime.control.watch import Watch
 from runtime.control.wishes import Wish, Wishes
@@ -43,14 +43,16 @@ class ControlCore:
     def __init__(self, config: ControlConfig, base: TickBase) -> None:
         self._config = config
         self._ratio = base.ratio
-        self._dt = base.servo_period_ns / NS_PER_S
+        dt_s = base.servo_period_ns / NS_PER_S
         self._ttl_ticks = config.command_ttl_ns // base.servo_period_ns
-        self._limiter = RigLimiter(config.limits, self._dt, config.home)
+        self._limiter = RigLimiter(config.limits, dt_s, config.home)
         self._timeline = Timeline(base.ratio, config.home)
         self._intake = Intake(self._timeline, MERGES[config.merge], config.jump_rad)
-        self._path = PathCheck(config.clearance, config.limits.rates, self._dt)
+        self._planner = Planner(config.limits.rates, dt_s)
+        self._parking = Planner(config.park_rates, dt_s)
+        self._path = PathCheck(config.clearance, self._planner)
         self._watch = Watch(config, base.servo_period_ns)
-        self._wishes, self._teleop = Wishes(), Teleop(config, self._dt)
+        self._wishes, self._teleop = Wishes(), Teleop(config, dt_s)
         self._modes = ModeState()
         self._course = self._brake()
         self._course_tick = 0
@@ -67,8 +69,9 @@ class ControlCore:
 
         self._wait(inputs.servo_tick)
         wish = self._wishes.read(inputs.operator, inputs.leader, inputs.now_ns)
-        faults = self._check(inputs, wish, elapsed)
-        lead = self._lead(inputs, wish, faults)
+        following = watch.following(inputs)
+        faults = self._check(inputs, wish, elapsed, following=following)
+        lead = self._lead(inputs, wish, faults, following=following)
         faults |= lead.faults
         verdicts = self._receive(inputs, faults, lead)
         faults |= verdict_faults(verdicts)
@@ -76,7 +79,7 @@ class ControlCore:
             faults |= self._intake.faults(waiting=self._config.wait_ticks > 0)
 
         before = self._modes
-        self._modes = modes.step(before, self._situation(inputs, wish, lead, faults))
+        self._modes = modes.step(before, self._situation(inputs, wish, lead, faults, following=following))
         self._enter(before, inputs)
         self._reseed(inputs)
 
@@ -96,14 +99,14 @@ class ControlCore:
             wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
             wait(self._timeline, servo_tick, self._ratio, wait_ticks, self._brake)
 
-    def _check(self, inputs: TickInputs, wish: Wish, elapsed: int) -> int:
+    def _check(self, inputs: TickInputs, wish: Wish, elapsed: int, *, following: bool) -> int:
         """Return the faults that stand before any decision of this tick."""
         faults = watch.client_faults(inputs)
         if not self._modes.armed:
             return faults | self._arming_faults(inputs, wish)
         faults |= self._watch.rate(elapsed) | self._watch.arm_faults(inputs) | self._path.fault()
         faults |= self._watch.trip_faults(inputs, self._acks, standing=self._modes.mode in _STANDING)
-        if watch.following(inputs):
+        if following:
             faults |= self._watch.tracking(self._limiter.motion.position, inputs)
         if self._modes.mode is Mode.POLICY and inputs.servo_tick >= self._timeline.end_tick * self._ratio:
             faults |= BIT["starved"]
@@ -119,10 +122,10 @@ class ControlCore:
             faults |= BIT["feedback_unusable"]
         return faults
 
-    def _lead(self, inputs: TickInputs, wish: Wish, faults: int) -> Lead:
+    def _lead(self, inputs: TickInputs, wish: Wish, faults: int, *, following: bool) -> Lead:
         """See who holds a clutch; it counts while the arms are sound and follow, and nobody says stop."""
         broken = (faults | self._modes.latched & modes.BRAKING) & (modes.HOLDING | modes.BRAKING) & ~modes.LEADABLE
-        may = self._modes.armed and not broken and not wish.stop and watch.following(inputs)
+        may = self._modes.armed and not broken and not wish.stop and following
         return self._teleop.judge(inputs.leader, inputs.now_ns, self._limiter.motion, may=may)
 
     def _receive(self, inputs: TickInputs, faults: int, lead: Lead) -> Verdicts:
@@ -138,14 +141,14 @@ class ControlCore:
             verdicts.append((int(chunk["chunk_id"]), verdict))
         return tuple(verdicts)
 
-    def _situation(self, inputs: TickInputs, wish: Wish, lead: Lead, faults: int) -> Situation:
+    def _situation(self, inputs: TickInputs, wish: Wish, lead: Lead, faults: int, *, following: bool) -> Situation:
         at_rest = self._limiter.at_rest
         return Situation(
             want=wish.want,
             clear=wish.clear,
             faults=faults,
             armable=not self._modes.armed and self._watch.armable(inputs),
-            following=watch.following(inputs),
+            following=following,
             at_rest=at_rest,
             at_home=at_rest and self._is_near_home(),
             chunk=self._timeline.end_tick > 0,
@@ -169,7 +172,7 @@ class ControlCore:
             return
         self._starving = bool(now.latched & ~before.latched & BIT["starved"])
         if now.mode is Mode.PARK:
-            self._course = plan_move(self._limiter.motion, self._config.home, self._config.park_rates, self._dt)
+            self._course = self._parking.move(self._limiter.motion, self._config.home)
             self._course_tick = inputs.servo_tick - 1
         elif now.mode in LED:
             self._teleop.enter()
@@ -177,7 +180,7 @@ class ControlCore:
             self._stop(inputs.servo_tick)
 
     def _brake(self) -> Course:
-        return plan_brake(self._limiter.motion, self._config.limits.rates, self._dt)
+        return self._planner.brake(self._limiter.motion)
 
     def _stop(self, servo_tick: int) -> None:
         self._course = self._brake()

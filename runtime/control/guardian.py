@@ -7,9 +7,10 @@ without a new command is bridged at that velocity, an expired command is braked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import repeat
 from math import isfinite
-from typing import Any, Final
+from operator import add, gt, le, mul, sub
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from runtime import records
 from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.control.stepper import Joints, Stepper
-from runtime.control.trajectory import Course, Rates, plan_brake
+from runtime.control.trajectory import Course, Planner, Rates
 from runtime.layout import ARM_DOF, ARM_JOINTS
 from runtime.shm import blank
 from runtime.states import Guard, Trip
@@ -42,8 +43,7 @@ BRIDGE_AFTER: Final = 0.5
 """A missing command is bridged half a period after it was due, so that a late one is not overtaken."""
 
 
-@dataclass(frozen=True)
-class GuardianOutput:
+class GuardianOutput(NamedTuple):
     """What goes to the device: a position (7,) for a servo tick, where enabled; and the status to publish."""
 
     position: Array
@@ -70,8 +70,13 @@ class GuardianCore:
         self._ttl_ns, self._stale_ns = command_ttl_ns, state_stale_ns
         self._ticks_max = max(command_ttl_ns // servo_period_ns, 1)
         self._home = list(model.home)
-        self._rates = Rates(np.array(model.velocity_max), np.array(model.acceleration_max), np.array(model.jerk_max))
+        rates = Rates(np.array(model.velocity_max), np.array(model.acceleration_max), np.array(model.jerk_max))
+        self._planner = Planner(rates, self._dt)
         self._stepper = Stepper(model, self._dt)
+        self._leaps = [
+            [joint.v_max * ticks + JUMP for joint in self._stepper.joints] for ticks in range(self._ticks_max + 1)
+        ]
+        """How far each joint may be asked to go in so many ticks."""
         self._state = Guard.DISARMED
         self._trip = Trip.NONE
         self._trips = 0
@@ -172,7 +177,7 @@ class GuardianCore:
             self._t_ns += missed * self._period_ns
         for tick in range(max(self._tick, until - self._ticks_max) + 1, until + 1):
             ahead = tick - self._goal_tick
-            self._move([goal + pace * ahead for goal, pace in zip(self._goal, self._pace, strict=True)], self._pace)
+            self._move(list(map(add, self._goal, map(mul, self._pace, repeat(ahead)))), self._pace)
         self._tick = max(self._tick, until)
 
     def _reason(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> Trip:
@@ -191,8 +196,7 @@ class GuardianCore:
 
     def _is_jump(self) -> bool:
         ticks = min(max(self._goal_tick - self._tick, 1), self._ticks_max)
-        moves = zip(self._goal, self._stepper.target, self._stepper.joints, strict=True)
-        return any(abs(goal - target) > joint.v_max * ticks + JUMP for goal, target, joint in moves)
+        return any(map(gt, map(abs, map(sub, self._goal, self._stepper.target)), self._leaps[ticks]))
 
     def _leave(self, trip: Trip, now_ns: int) -> None:
         """Stop following: plan the brake from the last target's own motion."""
@@ -200,7 +204,7 @@ class GuardianCore:
         self._trips += 1
         self._trip_ns = now_ns
         self._state = Guard.BRAKE
-        self._brake = plan_brake(self._stepper.motion, self._rates, self._dt)
+        self._brake = self._planner.brake(self._stepper.motion)
         self._braked = 0
         self._t_ns = now_ns - self._period_ns
         self._slow_down(now_ns, healthy=trip is not Trip.DEVICE)
@@ -258,4 +262,4 @@ class GuardianCore:
 
 
 def _near(position: Joints, other: Joints, apart: float) -> bool:
-    return all(abs(x - y) <= apart for x, y in zip(position, other, strict=True))
+    return all(map(le, map(abs, map(sub, position, other)), repeat(apart)))

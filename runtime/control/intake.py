@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,7 @@ class Seam:
     jump_rad: float
 
 
-@dataclass(frozen=True)
-class Now:
+class Now(NamedTuple):
     """The moment of a tick: its servo tick, its policy tick, the time."""
 
     servo_tick: int
@@ -65,7 +64,7 @@ class Intake:
         self._joiner = merge.joiner()
         self._jump_rad = jump_rad
         self._seams: list[Seam] = []
-        self._newest_ns = 0
+        self._newest = (0, 0)
         self._jumps = 0
         self._lates = 0
         self.chunk_id = 0
@@ -77,7 +76,7 @@ class Intake:
         """Begin an epoch: nothing that was observed before it counts, whatever epoch it says it is of."""
         self._seams.clear()
         self._joiner = self._merge.joiner()
-        self._newest_ns = now_ns - 1
+        self._newest = (now_ns, 0)
         self._jumps = self._lates = 0
 
     def faults(self, *, waiting: bool) -> int:
@@ -87,7 +86,9 @@ class Intake:
 
     def take(self, record: NDArray[Any], epoch: int, now: Now, *, started: bool) -> Verdict:
         """Judge a CHUNK record and merge it where it is fit; `started` says whether the epoch's plan runs."""
-        if int(record["epoch"]) != epoch or int(record["t_obs_ns"]) <= self._newest_ns:
+        # About a moment that was answered before, only what reaches further is news.
+        reach = int(record["t_obs_ns"]), int(record["start_tick"]) + int(record["horizon"])
+        if int(record["epoch"]) != epoch or reach <= self._newest:
             return Verdict.STALE
         # The epoch's first chunk was asked for at standstill, and only that one.
         if bool(record["cold"]) is started:
@@ -106,7 +107,7 @@ class Intake:
         else:
             verdict = self._begin(actions, chunk_id, now)
         if verdict is Verdict.USED:
-            self._newest_ns = int(record["t_obs_ns"])
+            self._newest = reach
             self.chunk_id = chunk_id
             self.halts = bool(record["halts"])
             self._jumps = self._lates = 0

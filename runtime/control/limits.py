@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +21,29 @@ from runtime.control.stopping import Axes
 from runtime.control.trajectory import Motion, Rates
 from runtime.layout import RIG_DOF
 
+T = TypeVar("T", bound=np.generic)
 Array = NDArray[np.float64]
 Joints = NDArray[np.bool_]
 """Which joints, shape (14,)."""
 
 _TOUCH: Final = 1e-13
-"""By how much (rad) a predicted stop may pass a position limit: rounding, which the last clip takes back."""
+"""By how much a predicted stop may pass a position limit (rad), and a velocity its own (rad per tick): rounding.
+
+The last clip takes back the one and `_SHARE` has room for the other. Without it a joint at its full velocity brakes.
+"""
 _SHARE: Final = 1.0 - 1e-6
 """The share of the rates that is used: it leaves room for that clip and for rounding."""
 _AT_REST: Final = 1e-9
 """A step per tick (rad) that is no motion: 2e-7 rad/s at 200 Hz."""
-_FRACTIONS: Final = np.linspace(0.0, 1.0, 9)[:, None]
+_CHOICES: Final = 9
+"""Accelerations that are compared where a joint chases its target."""
+_FRACTIONS: Final = np.linspace(0.0, 1.0, _CHOICES)[:, None]
 _JOINTS: Final = np.arange(RIG_DOF)
+_CHORDS: Final = np.clip(np.arange(_CHOICES + 1) - 1, 0, _CHOICES - 2) * RIG_DOF
+"""Where in a flat grid the chord begins that crosses zero, by how many of a joint's samples are below."""
 _BITS: Final = tuple(1 << i for i in range(RIG_DOF))
 _EVERY: Final = np.ones(RIG_DOF, dtype=bool)
+_ALL: Final = _EVERY.tobytes()
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class RigLimiter:
         self._a_max = limits.acceleration_max * servo_period_s**2 * _SHARE
         self._j_max = limits.jerk_max * servo_period_s**3 * _SHARE
         self._axes = Axes(self._a_max, self._j_max)
-        rows = len(_FRACTIONS), 1
+        rows = _CHOICES, 1
         self._grid_axes = Axes(np.tile(self._a_max, rows), np.tile(self._j_max, rows))
         # At this speed and below, no acceleration that is a tick away leads beyond the velocity's limit.
         self._v_free = self._v_max - 1.01 * self._axes.ramp_sum(self._a_max + self._j_max)
@@ -85,7 +94,13 @@ class RigLimiter:
         self._motion: Motion | None = None
         self._target = self._p
         self._steps: tuple[Array, ...] = (np.zeros(RIG_DOF),) * 3  # the target's last three steps
-        self._chasing = np.zeros(RIG_DOF, dtype=bool)
+        self._chasing = ~_EVERY
+
+    def __copy__(self) -> Self:
+        """Return another limiter in the same state; no array is ever written to, so that both may share them."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
 
     @property
     def motion(self) -> Motion:
@@ -102,7 +117,7 @@ class RigLimiter:
     @property
     def stop_within(self) -> Array:
         """A bound, quick to find, of how far each joint goes in the quickest stop from here, shape (14,)."""
-        return self._axes.farthest(self._axes.fastest(self._v, self._a))
+        return self._axes.bounds(self._v, self._a)[1]
 
     def seed(self, position: Array, part: slice) -> None:
         """Start a part of the rig anew: at rest at a position, which is brought inside the limits."""
@@ -111,7 +126,7 @@ class RigLimiter:
         self._v, self._a = _with(self._v, part, 0.0), _with(self._a, part, 0.0)
         self._motion = None
         self._steps = tuple(_with(step, part, 0.0) for step in self._steps)
-        self._chasing[part] = False
+        self._chasing = _with(self._chasing, part, False)
 
     def slow(self, share: Array) -> None:
         """Keep velocities to a share (14,) of their limits from now on; a joint that is faster brakes to it."""
@@ -128,17 +143,18 @@ class RigLimiter:
         goal = self._inside(target if _all(sound) else np.where(sound, target, self._p))
         self._steps = (*self._steps[1:], goal - self._target)
         self._target = goal
-        passed = self._passes(goal, sound)
-        p = goal
-        if not _all(passed):
-            pace = self._pace if pace is None else pace
-            a = self._chase(goal, np.minimum(np.maximum(pace, -self._v_max), self._v_max), sound)
-            p = self._inside(np.where(passed, goal, self._p + (self._v + a)))
+        v = goal - self._p
+        a = v - self._v
+        passed = self._passes(goal, v, a, sound)
         self._chasing = ~passed
-        v = p - self._p
-        self._p, self._v, self._a = p, v, v - self._v
         self._motion = None
-        return _bits(p != target)
+        if not _all(passed):
+            chased = self._chase(goal, self._pace if pace is None else pace, sound)
+            goal = self._inside(np.where(passed, goal, self._p + (self._v + chased)))
+            v = goal - self._p
+            a = v - self._v
+        self._p, self._v, self._a = goal, v, a
+        return _bits(goal != target)
 
     def brake(self) -> int:
         """Move on by one servo tick of every joint's quickest stop."""
@@ -148,10 +164,8 @@ class RigLimiter:
         inside: Array = np.minimum(np.maximum(position, self._low), self._high)
         return inside
 
-    def _passes(self, goal: Array, sound: Joints) -> Joints:
-        """Which joints may take their goal as it is."""
-        v = goal - self._p
-        a = v - self._v
+    def _passes(self, goal: Array, v: Array, a: Array, sound: Joints) -> Joints:
+        """Which joints may take their goal as it is, with the step `v` to it and the acceleration `a`."""
         within = sound & (np.abs(a - self._a) <= self._j_max) & (np.abs(a) <= self._a_max)
         passed = self._holds(goal, v, a, within)
         if any(self._chasing.tolist()):
@@ -174,13 +188,13 @@ class RigLimiter:
 
         Most are so far from every limit that a bound of the stop says so.
         """
-        speed = self._axes.fastest(v, a)
-        distance = self._axes.farthest(speed)
+        speed, distance = self._axes.bounds(v, a)
         held: Joints = asked & (speed <= self._v_max) & (p + distance <= self._high) & (p - distance >= self._low)
-        if _all(held == asked):
+        if held.tobytes() == asked.tobytes():
             return held
         stop = self._axes.stop(v, a)
-        held = asked & (np.abs(v) <= self._v_max) & (np.abs(stop.v_coast) <= self._v_max)
+        # This tick's velocity is between the last one's and the one it coasts to: that one is to be held.
+        held = asked & (np.abs(stop.v_coast) <= self._v_max + _TOUCH)
         return held & (p + stop.up <= self._high + _TOUCH) & (p - stop.down >= self._low - _TOUCH)
 
     def _safe(self, a: Array) -> Joints:
@@ -193,6 +207,9 @@ class RigLimiter:
 
         Where there is none, and where the goal is not `sound`, it is that of the quickest stop.
         """
+        if not any(sound.tolist()):
+            return self._axes.brake_step(self._v, self._a)
+        pace = np.minimum(np.maximum(pace, -self._v_max), self._v_max)
         grid = self._choices()
         v = self._v + grid
         p = self._p + v
@@ -211,17 +228,23 @@ class RigLimiter:
 
     def _choices(self) -> Array:
         """Return a grid (9, 14) over the next accelerations that keep jerk, acceleration and velocity within limits."""
-        least, most = self._a - self._j_max, self._a + self._j_max
+        least = np.maximum(self._a - self._j_max, -self._a_max)
+        most = np.minimum(self._a + self._j_max, self._a_max)
         if not _all(np.abs(self._v) <= self._v_free):
-            least = np.maximum(least, -self._axes.ramp_inverse(self._v_max + self._v))
-            most = np.minimum(most, self._axes.ramp_inverse(self._v_max - self._v))
-        least = np.maximum(least, -self._a_max)
-        most = np.maximum(np.minimum(most, self._a_max), least)
+            slowest, fastest = self._change(-self._v_max - self._v), self._change(self._v_max - self._v)
+            first, last = least, most
+            least = np.minimum(np.maximum(slowest, first), last)
+            most = np.minimum(np.maximum(fastest, first), last)
         return least + (most - least) * _FRACTIONS
+
+    def _change(self, v: Array) -> Array:
+        """Return the acceleration that changes the velocity by `v` (per tick) while it is taken back to zero."""
+        changed: Array = np.copysign(self._axes.ramp_inverse(np.abs(v)), v)
+        return changed
 
 
 def _all(joints: Joints) -> bool:
-    return all(joints.tolist())
+    return joints.tobytes() == _ALL
 
 
 def _bits(joints: Joints) -> int:
@@ -233,7 +256,7 @@ def _is_rest(rate: Array) -> bool:
     return min(steps) > -_AT_REST and max(steps) < _AT_REST
 
 
-def _with(array: Array, part: slice, value: Array | float) -> Array:
+def _with(array: NDArray[T], part: slice, value: Array | float) -> NDArray[T]:
     """Return a copy with a part replaced."""
     copied = array.copy()
     copied[part] = value
@@ -243,9 +266,9 @@ def _with(array: Array, part: slice, value: Array | float) -> Array:
 def _root(grid: Array, rising: Array) -> Array:
     """Return where a rising function sampled on a grid (K, 14) crosses zero, by chords; else the nearer end."""
     below = np.add.reduce(rising <= 0.0, axis=0)
-    left = np.minimum(np.maximum(below - 1, 0), len(grid) - 2) * RIG_DOF + _JOINTS
-    x0, x1 = grid.take(left), grid.take(left + RIG_DOF)
-    y0, y1 = rising.take(left), rising.take(left + RIG_DOF)
+    left = _CHORDS[below] + _JOINTS
+    x0, x1 = grid.take(left), grid[1:].take(left)
+    y0, y1 = rising.take(left), rising[1:].take(left)
     share = -y0 / np.maximum(y1 - y0, 1e-300)
     root: Array = x0 + (x1 - x0) * np.minimum(np.maximum(share, 0.0), 1.0)
     return root

@@ -24,7 +24,8 @@ class Merge:
     used. `joiner` makes a new one for every epoch. `stops`: the next chunk is asked for once the last has been
     executed and the arms stand still. `commit_ticks` are committed to however short the delay; `commits_typical`: not
     the delay that is forecast is committed to, which few answers exceed, but the typical one, so that what is seen
-    acts sooner; the join must then bear answers that come late.
+    acts sooner; the join must then bear answers that come late. `in_parts`: a chunk may join by its first part and then
+    as a whole, which a join that averages over chunks would count twice.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Merge:
     stops: bool = False
     commit_ticks: int = 0
     commits_typical: bool = False
+    in_parts: bool = False
 
 
 COMMIT_TICKS: Final = 10
@@ -44,7 +46,13 @@ _OURS: Final = (Condition.PREFIX, Condition.GUIDED, Condition.FUTURE, Condition.
 _TABLE: Final = (
     Merge("sync", "openpi-client, action_chunk_broker.py: execute, stop, ask, wait", _PLAIN, FromStart, stops=True),
     Merge("naive", "VLASH, arXiv 2512.01031, naive asynchronous: the queue is replaced as it comes", _PLAIN, FromStart),
-    Merge("aligned", "RTC, arXiv 2506.07339, naive asynchronous: what has elapsed is skipped", _PLAIN, Aligned),
+    Merge(
+        "aligned",
+        "RTC, arXiv 2506.07339, naive asynchronous: what has elapsed is skipped",
+        _PLAIN,
+        Aligned,
+        in_parts=True,
+    ),
     Merge("ensemble", "ACT, arXiv 2304.13705, algorithm 2", _PLAIN, Ensemble),
     Merge("weighted_average", _LEROBOT, _PLAIN, partial(Aggregate, old=0.3, new=0.7)),
     Merge("latest_only", _LEROBOT, _PLAIN, partial(Aggregate, old=0.0, new=1.0)),
@@ -52,10 +60,10 @@ _TABLE: Final = (
     Merge("conservative", _LEROBOT, _PLAIN, partial(Aggregate, old=0.7, new=0.3)),
     Merge("min_jerk", "LiPo, arXiv 2506.05165; Flash & Hogan 1985, appendix", _PLAIN, MinJerk),
     Merge("bid", "BID, arXiv 2408.17355", (Condition.BEST_OF,), Aligned),
-    Merge("future_state", "VLASH, arXiv 2512.01031", (Condition.FUTURE,), Aligned),
+    Merge("future_state", "VLASH, arXiv 2512.01031", (Condition.FUTURE,), Aligned, in_parts=True),
     Merge("rtc", "RTC, arXiv 2506.07339, algorithm 1", (Condition.GUIDED,), Aligned),
     Merge("rtc_identity", "LeRobot, src/lerobot/policies/rtc", (Condition.GUIDED_IDENTITY,), Aligned),
-    Merge("prefix", "training-time RTC, arXiv 2512.05964", (Condition.PREFIX,), Prefixed),
+    Merge("prefix", "training-time RTC, arXiv 2512.05964", (Condition.PREFIX,), Prefixed, in_parts=True),
     Merge(
         "leadtime",
         "this runtime, runtime/control/joins/leadtime.py",
@@ -63,6 +71,7 @@ _TABLE: Final = (
         Leadtime,
         commit_ticks=COMMIT_TICKS,
         commits_typical=True,
+        in_parts=True,
     ),
 )
 MERGES: Final[dict[str, Merge]] = {merge.name: merge for merge in _TABLE}

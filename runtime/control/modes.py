@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from runtime.faults import BIT, mask
 from runtime.states import Mode
@@ -14,8 +14,7 @@ LEADABLE: Final = BIT["starved"] | BIT["chunks_jump"] | BIT["chunks_late"] | BIT
 """Faults of the policy: the arms are sound, and a person may lead them while these stand."""
 
 
-@dataclass(frozen=True)
-class Situation:
+class Situation(NamedTuple):
     """What a tick's inputs amount to.
 
     `want` and `clear` are the operator's record. `faults` are the bits that stand now. `armable`: both arms'

@@ -1,12 +1,14 @@
 """One arm's target, moved on by a servo tick at a time within the limits of the arm's model.
 
-All steps are per servo tick. Seven joints are quicker in plain floats than in arrays, and exactly as accurate.
+All steps are per servo tick. Seven joints are quicker in plain floats than in arrays, and exactly as accurate;
+quickest by `map` over operators.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import copysign, sqrt
+from operator import sub
 
 import numpy as np
 
@@ -71,17 +73,17 @@ class Stepper:
     def move(self, goal: Joints, pace: Joints) -> bool:
         """Advance by a tick towards a goal (7,) that moves at `pace`; return whether every joint got there."""
         start, last = self.target, self.step
-        steps = [aim - here for aim, here in zip(goal, start, strict=True)]
-        moves = list(zip(self.joints, start, last, steps, strict=True))
-        allowed = [joint.allow(here, before, step) for joint, here, before, step in moves]
+        steps = list(map(sub, goal, start))
+        allowed = list(map(JointLimits.allow, self.joints, start, last, steps))
         if all(allowed):
             self.target, self.step, self.before = goal, steps, last
             return True
+        moves = zip(self.joints, start, last, steps, strict=True)
         self.target = [
             joint.inside(aim if allow else here + joint.nearest(here, before, step, rate))
             for allow, aim, rate, (joint, here, before, step) in zip(allowed, goal, pace, moves, strict=True)
         ]
-        self.step, self.before = [there - here for there, here in zip(self.target, start, strict=True)], last
+        self.step, self.before = list(map(sub, self.target, start)), last
         return False
 
 

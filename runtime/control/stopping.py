@@ -8,7 +8,7 @@ inverse of that function, bounded by J and A. Everything here is elementwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """Where the quickest stop leads, relative to the present position.
 
     `end` is where it comes to rest; `up` and `down` (both >= 0) bound how far it goes either way and shrink by
@@ -32,27 +31,35 @@ class Stop:
 
 
 class Axes:
-    """Axes with limits A and J, arrays that broadcast with what is asked; quickest where they are of its shape."""
+    """Axes with limits A and J, arrays that broadcast with what is asked; quickest where they are of its shape.
+
+    So are the constants of the formulas: numpy takes twice as long for a number as for an array of the same shape.
+    """
 
     def __init__(self, a_max: Array, j_max: Array) -> None:
         self.a_max, self.j_max = a_max, j_max
-        self._half_a, self._half_j = 0.5 * a_max, 0.5 * j_max
+        self._zero, self._half, self._one, self._three, self._six = (
+            np.full(a_max.shape, x) for x in (0.0, 0.5, 1.0, 3.0, 6.0)
+        )
+        self._half_a, self._half_j, self._eighth_j = 0.5 * a_max, 0.5 * j_max, 0.125 * j_max
         self._ramp_a = self.ramp_sum(a_max)
-        self._lag = 0.5 * a_max / j_max
+        self._lag = 0.5 * np.maximum(a_max / j_max, 1.0)  # half a tick at least: what continuous time is ahead by
         self._slow = 0.5 / a_max
-        self._ticks = 2.0 * a_max / j_max + 2.0
+        self._ticks = self._lag + 2.0
 
     def ramp_sum(self, x: Array) -> Array:
         """Return x + (x - J) + (x - 2 J) + ... over its positive terms; 0 for x <= 0."""
-        x = np.maximum(x, 0.0)
-        count: Array = np.floor(x / self.j_max)
-        return (count + 1.0) * (x - self._half_j * count)
+        x = np.maximum(x, self._zero)
+        count = np.floor(x / self.j_max)
+        total: Array = (count + self._one) * (x - self._half_j * count)
+        return total
 
     def ramp_inverse(self, total: Array) -> Array:
         """Return the x >= 0 whose `ramp_sum` is `total` (taken as 0 when negative)."""
-        total = np.maximum(total, 0.0)
-        count: Array = np.floor(0.5 * (np.sqrt(1.0 + 8.0 * total / self.j_max) - 1.0))
-        return total / (count + 1.0) + self._half_j * count
+        total, one = np.maximum(total, self._zero), self._one
+        count = np.floor(self._half * (np.sqrt(one + total / self._eighth_j) - one))
+        x: Array = total / (count + one) + self._half_j * count
+        return x
 
     def brake_step(self, v: Array, a: Array) -> Array:
         """Return the next acceleration of the quickest stop from velocity v and acceleration a."""
@@ -63,8 +70,9 @@ class Axes:
     def stop(self, v: Array, a: Array) -> Stop:
         """Return the stop of `brake_step` from velocity v and acceleration a, |a| <= A, without rolling it out."""
         side, travel, v_coast = self._travel(v, a)
-        forward, back = np.maximum(travel, 0.0), self._landing(-side * v)
-        ahead = side > 0.0
+        forward, against = np.maximum(travel, self._zero), -side * v
+        back = self._landing(against) if np.count_nonzero(against > self._zero) else self._zero
+        ahead = side > self._zero
         return Stop(
             end=side * travel,
             up=np.where(ahead, forward, back),
@@ -77,19 +85,15 @@ class Axes:
         side, travel, _ = self._travel(v, a)
         return side * travel
 
-    def fastest(self, v: Array, a: Array) -> Array:
-        """Return a bound, quick to find, of the velocity on the stop from velocity v and acceleration a, |a| <= A.
+    def bounds(self, v: Array, a: Array) -> tuple[Array, Array]:
+        """Return bounds, quick to find, of the stop from velocity v and acceleration a, |a| <= A: velocity, distance.
 
-        Taking the acceleration back adds at most a^2 / 2J <= |a| A / 2J.
+        Taking the acceleration back lasts |a| / J ticks and adds at most a^2 / 2J <= |a| A / 2J to the velocity. From
+        there it takes v / A + A / J ticks at a mean of v / 2; to be added are two ticks that are not full.
         """
-        return np.abs(v) + np.abs(a) * self._lag
-
-    def farthest(self, fastest: Array) -> Array:
-        """Return a bound of how far a stop goes either way that is nowhere faster than `fastest`.
-
-        It takes v / 2A at its mean velocity, and no more than 2A / J for its ramps and two ticks that are not full.
-        """
-        return fastest * (fastest * self._slow + self._ticks)
+        size = np.abs(a)
+        fastest = np.abs(v) + size * self._lag
+        return fastest, fastest * (fastest * self._slow + size / self.j_max + self._ticks)
 
     def _travel(self, v: Array, a: Array) -> tuple[Array, Array, Array]:
         """Return the side (1 or -1) an axis coasts to, how far to that side it stops, and its velocity in between.
@@ -97,27 +101,31 @@ class Axes:
         The stop is a ramp of the acceleration by J a tick, a stretch at A if it gets there, and the ramp back; the
         number of ticks in each follows from comparing two quadratics of the tick count.
         """
-        v_coast = v + np.copysign(self.ramp_sum(np.abs(a) - self.j_max), a)
-        side = np.copysign(1.0, v_coast + 0.0)  # -0.0 + 0.0 is 0.0: standing still coasts ahead
+        zero, one, j_max = self._zero, self._one, self.j_max
+        v_coast = v + np.copysign(self.ramp_sum(np.abs(a) - j_max), a)
+        side = np.copysign(one, v_coast + zero)  # -0.0 + 0.0 is 0.0: standing still coasts ahead
         v, d = v * side, a * -side
         # Ticks m of the first ramp: the least with v_m <= ramp_sum(J + d_m), where d = (k + r) J, 0 <= r < 1.
-        k = np.floor(d / self.j_max)
-        r = d - k * self.j_max
-        b = self.j_max + d
-        c = (k + 2.0) * (self._half_j * (k + 1.0) + r) - v
-        ramp = np.ceil((np.sqrt(np.maximum(b * b - self.j_max * c, 0.0)) - b) / self.j_max)
-        ramp = np.maximum(np.maximum(ramp, -1.0 - k), 0.0)
-        ramp = np.minimum(ramp, np.maximum(np.floor((self.a_max - d) / self.j_max), 0.0))
-        v_ramp = v - ramp * (d + self._half_j * (ramp + 1.0))
-        hold = np.maximum(np.ceil((v_ramp - self._ramp_a) / self.a_max), 0.0)
-        travel = ramp * (v - (ramp + 1.0) * (0.5 * d + self.j_max * (ramp + 2.0) / 6.0))
-        travel += hold * (v_ramp - self._half_a * (hold + 1.0)) + self._landing(v_ramp - hold * self.a_max)
+        k = np.floor(d / j_max)
+        r = d - k * j_max
+        b = j_max + d
+        k += one
+        c = (k + one) * (self._half_j * k + r) - v
+        ramp = np.ceil((np.sqrt(np.maximum(b * b - j_max * c, zero)) - b) / j_max)
+        ramp = np.maximum(np.maximum(ramp, -k), zero)
+        ramp = np.minimum(ramp, np.maximum(np.floor((self.a_max - d) / j_max), zero))
+        after = ramp + one
+        v_ramp = v - ramp * (d + self._half_j * after)
+        hold = np.maximum(np.ceil((v_ramp - self._ramp_a) / self.a_max), zero)
+        travel = ramp * (v - after * (self._half * d + j_max * (after + one) / self._six))
+        travel += hold * (v_ramp - self._half_a * (hold + one)) + self._landing(v_ramp - hold * self.a_max)
         return side, travel, v_coast
 
     def _landing(self, v: Array) -> Array:
         """Travel of the last ramp of a stop, from velocity v decelerating by ramp_inverse(v) at once."""
+        one, j_max = self._one, self.j_max
         x = self.ramp_inverse(v)
-        count = np.floor(x / self.j_max)
-        rest = x - count * self.j_max
-        travel: Array = 0.5 * count * (count + 1.0) * (rest + self.j_max * (count - 1.0) / 3.0)
+        count = np.floor(x / j_max)
+        rest = x - count * j_max
+        travel: Array = self._half * count * (count + one) * (rest + j_max * (count - one) / self._three)
         return travel

@@ -7,17 +7,16 @@ coupled to it from then on. Both are one motion, so that there is nothing to jum
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.control.chase import Chase, Track
 from runtime.control.settings import ControlConfig
-from runtime.control.trajectory import Course, Motion, Rates, plan_brake
+from runtime.control.trajectory import Course, Motion, Planner, Rates
 from runtime.faults import BIT
 from runtime.layout import ARM_GRIPPER, ARM_JOINTS, ARM_SLICE, RIG_DOF, SIDES
 
@@ -41,8 +40,7 @@ class Coupling(Enum):
     COUPLED = "coupled"
 
 
-@dataclass(frozen=True)
-class Lead:
+class Lead(NamedTuple):
     """What the leaders come to at a tick.
 
     `taken`: a clutch was pressed and is held, whatever has become of it. `sides`: bit i where side i is led.
@@ -63,14 +61,14 @@ class LedArm:
 
     def __init__(self, config: ControlConfig, part: slice, dt_s: float) -> None:
         limits, handover = config.limits, config.handover
-        self._part, self._dt = part, dt_s
         self._low, self._high = limits.position_min[part], limits.position_max[part]
-        self._rates = Rates(limits.velocity_max[part], limits.acceleration_max[part], limits.jerk_max[part])
-        slow = Rates(self._rates.velocity_max * handover.velocity_fraction, *_rest(self._rates))
+        rates = Rates(limits.velocity_max[part], limits.acceleration_max[part], limits.jerk_max[part])
+        slow = Rates(rates.velocity_max * handover.velocity_fraction, rates.acceleration_max, rates.jerk_max)
+        self._planner = Planner(rates, dt_s)
         self._match_rad, self._refuse_rad = handover.match_rad, handover.refuse_rad
         self._stale_ns = config.leader_stale_ns
         self._track = Track(dt_s)
-        self._chase = Chase(slow, self._rates, dt_s)
+        self._chase = Chase(slow, rates, dt_s)
         self._course: tuple[int, Course] | None = None
         self.clutch = True  # a press is seen only after a release: what is held from the start is none
         self._t_ns = 0
@@ -117,7 +115,7 @@ class LedArm:
         if self.coupling is Coupling.FREE:
             self._chase.end()
             if self._course is None:
-                self._course = servo_tick - 1, plan_brake(motion, self._rates, self._dt)
+                self._course = servo_tick - 1, self._planner.brake(motion)
             return self._course[1].at(servo_tick - self._course[0])
         self._course = None
         goal = self._inside(self._track.position)
@@ -219,7 +217,3 @@ class Teleop:
 
 def _part(motion: Motion, part: slice) -> Motion:
     return Motion(motion.position[part], motion.velocity[part], motion.acceleration[part])
-
-
-def _rest(rates: Rates) -> tuple[Array, Array]:
-    return rates.acceleration_max, rates.jerk_max

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.layout import GRIPPER_INDEX, RIG_DOF
+from runtime.layout import ARM_DOF, ARM_GRIPPER, RIG_DOF
 from runtime.records import VIEW_PAST_TICKS, VIEW_TICKS
 
 Array = NDArray[np.float64]
@@ -18,13 +17,12 @@ CAPACITY: Final = 256
 HISTORY_TICKS: Final = 128
 """Past ticks that stay readable."""
 PACE_TICKS: Final = 4
-_GRIPPERS: Final = list(GRIPPER_INDEX)
+_GRIPPERS: Final = slice(ARM_GRIPPER, None, ARM_DOF)
 _VIEW: Final = np.arange(VIEW_TICKS) - VIEW_PAST_TICKS
 _STILL: Final = np.zeros(RIG_DOF)
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """A cubic of the phase (0..1) within one tick, from `phase` to the tick's end; arrays (14,)."""
 
     phase: float

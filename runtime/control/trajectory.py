@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,10 @@ Array = NDArray[np.float64]
 
 LONGEST_S: Final = 30.0
 """A trajectory that would take longer is not planned: no arm needs it."""
+_PLANNED: Final = (Result.Working, Result.Finished)
 
 
-@dataclass(frozen=True)
-class Motion:
+class Motion(NamedTuple):
     """A state in finite differences over servo ticks, shapes (dof,): rad, rad/s, rad/s^2."""
 
     position: Array
@@ -39,8 +39,7 @@ class Rates:
     jerk_max: Array
 
 
-@dataclass(frozen=True)
-class Course:
+class Course(NamedTuple):
     """A planned motion: at rest after `ticks` servo ticks. Without a plan it stays at its start."""
 
     start: Array
@@ -55,47 +54,48 @@ class Course:
         return np.array(self.trajectory.at_time(min(tick, self.ticks) * self.dt_s)[0], dtype=np.float64)
 
 
-def plan_brake(motion: Motion, rates: Rates, dt_s: float) -> Course:
-    """Return the quickest stop of every joint within acceleration and jerk.
+class Planner:
+    """Plans motions (dof,) within rates, for samples `dt_s` apart; ruckig is told what never changes once."""
 
-    Where ruckig finds no plan the course stays at the present position, which the limits that follow turn into
-    the stop they allow.
-    """
-    plan = _begin(motion, rates, dt_s)
-    plan.control_interface = ControlInterface.Velocity
-    plan.synchronization = Synchronization.No
-    return _solve(plan, motion.position, dt_s)
+    def __init__(self, rates: Rates, dt_s: float) -> None:
+        self._dt = dt_s
+        self._a_max = rates.acceleration_max
+        self._dof = dof = len(self._a_max)
+        self._otg = Ruckig(dof)
+        self._plan = plan = InputParameter(dof)
+        plan.target_velocity = plan.target_acceleration = [0.0] * dof
+        plan.max_velocity = rates.velocity_max.tolist()
+        plan.max_acceleration = rates.acceleration_max.tolist()
+        plan.max_jerk = rates.jerk_max.tolist()
 
+    def brake(self, motion: Motion) -> Course:
+        """Return the quickest stop of every joint within acceleration and jerk.
 
-def plan_move(motion: Motion, goal: Array, rates: Rates, dt_s: float) -> Course:
-    """Return a move to rest at `goal` (dof,), all joints arriving together; the fallback is `plan_brake`'s."""
-    plan = _begin(motion, rates, dt_s)
-    plan.control_interface = ControlInterface.Position
-    plan.synchronization = Synchronization.Time
-    plan.target_position = goal.tolist()
-    return _solve(plan, motion.position, dt_s)
+        Where ruckig finds no plan the course stays at the present position, which the limits that follow turn into
+        the stop they allow.
+        """
+        self._plan.control_interface = ControlInterface.Velocity
+        self._plan.synchronization = Synchronization.No
+        return self._solve(motion)
 
+    def move(self, motion: Motion, goal: Array) -> Course:
+        """Return a move to rest at `goal` (dof,), all joints arriving together; the fallback is that of `brake`."""
+        self._plan.control_interface = ControlInterface.Position
+        self._plan.synchronization = Synchronization.Time
+        self._plan.target_position = goal.tolist()
+        return self._solve(motion)
 
-def _begin(motion: Motion, rates: Rates, dt_s: float) -> InputParameter:
-    dof = len(motion.position)
-    plan = InputParameter(dof)
-    bounded = np.clip(motion.acceleration, -rates.acceleration_max, rates.acceleration_max)
-    plan.current_position = motion.position.tolist()
-    plan.current_velocity = (motion.velocity + 0.5 * dt_s * bounded).tolist()
-    plan.current_acceleration = bounded.tolist()
-    plan.target_velocity = plan.target_acceleration = [0.0] * dof
-    plan.max_velocity = rates.velocity_max.tolist()
-    plan.max_acceleration = rates.acceleration_max.tolist()
-    plan.max_jerk = rates.jerk_max.tolist()
-    return plan
-
-
-def _solve(plan: InputParameter, position: Array, dt_s: float) -> Course:
-    trajectory = Trajectory(len(position))
-    try:
-        result = Ruckig(len(position)).calculate(plan, trajectory)
-    except RuckigError:
-        result = Result.Error
-    if result not in {Result.Working, Result.Finished} or not trajectory.duration <= LONGEST_S:
-        return Course(position.copy(), None, dt_s, 0)
-    return Course(position.copy(), trajectory, dt_s, math.ceil(trajectory.duration / dt_s) + 1)
+    def _solve(self, motion: Motion) -> Course:
+        plan, trajectory = self._plan, Trajectory(self._dof)
+        bounded = np.minimum(np.maximum(motion.acceleration, -self._a_max), self._a_max)
+        plan.current_position = motion.position.tolist()
+        plan.current_velocity = (motion.velocity + 0.5 * self._dt * bounded).tolist()
+        plan.current_acceleration = bounded.tolist()
+        try:
+            result = self._otg.calculate(plan, trajectory)
+        except RuckigError:
+            result = Result.Error
+        if result not in _PLANNED or not trajectory.duration <= LONGEST_S:
+            return Course(motion.position.copy(), None, self._dt, 0)
+        ticks = math.ceil(trajectory.duration / self._dt) + 1
+        return Course(motion.position.copy(), trajectory, self._dt, ticks)

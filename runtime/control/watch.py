@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
+from operator import gt, sub
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +23,6 @@ CLIENT_SILENT_NS: Final = 500_000_000
 OVERRUN_COST: Final = 10
 OVERRUN_MAX: Final = 2000
 """The overrun gauge rises by the cost for a skipped tick and falls by one for a tick: 1 in 10 for seconds."""
-_JOINTS: Final = [i for i in range(RIG_DOF) if i not in GRIPPER_INDEX]
 _TRIP_FAULTS: Final = {
     Trip.NONE: "guardian_lost",
     Trip.EXPIRED: "control_paused",
@@ -51,7 +51,7 @@ class Watch:
     def __init__(self, config: ControlConfig, servo_period_ns: int) -> None:
         self._low, self._high = config.limits.position_min, config.limits.position_max
         self._stale_ns = config.state_stale_ns
-        self._tracking_rad = config.tracking_rad
+        self._astray_rad = [inf if i in GRIPPER_INDEX else config.tracking_rad for i in range(RIG_DOF)]
         self._tracking_ticks = config.tracking_ns // servo_period_ns
         self._ttl_ticks = config.command_ttl_ns // servo_period_ns
         self._astray = 0
@@ -95,9 +95,10 @@ class Watch:
 
     def tracking(self, commanded: NDArray[np.float64], inputs: TickInputs) -> int:
         """Compare the last command (14,) with the measured joints; grippers may be held open by an object."""
-        wanted, far_rad = commanded.tolist(), self._tracking_rad
-        measured = [position for arm in inputs.arm for position in arm["position"].tolist()]
-        astray = any(abs(wanted[i] - measured[i]) > far_rad for i in _JOINTS)
+        measured: list[float] = []
+        for arm in inputs.arm:
+            measured += arm["position"].tolist()
+        astray = any(map(gt, map(abs, map(sub, commanded.tolist(), measured)), self._astray_rad))
         self._astray = self._astray + 1 if astray else 0
         return BIT["tracking_lost"] if self._astray > self._tracking_ticks else 0
 

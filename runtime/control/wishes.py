@@ -6,8 +6,7 @@ else or acknowledges, or, once the leader is gone, until the operator acknowledg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -20,8 +19,7 @@ SILENT_NS: Final = 500_000_000
 _WANTED: Final = {int(mode): mode for mode in (Mode.DISARMED, Mode.POLICY, Mode.PARK)}
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """What is wanted now. `clear` grows with each acknowledgement, whoever gives it.
 
     `fresh`: it was asked for at this tick, be it the same as before. `stop`: a leader's stop was given at this tick.

@@ -112,6 +112,15 @@ def _interbotix(device: devices.InterbotixArm | devices.DynamixelLeader, root: P
     yield from _serial(device.port, root)
 
 
+def _interbotix_ros(device: devices.InterbotixRosArm, _root: Path) -> Iterator[Finding]:
+    for module in () if device.robot == EMULATED else ("rclpy", "interbotix_xs_modules"):
+        there = importlib.util.find_spec(module) is not None
+        yield (
+            there,
+            f"package {module} is there" if there else f"no {module}: source the Interbotix workspace's setup.bash",
+        )
+
+
 def _arx(device: devices.ArxX5Arm, root: Path) -> Iterator[Finding]:
     if device.channel != EMULATED:
         yield _package("arx5_interface", "arx")
@@ -165,6 +174,7 @@ _CHECKS: Final[dict[type[Device], Callable[[Any, Path], Iterator[Finding]]]] = {
     devices.PiperLeader: _piper,
     devices.InterbotixArm: _interbotix,
     devices.DynamixelLeader: _interbotix,
+    devices.InterbotixRosArm: _interbotix_ros,
     devices.ArxX5Arm: _arx,
     devices.RealsenseCamera: _realsense,
     devices.UvcCamera: _uvc,

@@ -107,6 +107,24 @@ def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
     )
 
 
+def _interbotix_ros_arm(board: Board, side: Side) -> ArmDriver:
+    from runtime.drivers.interbotix.ros import InterbotixRosArm, Node  # noqa: PLC0415
+
+    config, clock = _of(devices.InterbotixRosArm, board.spec.rig.arms[side]), MonotonicClock(0)
+
+    def connect() -> Node:
+        if is_emulated(config):
+            from runtime.drivers.emulators.interbotix_xs_stand_in import StandInNode  # noqa: PLC0415
+
+            return StandInNode(BoardArm(board, side, missing=1.5), clock)
+        from runtime.drivers.interbotix.ros_node import RosNode  # noqa: PLC0415
+
+        return RosNode(config.robot, config.model, clock)
+
+    model, patience_ns = board.spec.rig.arm_model(side), _patience_ns(board, side)
+    return InterbotixRosArm(model, config.robot, connect, clock, patience_ns)
+
+
 def _arx_x5(board: Board, side: Side) -> ArmDriver:
     from runtime.drivers.arx_x5 import ArxX5, interface_counter, load_sdk  # noqa: PLC0415
 
@@ -136,6 +154,7 @@ ARMS: Final[dict[str, Callable[[Board, Side], ArmDriver]]] = {
     "sim": _sim_arm,
     "piper": _piper_arm,
     "interbotix": _interbotix_arm,
+    "interbotix_ros": _interbotix_ros_arm,
     "arx_x5": _arx_x5,
 }
 MakeCameras = Callable[[Board, Clock, tuple[str, ...]], CameraDriver]
@@ -159,16 +178,20 @@ def _piper_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     )
 
 
+def _arm_names(rig: RigConfig) -> dict[Side, str]:
+    return {side: rig.arms[side].model for side in SIDES}
+
+
 def _sim_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.sim import ScriptedLeader  # noqa: PLC0415
 
     return ScriptedLeader(_of(devices.SimLeader, leader))
 
 
-def _evdev_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
+def _evdev_leader(leader: Leader, rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.evdev import InputLeader  # noqa: PLC0415
 
-    return InputLeader(_of(devices.EvdevLeader, leader))
+    return InputLeader(_of(devices.EvdevLeader, leader), _arm_names(rig))
 
 
 def _dynamixel_leader(leader: Leader, _rig: RigConfig) -> LeaderDriver:
@@ -187,7 +210,7 @@ def _spacemouse(leader: Leader, rig: RigConfig) -> LeaderDriver:
 def _poses(leader: Leader, rig: RigConfig) -> LeaderDriver:
     from runtime.drivers.leaders.poses import PoseReceiver  # noqa: PLC0415
 
-    return PoseReceiver(_of(devices.PoseLeader, leader), {side: rig.arms[side].model for side in SIDES})
+    return PoseReceiver(_of(devices.PoseLeader, leader), _arm_names(rig))
 
 
 LEADERS: Final[dict[str, Callable[[Leader, RigConfig], LeaderDriver]]] = {

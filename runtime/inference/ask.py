@@ -22,6 +22,10 @@ class Ask:
     `cold` is the first of an epoch, asked for at standstill: nothing is planned, its delay is not learnt.
     `halted`: later, at a standstill behind the last chunk. `terms` are in ticks, `planned` are the same rows as steps
     of the policy, `committed_steps` of them final. `execute_ticks` is the execution horizon in force.
+
+    `forecast_ticks` is when its first actions are expected to act, `whole_ticks` when all of them are. `parts`: the
+    first may come before the rest. `heard` is how many such parts have come; the one that was taken came at
+    `t_part_ns`, had `part_ticks` and acts `early` ticks after the observation, all 0 while none was.
     """
 
     request_seq: int
@@ -35,17 +39,23 @@ class Ask:
     committed_steps: int
     forecast_ticks: int
     execute_ticks: int
+    whole_ticks: int
+    parts: bool
     t_obs_ns: int
     t_request_ns: int
     t_frame_ns: int = 0
     t_sent_ns: int = 0
+    heard: int = 0
+    early: int = 0
+    part_ticks: int = 0
+    t_part_ns: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the request in flight: its REQUEST record and, where the answer is used, the CHUNK."""
+    """What became of a request: its REQUEST record once it has ended, a CHUNK where there are actions to be used."""
 
-    request: NDArray[Any]
+    request: NDArray[Any] | None
     chunk: NDArray[Any] | None = None
 
 
@@ -82,7 +92,9 @@ def request_record(
     record["cold"] = ask.cold
     record["prefix_len"] = ask.terms.committed
     record["forecast_ticks"] = ask.forecast_ticks
-    record["delay_ticks"] = delay_ticks
+    record["delay_ticks"] = ask.early or delay_ticks
+    record["t_part_ns"] = ask.t_part_ns
+    record["part_ticks"] = ask.part_ticks
     record["verdict"] = verdict
     record["t_capture_ns"] = ask.t_obs_ns
     record["t_frame_ns"] = ask.t_frame_ns

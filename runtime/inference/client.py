@@ -97,8 +97,9 @@ class Client:
         """Give up what an epoch that is over still waits for, here and at the server."""
         given_up = self._core.abandon(now_ns)
         self._publish(*given_up)
-        for outcome in given_up if self._connection.link is Link.READY else ():
-            seq = int(outcome.request["request_seq"])
+        requests = [outcome.request for outcome in given_up if outcome.request is not None]
+        for request in requests if self._connection.link is Link.READY else ():
+            seq = int(request["request_seq"])
             self._connection.send(wire.Cancel(session=self._connection.session, request_seq=seq), {}, now_ns)
 
     def _remember(self, now_ns: int) -> None:
@@ -123,7 +124,8 @@ class Client:
         connection, core = self._connection, self._core
         for message, arrays in connection.step(now_ns):
             outcomes = core.answer(message, arrays, now_ns)
-            if isinstance(message, wire.Chunk):
+            # A part that is not taken is no stray answer: its whole is still awaited.
+            if isinstance(message, wire.Chunk) and (message.final or outcomes):
                 self._look_at(outcomes, arrays, now_ns)
             self._publish(*outcomes)
         late = core.expire(now_ns)
@@ -142,6 +144,8 @@ class Client:
             self._connection.notices.note("answer_stray", now_ns)
             return
         answer = outcomes[-1]
+        if answer.request is None:
+            return
         if answer.request["verdict"] == Verdict.INVALID:
             self._connection.notices.note("answer_invalid", now_ns)
         if answer.chunk is not None:
@@ -199,10 +203,15 @@ class Client:
             self._tell(error, now_ns)
             return
         self._note = ""
-        if ask is not None and observation is not None and self._send(ask, observation, now_ns):
-            self._core.sent(ask, t_frame_ns=observation.t_frame_ns, t_sent_ns=self._clock.now_ns())
+        if ask is None or observation is None:
+            return
+        frames = self._packed(ask, observation, now_ns)
+        # Before it is sent: the server may be at work on it before this process goes on.
+        t_sent_ns = self._clock.now_ns()
+        if self._connection.put(frames, now_ns):
+            self._core.sent(ask, t_frame_ns=observation.t_frame_ns, t_sent_ns=t_sent_ns)
 
-    def _send(self, ask: Ask, observation: Observation, now_ns: int) -> bool:
+    def _packed(self, ask: Ask, observation: Observation, now_ns: int) -> list[wire.Buffer]:
         arrays: wire.ArrayMap = {f"image/{name}": image for name, image in observation.images.items()}
         terms = ask.terms
         state = observation.position if terms.state is None else terms.state
@@ -226,16 +235,19 @@ class Client:
             condition=terms.asked,
             committed=ask.committed_steps,
             execute=ask.execute_ticks,
+            parts=ask.parts,
             executed_tick=executed_tick,
         )
-        return self._connection.send(request, arrays, now_ns)
+        return self._connection.pack(request, arrays, now_ns)
 
     def _publish(self, *outcomes: Outcome) -> None:
         for outcome in outcomes:
             if outcome.chunk is not None:
                 self._board["chunk"].push(outcome.chunk)
-                if self._executed is not None:
-                    self._executed.told(int(outcome.request["obs_tick"]))
+            if outcome.request is None:
+                continue
+            if outcome.chunk is not None and self._executed is not None:
+                self._executed.told(int(outcome.request["obs_tick"]))
             outcome.request["trust"] = self._foresight.trust
             outcome.request["parted"] = self._foresight.difference
             self._board["request"].push(outcome.request)

@@ -1,7 +1,8 @@
 """The client's decisions, pure: when to ask for a chunk, with which prefix, and what an answer is worth.
 
 A request is about the moment `obs_tick`; its answer can act from the tick after the one in which it is received.
-That distance is the delay, in ticks really consumed, and what the forecast learns.
+That distance is the delay, in ticks really consumed, and what the forecast learns; where the answer comes in parts, the
+delay of the first actions that are taken.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from runtime.control.strategy import Execution, Strategy, plan_execution
 from runtime.inference import wire
 from runtime.inference.ask import Ask, Outcome, chunk_record, request_record
 from runtime.inference.pacing import Pacing
+from runtime.inference.parts import Delays, lasts
 from runtime.inference.terms import NOTHING, choose, terms_for
 from runtime.layout import RIG_DOF
 from runtime.records import CLIENT_STATUS, TEXT_BYTES, VIEW_PAST_TICKS
@@ -62,7 +64,7 @@ class ClientCore:
         self._observation_ns = observation_ns
         self._merge = merge
         self._halts = MERGES[merge].stops
-        self.forecast = DelayForecast()
+        self._delays = Delays()
         self.execution: Execution | None = None
         self._schema: wire.Schema | None = None
         self._condition = Condition.PLAIN
@@ -86,6 +88,11 @@ class ClientCore:
         return "" if self.execution is None else self.execution.text
 
     @property
+    def forecast(self) -> DelayForecast:
+        """The forecast that is committed for."""
+        return self._delays.first
+
+    @property
     def in_flight(self) -> int:
         """How many answers are awaited."""
         return len(self._flights)
@@ -105,7 +112,7 @@ class ClientCore:
             self._condition = choose(self._merge, schema.conditions)
             expected_ns = round(schema.latency_ms * NS_PER_MS) + self._observation_ns
             delay_ticks = -(-expected_ns // self._base.policy_period_ns) + 1
-            self.forecast = DelayForecast(delay_ticks)
+            self._delays = Delays(delay_ticks, parts=schema.parts and MERGES[self._merge].in_parts)
             prefix_max = schema.prefix_max if self._condition is Condition.PREFIX else schema.horizon
             self.execution = plan_execution(
                 schema.horizon,
@@ -149,7 +156,7 @@ class ClientCore:
         if self._scheduler is None or any(ask.cold for ask in self._flights.values()):
             return bool(self._flights)
         under_way = [ask.obs_tick for ask in self._flights.values()]
-        awaited = self._scheduler.awaited(under_way, self._base.tick(now_ns), self.forecast.forecast_ticks)
+        awaited = self._scheduler.awaited(under_way, self._base.tick(now_ns), self._delays.whole.forecast_ticks)
         return len(awaited) >= self._scheduler.in_flight_max
 
     def plan(self, view: NDArray[Any], t_obs_ns: int, now_ns: int) -> Ask | None:
@@ -163,7 +170,7 @@ class ClientCore:
         cold = not view["started"]
         if cold and (now_ns < self._start_by_ns or self._flights):
             return None
-        terms, forecast_ticks = NOTHING, self.forecast.forecast_ticks
+        terms, whole_ticks, first = NOTHING, self._delays.whole.forecast_ticks, self._delays.first
         halted = self._halts and not cold
         if not (cold or halted):
             plan = scheduler.decide(
@@ -171,8 +178,8 @@ class ClientCore:
                 end_tick=int(view["end_tick"]),
                 obs_tick=obs_tick,
                 last_obs_tick=self._last_tick,
-                forecast_ticks=forecast_ticks,
-                commit_ticks=self.forecast.typical_ticks if MERGES[self._merge].commits_typical else None,
+                forecast_ticks=whole_ticks,
+                commit_ticks=first.typical_ticks if MERGES[self._merge].commits_typical else first.forecast_ticks,
                 in_flight=[ask.obs_tick for ask in self._flights.values()],
             )
             if plan is None:
@@ -195,8 +202,11 @@ class ClientCore:
             terms=terms,
             planned=self.pacing.to_policy(terms.planned),
             committed_steps=self.pacing.to_steps(terms.committed) if terms.committed else 0,
-            forecast_ticks=forecast_ticks,
-            execute_ticks=scheduler.spacing(forecast_ticks),
+            forecast_ticks=first.forecast_ticks,
+            execute_ticks=scheduler.spacing(whole_ticks),
+            whole_ticks=whole_ticks,
+            # At a standstill the whole is waited for: it begins when it comes, and its parts would not know when.
+            parts=schema.parts and MERGES[self._merge].in_parts and not (cold or halted),
             t_obs_ns=t_obs_ns,
             t_request_ns=now_ns,
         )
@@ -217,15 +227,19 @@ class ClientCore:
         flight = self._answered(message)
         if flight is None:
             return []
+        if isinstance(message, wire.Chunk) and not message.final:
+            return self._part(flight, message, arrays, now_ns)
         if not isinstance(message, wire.Chunk):
             failed = isinstance(message, wire.Error | wire.Superseded)
             self._pause_until_ns = now_ns + RETRY_NS if failed else self._pause_until_ns
             return [self._end(flight, Verdict.ERROR if failed else Verdict.INVALID, now_ns)]
+        return [*self._pass(flight, now_ns), self._judge(flight, message, arrays, now_ns)]
+
+    def _pass(self, flight: Ask, now_ns: int) -> list[Outcome]:
         passed = [ask for ask in self._flights.values() if ask.request_seq < flight.request_seq]
         for ask in passed:
-            self.forecast.lost(self._delay_ticks(ask, now_ns))
-        given_up = [self._end(ask, Verdict.TIMEOUT, now_ns) for ask in passed]
-        return [*given_up, self._judge(flight, message, arrays, now_ns)]
+            self._delays.lost(ask, self._delay_ticks(ask, now_ns))
+        return [self._end(ask, Verdict.TIMEOUT, now_ns) for ask in passed]
 
     def _answered(self, message: wire.Message | None) -> Ask | None:
         """Return the request under way that a message is about; one that names none is about the oldest."""
@@ -245,7 +259,7 @@ class ClientCore:
         late = [ask for ask in self._flights.values() if now_ns - ask.t_request_ns >= self._deadline_ns]
         for ask in late:
             self._status["timeouts"] += 1
-            self.forecast.lost(self._delay_ticks(ask, now_ns))
+            self._delays.lost(ask, self._delay_ticks(ask, now_ns))
         return [self._end(ask, Verdict.TIMEOUT, now_ns) for ask in late]
 
     def lose(self, now_ns: int) -> list[Outcome]:
@@ -261,7 +275,7 @@ class ClientCore:
         """Let the forecast learn from an answer that has not come yet: its delay is at least what was waited."""
         for ask in self._flights.values():
             if not ask.cold:
-                self.forecast.overdue(self._delay_ticks(ask, now_ns))
+                self._delays.overdue(ask, self._delay_ticks(ask, now_ns))
 
     def _delay_ticks(self, ask: Ask, now_ns: int) -> int:
         return self._base.tick(now_ns) + 1 - ask.obs_tick
@@ -283,13 +297,31 @@ class ClientCore:
         record["text"] = text.encode()[:TEXT_BYTES]
         return np.array(record)
 
+    def _part(self, flight: Ask, message: wire.Chunk, arrays: wire.ArrayMap, now_ns: int) -> list[Outcome]:
+        """Take the first actions of an answer, once, where they last until its whole; what comes twice is passed over.
+
+        The request goes on until its whole comes. A part that is none ends it: its server does not do what was agreed.
+        """
+        actions, horizon = arrays.get("actions"), 0 if self._schema is None else self._schema.horizon
+        right = actions is not None and actions.ndim == 2 and 0 < len(actions) < horizon
+        if actions is None or not (flight.parts and right and _fit(actions, len(actions))):
+            return [self._end(flight, Verdict.INVALID, now_ns)]
+        old = message.part < flight.heard or flight.early or flight.epoch != self._epoch
+        self._flights[flight.request_seq] = heard = replace(flight, heard=max(flight.heard, message.part + 1))
+        rows, delay_ticks = self._executed(actions), self._delay_ticks(flight, now_ns)
+        if old or not lasts(flight, len(rows), self._base.tick(now_ns), self._delays.whole.forecast_ticks):
+            return []
+        self._delays.begun(flight, delay_ticks)
+        self._flights[flight.request_seq] = replace(heard, early=delay_ticks, part_ticks=len(rows), t_part_ns=now_ns)
+        return [*self._pass(flight, now_ns), Outcome(None, self._chunk(flight, rows, now_ns))]
+
     def _judge(self, flight: Ask, message: wire.Chunk, arrays: wire.ArrayMap, now_ns: int) -> Outcome:
         delay_ticks = self._delay_ticks(flight, now_ns)
-        self.forecast.observe(delay_ticks, flight.forecast_ticks, cold=flight.cold)
+        self._delays.done(flight, delay_ticks)
         self._status["latency_ms"] = (now_ns - flight.t_request_ns) / NS_PER_MS
         schema, actions = self._schema, arrays.get("actions")
         horizon = 0 if schema is None else schema.horizon
-        if actions is None or actions.shape != (horizon, RIG_DOF) or not np.isfinite(actions).all():
+        if actions is None or not _fit(actions, horizon):
             verdict = Verdict.INVALID
         elif flight.epoch != self._epoch or flight.t_obs_ns < self._epoch_ns:
             verdict = Verdict.STALE
@@ -308,7 +340,7 @@ class ClientCore:
             steps = steps[: max(len(steps) // 2, 1)]
         ticks = self.pacing.to_ticks(steps)
         # As long as it takes to ask again and be answered at least, or the arms would halt between chunks.
-        return ticks[: max(len(ticks) // 2, 2 * self.forecast.forecast_ticks + 1)] if self.near else ticks
+        return ticks[: max(len(ticks) // 2, 2 * self._delays.whole.forecast_ticks + 1)] if self.near else ticks
 
     def _chunk(self, flight: Ask, actions: NDArray[Any], now_ns: int) -> NDArray[Any]:
         self._chunk_id += 1
@@ -329,6 +361,10 @@ class ClientCore:
         del self._flights[flight.request_seq]
         self._status["used" if verdict is Verdict.USED else "rejected"] += 1
         return Outcome(request_record(flight, verdict, now_ns, message, delay_ticks), chunk)
+
+
+def _fit(actions: NDArray[Any], rows: int) -> bool:
+    return actions.shape == (rows, RIG_DOF) and bool(np.isfinite(actions).all())
 
 
 def _stands(view: NDArray[Any]) -> bool:

@@ -109,12 +109,20 @@ class Connection:
 
     def send(self, message: wire.Message, arrays: Mapping[str, NDArray[Any]], now_ns: int) -> bool:
         """Send to the server without waiting; False, and the connection dropped, when it takes no more."""
-        if self._dealer is None:
-            return False
+        return self.put(self.pack(message, arrays, now_ns), now_ns)
+
+    def pack(self, message: wire.Message, arrays: Mapping[str, NDArray[Any]], now_ns: int) -> list[wire.Buffer]:
+        """Return a message as it travels, its pictures as was chosen; `put` sends it."""
         if isinstance(message, wire.Infer) and self._carrier is not None:
             message, arrays = self._carrier.pack(message, dict(arrays), now_ns)
+        return wire.encode(message, arrays)
+
+    def put(self, frames: list[wire.Buffer], now_ns: int) -> bool:
+        """Send a message that was packed; as `send`."""
+        if self._dealer is None:
+            return False
         try:
-            self._dealer.send_multipart(wire.encode(message, arrays), zmq.NOBLOCK, copy=False)
+            self._dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             self.drop(now_ns, self._torn() or f"{self._endpoint} takes no more messages")
             return False

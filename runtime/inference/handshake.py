@@ -56,6 +56,7 @@ def policy_schema(policy: Policy, task: str, latency_ms: float, rig: RigSchema |
         object_state=shape.object_state,
         latency_ms=latency_ms,
         conditions=tuple(condition.value for condition in conditions_of(policy, task)),
+        parts=manifest.capabilities.parts,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
@@ -83,6 +83,10 @@ class Hosted:
             )
         check_fit(schema, rig)
         return schema
+
+    def answers(self, job: Job) -> Iterator[Answer]:
+        """Yield the chunk for a request: no peer's own protocol gives it in parts."""
+        yield self.answer(job)
 
     def answer(self, job: Job) -> Answer:
         """Return the chunk for a request; an episode begins with the first of its session and epoch.

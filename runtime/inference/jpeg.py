@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from runtime.inference.wire import FRAME_BYTES_MAX, ArrayMap, WireError
 
 INSTALLED: Final = importlib.util.find_spec("simplejpeg") is not None
-QUALITY: Final = 90
+QUALITY: Final = 85
 ROW_BYTES: Final = 4096
-THREADS: Final = 2
 PREFIX: Final = "jpeg/"
 IMAGE: Final = "image/"
-_POOL: Final = ThreadPoolExecutor(THREADS, "jpeg")
+_HELPER: Final = ThreadPoolExecutor(1, "jpeg")
 
 
 def encode_pictures(pictures: Mapping[str, NDArray[Any]]) -> ArrayMap:
     """Return uint8 (height, width, 3) by `image/CAMERA` as JPEG by `jpeg/CAMERA`."""
-    files = _POOL.map(_encode, pictures.values())
-    return {PREFIX + name.removeprefix(IMAGE): rows for name, rows in zip(pictures, files, strict=True)}
+    files: ArrayMap = {}
+    _share(lambda name: files.__setitem__(name, _encode(pictures[name])), pictures)
+    return {PREFIX + name.removeprefix(IMAGE): files[name] for name in pictures}
 
 
 def decode_pictures(arrays: ArrayMap) -> ArrayMap:
@@ -44,9 +44,28 @@ def decode_pictures(arrays: ArrayMap) -> ArrayMap:
         buffers = list(np.empty((len(shapes), *shapes[0]), dtype=np.uint8))
     else:
         buffers = [np.empty(shape, dtype=np.uint8) for shape in shapes]
-    list(_POOL.map(_decode, files, files.values(), buffers))
+    pictures = dict(zip(files, buffers, strict=True))
+    _share(lambda name: _decode(name, files[name], pictures[name]), files)
     opened = {name: array for name, array in arrays.items() if name not in files}
-    return opened | {IMAGE + name.removeprefix(PREFIX): picture for name, picture in zip(files, buffers, strict=True)}
+    return opened | {IMAGE + name.removeprefix(PREFIX): picture for name, picture in pictures.items()}
+
+
+def _share(work: Callable[[str], None], names: Iterable[str]) -> None:
+    """Do some work for each name in this thread, and in a second one as long as there is something left to do.
+
+    On a host whose cores are all busy the second may begin when everything is done: nothing waits for it then.
+    """
+    left = iter(names)
+    helped = _HELPER.submit(_work_off, work, left)
+    _work_off(work, left)
+    if not helped.cancel():
+        helped.result()
+
+
+def _work_off(work: Callable[[str], None], left: Iterator[str]) -> None:
+    # An iterator over a dict gives each name to one of the threads: `next` is one step of the interpreter.
+    for name in left:
+        work(name)
 
 
 def _encode(picture: NDArray[Any]) -> NDArray[np.uint8]:

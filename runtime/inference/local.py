@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,8 @@ class LocalPolicy:
             raise RefusalError(f"task {hello.task!r} is not served here; served: {served}")
         return schema
 
-    def answer(self, job: Job) -> Answer:
-        """Return the chunk for a request.
+    def answers(self, job: Job) -> Iterator[Answer]:
+        """Yield the chunk for a request as it grows, where the model gives it so.
 
         Raises:
             WireError: the request is not what was agreed.
@@ -58,8 +58,8 @@ class LocalPolicy:
         prepare_ns = time.monotonic_ns() - begun_ns
         # A policy that takes every task is served under one name.
         sampler = self._samplers.get(job.hello.task) or next(iter(self._samplers.values()))
-        outputs = sampler.sample(inputs, asked)
-        return Answer(outputs.actions, outputs.object_state, prepare_ns=prepare_ns)
+        for outputs in sampler.stream(inputs, asked):
+            yield Answer(outputs.actions, outputs.object_state, prepare_ns=prepare_ns)
 
     def close(self) -> None:
         """Nothing is held elsewhere."""

@@ -132,13 +132,14 @@ class Capabilities(_Strict, frozen=True, kw_only=True):
 
     Take up to `prefix_max` committed steps as the start (one number for all tasks, or task -> number); be pulled
     towards the running plan, with its `guided` graphs; draw several chunks for `best_of`, which takes as many times
-    longer.
+    longer; give the first steps of a chunk in `parts` before the rest.
     """
 
     prefix: bool = False
     prefix_max: PrefixLength | dict[ShortText, PrefixLength] = 0
     guidance: bool = False
     best_of: bool = False
+    parts: bool = False
 
 
 class PolicyManifest(_Strict, frozen=True, kw_only=True):

@@ -75,7 +75,9 @@ def model_inputs(observation: Mapping[Any, Any], manifest: PolicyManifest, horiz
 
 def _row(value: Any, name: str) -> NDArray[np.float32]:
     try:
-        row = np.asarray(value, dtype=np.float32)
+        # What does not fit into float32 is infinite there, and refused as such.
+        with np.errstate(over="ignore", invalid="ignore"):
+            row = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError):
         raise BadRequestError(f"{name!r} is no row of numbers") from None
     if row.shape != (RIG_DOF,):

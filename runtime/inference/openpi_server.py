@@ -26,9 +26,9 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import LeadtimeError, UsageError
-from runtime.inference.adapters.msgpack_bounds import MESSAGE_BYTES_MAX
 from runtime.inference.adapters.openpi_codec import pack
 from runtime.inference.latency import LatencyModel, parse_latency
+from runtime.inference.listener import Listener
 from runtime.inference.openpi_request import BadRequestError, model_inputs, read_observation, task_of
 from runtime.inference.policy import ANY_TASK, Policy, load_policy
 from runtime.inference.sampler import Query, Sampler, load_sampler
@@ -40,6 +40,12 @@ PEERS_LOG = logging.getLogger(f"{__name__}.peers")
 """What the library says of connections that were none; it is the other side's fault, and not told."""
 PEERS_LOG.setLevel(logging.CRITICAL)
 CLIENTS_MAX: Final = 32
+CONNECTIONS_MAX: Final = 2 * CLIENTS_MAX
+"""With those that have not said yet what they want, each of which is a thread for `OPEN_TIMEOUT_S` at most."""
+OPEN_TIMEOUT_S: Final = 3.0
+REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Three pictures of 1280x720 are half of it; one request of each client may be under way and one in its buffers."""
+FRAMES_BUFFERED: Final = 1
 POLL_S: Final = 0.02
 CLOSE_TIMEOUT_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 10
@@ -175,10 +181,12 @@ def listen(front: Front, bind: str) -> Server:
         raise LeadtimeError(f"{bind} is in use or cannot be bound: {error.strerror}; bind another port") from None
     return serve(
         front.handle,
-        sock=listener,
+        sock=Listener(listener, CONNECTIONS_MAX),
         origins=[None],
         compression=None,
-        max_size=MESSAGE_BYTES_MAX,
+        max_size=REQUEST_BYTES_MAX,
+        max_queue=FRAMES_BUFFERED,
+        open_timeout=OPEN_TIMEOUT_S,
         ping_interval=None,
         close_timeout=CLOSE_TIMEOUT_S,
         process_request=_health,

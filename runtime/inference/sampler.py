@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,12 +12,12 @@ import numpy as np
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError, unknown_name
 from runtime.inference import bid, rtc
-from runtime.inference.backends.base import Backend, Guidance, ModelInputs, ModelOutputs
+from runtime.inference.backends.base import Backend, Guidance, ModelInputs, ModelOutputs, Streaming
 from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.backends.tensorrt import load_tensorrt
 from runtime.inference.backends.torch import load_torch
 from runtime.inference.policy import Policy
-from runtime.inference.translate import Translated
+from runtime.inference.translate import Translated, TranslatedStream
 from runtime.layout import RIG_DOF
 from runtime.states import Condition
 
@@ -137,8 +137,6 @@ class Sampler:
         rng = np.random.default_rng(query.seed)
         plain = replace(inputs, prefix_len=0)
         match query.condition:
-            case Condition.PREFIX:
-                return self._infer(replace(inputs, prefix_len=query.committed), rng)
             case Condition.GUIDED | Condition.GUIDED_IDENTITY:
                 return self._infer(replace(plain, guidance=_guidance(inputs, query)), rng)
             case Condition.BEST_OF:
@@ -146,11 +144,22 @@ class Sampler:
                 plan = inputs.prefix[: inputs.prefix_len]
                 return samples[bid.choose(np.stack([sample.actions for sample in samples]), plan, query.committed)]
             case _:
-                return self._infer(plain, rng)
+                return self._infer(_begun(inputs, query), rng)
+
+    def stream(self, inputs: ModelInputs, query: Query) -> Iterator[ModelOutputs]:
+        """Yield the chunk that `sample` returns, its first rows before the whole where the model knows them sooner.
+
+        That is no help where it is pulled or one of several is chosen: all of it is needed then.
+        """
+        backend, begun = self._backend, query.condition in {Condition.PLAIN, Condition.PREFIX}
+        if begun and query.condition in self.conditions and isinstance(backend, Streaming):
+            rng = np.random.default_rng(query.seed)
+            yield from backend.stream(_noisy(_begun(inputs, query), rng))
+        else:
+            yield self.sample(inputs, query)
 
     def _infer(self, inputs: ModelInputs, rng: np.random.Generator) -> ModelOutputs:
-        noise = rng.standard_normal(inputs.prefix.shape, dtype=np.float32)
-        return self._backend.infer(replace(inputs, noise=noise))
+        return self._backend.infer(_noisy(inputs, rng))
 
     def _time(self, query: Query) -> Timing:
         for _ in range(COLD_RUNS):
@@ -162,6 +171,14 @@ class Sampler:
             times_ns.append(time.monotonic_ns() - start_ns)
         p50_ns, p99_ns = (round(float(value)) for value in np.percentile(times_ns, (50, 99)))
         return Timing(p50_ns, p99_ns, len(times_ns))
+
+
+def _begun(inputs: ModelInputs, query: Query) -> ModelInputs:
+    return replace(inputs, prefix_len=query.committed if query.condition is Condition.PREFIX else 0)
+
+
+def _noisy(inputs: ModelInputs, rng: np.random.Generator) -> ModelInputs:
+    return replace(inputs, noise=rng.standard_normal(inputs.prefix.shape, dtype=np.float32))
 
 
 def _guidance(inputs: ModelInputs, query: Query) -> Guidance:
@@ -216,6 +233,14 @@ def load_sampler(
             f"policy {manifest.name!r} offers guidance, which backend {backend!r} cannot give with its file for task "
             f"{task!r}; leave out 'guided' and 'capabilities.guidance' in its manifest, or use --backend onnx"
         )
+    if manifest.capabilities.parts and not isinstance(loaded, Streaming):
+        raise UsageError(
+            f"policy {manifest.name!r} says that it gives its chunks in parts, which backend {backend!r} cannot; leave "
+            "out 'capabilities.parts' in its manifest, or serve it with --backend torch"
+        )
     if not manifest.space.physical:
-        loaded = Translated(loaded, manifest.space)
+        if isinstance(loaded, Streaming):
+            loaded = TranslatedStream(loaded, manifest.space)
+        else:
+            loaded = Translated(loaded, manifest.space)
     return Sampler(loaded, blank, conditions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,8 +42,8 @@ class Served(Protocol):
     def agree(self, hello: wire.Hello) -> wire.Schema:
         """Return what it and a rig agree on; RefusalError where they do not fit."""
 
-    def answer(self, job: Job) -> Answer:
-        """Return the chunk for a request.
+    def answers(self, job: Job) -> Iterator[Answer]:
+        """Yield the chunk for a request; before it its first rows, as shorter chunks, where they are known sooner.
 
         Raises:
             WireError: the request is not what was agreed; the text says what is wrong with it.

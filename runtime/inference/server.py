@@ -1,12 +1,11 @@
-"""A policy server: one ROUTER socket, sessions under an agreed schema, one thread that runs the model."""
+"""A policy server: one ROUTER socket, sessions under an agreed schema, one model that the thread of a request runs."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import os
+import select
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -21,10 +20,11 @@ from runtime.inference.hosted import load_hosted
 from runtime.inference.keys import ServerKeys, admission
 from runtime.inference.latency import LatencyModel, parse_latency
 from runtime.inference.local import load_local
+from runtime.inference.relief import Relief
 from runtime.inference.served import Served
 from runtime.inference.session import CLIENTS_MAX, Job, SessionTable
 from runtime.inference.slots import Region
-from runtime.inference.sockets import open_router, receive
+from runtime.inference.sockets import open_router, readable, receive
 from runtime.inference.worker import Reply, Worker
 
 LOG = logging.getLogger(__name__)
@@ -56,48 +56,89 @@ class PolicyServer:
         self._door = door
         self._lock = threading.Lock()
         self._sessions = SessionTable(served.places or CLIENTS_MAX)
-        self._replies: deque[Reply] = deque()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._worker = Worker(served, latency, seed=seed, clock=clock, take=self._take, reply=self._post)
+        # The router is used by one thread at a time; to wait for it takes its descriptor only.
+        self._router_lock = threading.Lock()
+        self._router_fd = int(router.getsockopt(zmq.FD))
+        self._worker = Worker(served, latency, seed=seed, clock=clock, early=self._send_early)
+        self._relief = Relief(self._relieve)
+        self._stop: Callable[[], bool] = lambda: False
+        self._on_turn: Callable[[], None] | None = None
 
     def run(self, stop: Callable[[], bool], on_turn: Callable[[], None] | None = None) -> None:
-        """Serve until `stop` says so; `on_turn` is called at least every `POLL_MS`."""
-        poller = zmq.Poller()
-        poller.register(self._router, zmq.POLLIN)
-        poller.register(self._wake_fd, zmq.POLLIN)
-        if self._door is not None:
-            poller.register(self._door.fileno(), zmq.POLLIN)
-        self._worker.start()
+        """Serve until `stop` says so; `on_turn` is called at least every `POLL_MS`, by one thread at a time."""
+        self._stop, self._on_turn = stop, on_turn
+        self._relief.start()
         try:
             while not stop():
-                if on_turn is not None:
-                    on_turn()
-                ready = dict(poller.poll(POLL_MS))
-                if self._wake_fd in ready:
-                    os.eventfd_read(self._wake_fd)
-                while self._replies:
-                    self._send(*self._replies.popleft())
-                if self._door is not None and self._door.fileno() in ready:
-                    self._door.answer(self._attach)
-                if self._router in ready:
-                    self._read()
+                self._turn(self._job_waits)
+                self._work_off()
         finally:
-            self._worker.stop()
-            os.close(self._wake_fd)
+            self._relief.stop()
 
-    def _read(self) -> None:
-        for _ in range(MESSAGES_PER_TURN):
-            received = receive(self._router, identified=True)
-            if received is None:
+    def _work_off(self) -> None:
+        """Answer what waits."""
+        while not self._stop() and (job := self._take(self._clock.now_ns())) is not None:
+            with self._relief.duty():
+                reply = self._worker.work(job)
+                if reply is not None:
+                    self._send(*reply)
+
+    def _relieve(self) -> None:
+        if self._stop():
+            self._worker.stop()
+        self._turn(lambda: not self._relief.on_duty, self._relief)
+
+    def _job_waits(self) -> bool:
+        with self._lock:
+            return self._sessions.waits
+
+    def _turn(self, enough: Callable[[], bool], kick: Relief | None = None) -> None:
+        """Wait for messages, or for a `kick`, and deal with them until it is `enough`.
+
+        That is asked with the router in hand: who has had enough does not touch it any more, so that whoever waits for
+        it next is woken by what comes then.
+        """
+        with self._router_lock:
+            if enough():
                 return
-            sender, frames = received
-            now_ns = self._clock.now_ns()
-            try:
-                message, arrays = wire.decode(frames)
-            except wire.WireError as error:
-                self._say(sender, wire.Error(code="bad_request", reason=str(error)))
-                continue
-            self._say(sender, self._handle(sender, message, arrays, now_ns))
+            if self._on_turn is not None:
+                self._on_turn()
+            waiting = readable(self._router)
+        ready = set() if waiting else self._wait(kick)
+        if self._door is not None and (waiting or self._door.fileno() in ready):
+            self._door.answer(self._attach)
+        for _ in range(MESSAGES_PER_TURN):
+            with self._router_lock:
+                if enough() or not self._read():
+                    return
+
+    def _wait(self, kick: Relief | None) -> set[int]:
+        poller = select.poll()
+        poller.register(self._router_fd, select.POLLIN)
+        for source in (self._door, kick):
+            if source is not None:
+                poller.register(source.fileno(), select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(POLL_MS)}
+        if kick is not None and kick.fileno() in ready:
+            kick.rest()
+        return ready
+
+    def _read(self) -> bool:
+        """Deal with a message; returns whether there was one."""
+        received = receive(self._router, identified=True)
+        if received is None:
+            return False
+        sender, frames = received
+        now_ns = self._clock.now_ns()
+        try:
+            message, arrays = wire.decode(frames)
+        except wire.WireError as error:
+            reply: wire.Message | None = wire.Error(code="bad_request", reason=str(error))
+        else:
+            reply = self._handle(sender, message, arrays, now_ns)
+        if reply is not None:
+            self._put(sender, wire.encode(reply))
+        return True
 
     def _handle(self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         if isinstance(message, wire.Hello):
@@ -149,7 +190,6 @@ class PolicyServer:
                     return wire.Error(code="bad_request", reason=str(error), request_seq=request.request_seq)
             job = Job(sender, request, arrays, session.hello, session.schema, now_ns)
             superseded = self._sessions.put(job)
-        self._worker.wake()
         if superseded is None:
             return None
         return wire.Superseded(session=superseded.request.session, request_seq=superseded.request.request_seq)
@@ -163,18 +203,19 @@ class PolicyServer:
                 reason="the deadline passed before the request was begun",
                 request_seq=late.request.request_seq,
             )
-            self._post((late.sender, wire.encode(error)))
+            self._send(late.sender, wire.encode(error))
         return job
 
-    def _post(self, reply: Reply) -> None:
-        self._replies.append(reply)
-        os.eventfd_write(self._wake_fd, 1)
-
-    def _say(self, sender: bytes, message: wire.Message | None) -> None:
-        if message is not None:
-            self._send(sender, wire.encode(message))
+    def _send_early(self, reply: Reply) -> None:
+        self._send(*reply)
+        # To send may take note of what came: the thread that waits for that is to look.
+        self._relief.kick()
 
     def _send(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
+        with self._router_lock:
+            self._put(sender, frames)
+
+    def _put(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
         # A client that left or does not read is not waited for: the router drops what it cannot deliver.
         self._router.send_multipart([sender, *frames], zmq.NOBLOCK, copy=False)
 

@@ -95,6 +95,11 @@ class SessionTable:
                 return True
         return False
 
+    @property
+    def waits(self) -> bool:
+        """Whether a request waits."""
+        return any(session.waiting is not None for session in self._sessions.values())
+
     def put(self, job: Job) -> Job | None:
         """Let a request wait in its session; return the older one whose place it took."""
         session = self._sessions[job.sender]

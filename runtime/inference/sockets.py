@@ -106,6 +106,11 @@ def make_dealer(
     return dealer
 
 
+def readable(link: zmq.Socket[bytes]) -> bool:
+    """Return whether there is a message; only after this has said no may one wait on the socket's own descriptor."""
+    return bool(int(link.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
 def receive(link: zmq.Socket[bytes], identified: bool) -> tuple[bytes, list[Buffer]] | None:
     """Return (sender, frames) of the next message without waiting; None when there is none.
 

@@ -6,13 +6,14 @@ model, so it is served as it is; the rig sees radians and fractions only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.inference.backends.base import Backend, ModelInputs, ModelOutputs
+from runtime.inference.backends.base import Backend, ModelInputs, ModelOutputs, Streaming
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
 LEAST_SPREAD: Final = 1e-6
@@ -112,8 +113,24 @@ class Translated:
 
     def infer(self, inputs: ModelInputs) -> ModelOutputs:
         """Return the chunk for one observation, committed rows as they were given."""
-        outputs = self._backend.infer(self._space.inward(inputs))
+        return self._outward(self._backend.infer(self._space.inward(inputs)), inputs)
+
+    def _outward(self, outputs: ModelOutputs, inputs: ModelInputs) -> ModelOutputs:
         actions = self._space.outward(outputs.actions, inputs.state)
         if inputs.guidance is None:
-            actions[: inputs.prefix_len] = inputs.prefix[: inputs.prefix_len]
+            kept = min(inputs.prefix_len, len(actions))
+            actions[:kept] = inputs.prefix[:kept]
         return replace(outputs, actions=actions)
+
+
+class TranslatedStream(Translated):
+    """The same around a model that yields its chunk as it grows."""
+
+    def __init__(self, backend: Streaming, space: Space) -> None:
+        super().__init__(backend, space)
+        self._parts = backend
+
+    def stream(self, inputs: ModelInputs) -> Iterator[ModelOutputs]:
+        """Yield the chunk for one observation as it grows."""
+        for outputs in self._parts.stream(self._space.inward(inputs)):
+            yield self._outward(outputs, inputs)

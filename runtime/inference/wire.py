@@ -89,7 +89,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     from its warm-up and latency profile. `conditions` are what the policy can be told of the plan
     (runtime.states.Condition), `concurrency` how many requests the server works on at once. With `width_px` 0 pictures
     are taken in any size. `stateful`: what was really executed is sent too, with views every `key_every` ticks (0: no
-    views).
+    views). `parts`: the first steps of a chunk may come before the rest, where a request asks for it.
     """
 
     policy: Name
@@ -110,6 +110,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=64)] = 1
     stateful: bool = False
     key_every: Size = 0
+    parts: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -164,6 +165,8 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     To a stateful policy also `executed` f4 (n, 14), the commands of the policy ticks from `executed_tick` on until the
     observation's, and key views: `key/CAMERA` u1 (k, height, width, 3), `key_state` f4 (k, 14), and `key_tick` i8 (k,),
     the rows of `executed` at which they were seen. What was told before may come again, where no answer was heard.
+
+    With `parts` the answer may come in parts, if the policy can.
     """
 
     session: Name
@@ -176,6 +179,7 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     committed: Count = 0
     execute: Count = 0
     executed_tick: Count = 0
+    parts: bool = False
     shared: Annotated[tuple[ArrayPlace, ...], Meta(max_length=FRAMES_MAX - 1)] = ()
 
 
@@ -183,8 +187,11 @@ class Chunk(Message, frozen=True, kw_only=True, tag="chunk"):
     """Server to client: the answer. Arrays: `actions` f4 (horizon, 14), `object_state` f4 (K,) where estimated.
 
     Where the model predicts them: arrays `frame/CAMERA` u1 (n, height, width, 3), and `value` of the state reached.
-    `server_ns` is receipt to reply, on the server's clock. Parts of it: `queue_ns` until the request was taken up,
+    `server_ns` is receipt to reply, on the server's clock. Of it `queue_ns` until the request was taken up,
     `prepare_ns` until it was what the model reads, `infer_ns` the model alone.
+
+    An answer in parts is a few such messages, numbered by `part` from 0, of which only the last is `final`: the whole
+    chunk. Those before it have nothing but `actions`, its first rows, each more than the one before.
     """
 
     session: Name
@@ -195,6 +202,8 @@ class Chunk(Message, frozen=True, kw_only=True, tag="chunk"):
     value: float | None = None
     queue_ns: Count = 0
     prepare_ns: Count = 0
+    part: Size = 0
+    final: bool = True
 
 
 class Superseded(Message, frozen=True, kw_only=True, tag="superseded"):

@@ -88,7 +88,7 @@ def any_epoch(patch: pytest.MonkeyPatch) -> None:
     take = intake.Intake.take
 
     def accepted(self: intake.Intake, record: Any, epoch: int, now: Any, *, started: bool) -> Any:
-        self._newest_ns = 0
+        self._newest = (0, 0)
         record = np.array(record)
         record["epoch"], record["cold"] = epoch, not started
         return take(self, record, epoch, now, started=started)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from bench.faults import comparison, handbook, patches, report
-from bench.faults.acts import Finding
+from bench.faults.expect import Finding
+from bench.faults.session import rig_of
 from bench.faults.table import ROWS, Row
 from runtime.cli import BenchFaults
 from runtime.drivers.emulators import piper as emulated
@@ -58,6 +60,17 @@ def test_a_fault_that_nothing_raises_is_one_that_is_said_to_be_raised_elsewhere(
 def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="rows 1 to 27"):
         comparison.run(BenchFaults(out=tmp_path, rows=("28",)))
+
+
+def test_rows_of_one_folder_are_played_with_the_same_times(tmp_path: Path) -> None:
+    simulated, physical = rig_of("sim-x5", physical_times=False), rig_of("sim-x5", physical_times=True)
+    assert (physical.command_ttl_ms, physical.state_stale_ms) == (20.0, 25.0)
+    assert simulated.command_ttl_ms > physical.command_ttl_ms
+    table = comparison._table({"1": {"held": True}}, physical_times=True)
+    (tmp_path / "results.json").write_text(json.dumps(table), encoding="utf-8")
+    assert comparison._earlier(tmp_path, physical) == {"1": {"held": True}}
+    with pytest.raises(UsageError, match="other time limits; give another folder"):
+        comparison._earlier(tmp_path, simulated)
 
 
 def test_the_report_tells_a_row_that_broke_from_one_that_held() -> None:

@@ -12,11 +12,11 @@ from tests.process.harness import Session
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Session]]:
-    """Start `leadtime run` with the given arguments; the run is ended with the test."""
+    """Start `leadtime run`, or another command, with the given arguments; the run is ended with the test."""
     sessions: list[Session] = []
 
-    def begin(*arguments: str) -> Session:
-        sessions.append(Session.start(tmp_path / f"runs{len(sessions)}", *arguments))
+    def begin(*arguments: str, command: str = "run") -> Session:
+        sessions.append(Session.start(tmp_path / f"runs{len(sessions)}", *arguments, command=command))
         return sessions[-1]
 
     yield begin

@@ -34,11 +34,11 @@ class Session:
     out: Path
 
     @classmethod
-    def start(cls, out: Path, *arguments: str) -> Session:
-        """Start a headless run that writes below `out`."""
-        command = [sys.executable, "-m", "runtime", "run", "--headless", "--out", str(out), *arguments]
+    def start(cls, out: Path, *arguments: str, command: str = "run") -> Session:
+        """Start a headless run, or another `command` that makes one, that writes below `out`."""
+        words = [sys.executable, "-m", "runtime", command, "--headless", "--out", str(out), *arguments]
         pipe = subprocess.PIPE
-        return cls(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True), out)
+        return cls(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True), out)
 
     @property
     def run_dir(self) -> Path:

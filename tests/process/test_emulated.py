@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,26 @@ from runtime.states import Mode
 from tests.process.harness import Session, wait_for
 from tests.process.test_survival import faults_seen
 
+BEHIND_ROS = """
+name: behind-ros
+command_ttl_ms: 60.0
+state_stale_ms: 80.0
+arms:
+  left: {driver: interbotix_ros, robot: emulated}
+  right: {driver: interbotix_ros, robot: emulated}
+cameras: {}
+"""
 
-@pytest.mark.parametrize("rig", ["emulated-piper", "emulated-vx300s"])
-def test_a_run_moves_the_arms_through_the_bytes_on_their_bus(start: Callable[..., Session], rig: str) -> None:
-    session = start("--rig", rig, "--policy", "sway", "--latency", "pi0", "--duration-s", "8")
+
+@pytest.mark.parametrize("rig", ["emulated-piper", "emulated-vx300s", "behind-ros"])
+def test_a_run_moves_the_arms_through_the_bytes_on_their_bus_or_a_stand_in_of_their_package(
+    start: Callable[..., Session], rig: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "behind-ros.yaml"
+    file.write_text(BEHIND_ROS)
+    session = start(
+        "--rig", str(file) if rig == "behind-ros" else rig, "--policy", "sway", "--latency", "pi0", "--duration-s", "8"
+    )
     status, _, stderr = session.finish()
     assert status == 0, stderr
     summary = session.summary()

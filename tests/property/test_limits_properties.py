@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from runtime.config import load_rig, rig_names
 from runtime.control.limits import RigLimiter, RigLimits
 from runtime.control.stopping import Axes
+from runtime.control.trajectory import Motion, Planner, Rates
 from runtime.layout import RIG_DOF
 
 DT = 0.005
@@ -153,7 +154,28 @@ def test_the_stop_in_closed_form_is_the_stop_rolled_out(v: float, share: float, 
 def test_no_stop_passes_the_bounds_that_are_quick_to_find(v: float, share: float, a_max: float, j_max: float) -> None:
     axes = Axes(np.array([a_max]), np.array([j_max]))
     speed, acceleration = np.array([v]), np.array([share * a_max])
-    found, fastest = axes.stop(speed, acceleration), axes.fastest(speed, acceleration)
+    found, (fastest, farthest) = axes.stop(speed, acceleration), axes.bounds(speed, acceleration)
     assert max(abs(v), abs(found.v_coast[0])) <= fastest[0]
-    assert max(found.up[0], found.down[0]) <= axes.farthest(fastest)[0]
+    assert max(found.up[0], found.down[0]) <= farthest[0]
     np.testing.assert_array_equal(axes.stop_end(speed, acceleration), found.end)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    v=st.floats(-50.0, 50.0),
+    share=st.floats(-1.0, 1.0),
+    ramp_ticks=st.floats(0.1, 100.0),
+    crossing=st.none() | st.floats(0.0, 2.0),
+)
+def test_nor_does_a_stop_that_is_planned_in_continuous_time(
+    v: float, share: float, ramp_ticks: float, crossing: float | None
+) -> None:
+    a_max = np.ones(1)
+    j_max, a = a_max / ramp_ticks, share * a_max
+    # Stops that end near where they began are the hardest: the acceleration alone carries them there and back.
+    speed = np.full(1, v) if crossing is None else -np.sign(a) * a * a / (2.0 * j_max) * crossing
+    rates = Rates(np.full(1, 1e3), a_max / DT**2, j_max / DT**3)
+    course = Planner(rates, DT).brake(Motion(np.zeros(1), speed / DT, a / DT**2))
+    farthest = Axes(a_max, j_max).bounds(speed, a)[1]
+    for tick in range(0, course.ticks + 1, max(course.ticks // 8, 1)):
+        assert np.abs(course.at(tick)) <= farthest + 1e-9

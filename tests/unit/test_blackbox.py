@@ -11,7 +11,8 @@ import pytest
 import simplejpeg
 from mcap.reader import make_reader
 
-from runtime.blackbox import FILE_NAME, load_run, new_part
+from runtime import blackbox, recorder
+from runtime.blackbox import FILE_NAME, load_run, new_part, parts
 from runtime.channels import RECORD_CHANNELS, build_dtype, describe_dtype
 from runtime.errors import LeadtimeError
 from runtime.layout import JOINT_NAMES
@@ -111,6 +112,33 @@ def test_a_restarted_recorder_goes_on_in_a_new_part_without_doubles(tmp_path: Pa
     run = load_run(tmp_path)
     assert [tick.tobytes() for tick in run.ticks] == [recorded.make_tick(i).tobytes() for i in range(500)]
     assert run.complete
+
+
+def test_a_long_black_box_goes_on_in_new_files_and_is_read_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "PART_BYTES", 20_000)
+    board = recorded.make_board(tmp_path)
+    spool = Spool(new_part(tmp_path))
+    writes = recorder.Recorder(board, spool)
+    for i in range(2000):
+        recorded.put(board, i, 2000)
+        if i % 10 == 0:
+            writes.step(recorded.T0_NS + i * recorded.PERIOD_NS)
+    writes.finish(recorded.T0_NS)
+    assert spool.close(5.0) == 0
+    files = parts(tmp_path)
+    assert len(files) > 2
+    assert [path.name for path in files] == ["run.mcap", *(f"run-{number}.mcap" for number in range(2, len(files) + 1))]
+    for path in files:
+        reading = blackbox._Reading()
+        with path.open("rb") as stream:
+            reading.read(stream)
+        assert reading.complete
+    run = load_run(tmp_path)
+    assert run.complete
+    assert [tick.tobytes() for tick in run.ticks] == [recorded.make_tick(i).tobytes() for i in range(2000)]
+    assert run.recorder == {"frames_dropped": 0} | {name: 0 for name in run.recorder if name.startswith("lost_")}
 
 
 def test_what_is_no_black_box_is_refused_in_one_line(tmp_path: Path) -> None:

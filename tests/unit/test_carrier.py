@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,17 @@ def test_the_door_takes_memory_under_the_right_secret_only() -> None:
 )
 def test_only_an_endpoint_of_this_host_has_a_door(endpoint: str, here: bool) -> None:
     assert of_this_host(endpoint) is here
+
+
+def test_coding_does_not_wait_for_a_second_thread_that_gets_no_processor() -> None:
+    held = threading.Event()
+    busy = jpeg._HELPER.submit(held.wait)
+    try:
+        done = list(jpeg.decode_pictures(jpeg.encode_pictures(pictures())))
+        assert not busy.done()
+    finally:
+        held.set()
+    assert done == list(named())
 
 
 def test_jpeg_comes_back_as_nearly_the_same_pictures_in_one_buffer() -> None:

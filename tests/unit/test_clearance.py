@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from runtime.arms import ARM_MODELS
 from runtime.config import RigConfig, load_rig
 from runtime.control.clearance import FINGER, Clearance
 from runtime.devices import ArxX5Arm
@@ -71,9 +72,10 @@ def test_a_listed_clearance_is_the_distance_by_another_reckoning(name: str) -> N
     rig = load_rig(name)
     clearance, arm = Clearance.from_rig(rig), rig.arms["left"].model
     shared, capsules, seen = clearance.shared, link_capsules(rig.arms["left"].model), 0
+    travel_m = ARM_MODELS[arm].gripper_stroke_m / 2.0
     for pose in poses(rig, 30):
         placed: dict[str, Capsule] = {}
-        for side, travel_m in zip(SIDES, shared.travel_m, strict=True):
+        for side in SIDES:
             joints = pose[ARM_SLICE[side]]
             for part, (turn, origin) in enumerate(frames(arm, side, joints[:ARM_JOINTS], joints[6] * travel_m)):
                 for i, c in enumerate(capsules[part]):

@@ -11,7 +11,7 @@ from runtime.config import RigConfig, load_rig
 from runtime.control.clearance import Clearance
 from runtime.control.collision import PathCheck
 from runtime.control.limits import RigLimiter, RigLimits
-from runtime.control.trajectory import plan_brake
+from runtime.control.trajectory import Planner
 from runtime.faults import BIT
 from runtime.layout import ARM_SLICE
 from runtime.states import Mode
@@ -36,7 +36,7 @@ class Drive:
     def __init__(self, rig: RigConfig, start: Array | None = None, *, checked: bool = True) -> None:
         self.clearance = Clearance.from_rig(rig)
         limits = RigLimits.from_rig(rig)
-        self.path = PathCheck(self.clearance if checked else None, limits.rates, DT_S)
+        self.path = PathCheck(self.clearance if checked else None, Planner(limits.rates, DT_S))
         self.limiter = RigLimiter(limits, DT_S, rig.stack("home") if start is None else start)
         self.refused = 0
 
@@ -88,7 +88,7 @@ def test_braking_ends_at_rest_and_clear_after_a_refusal_at_full_speed() -> None:
             continue
         stops += 1
         # From here on as the core does it: the stop of the last clear step, unchecked.
-        course = plan_brake(drive.limiter.motion, drive.limiter.limits.rates, DT_S)
+        course = Planner(drive.limiter.limits.rates, DT_S).brake(drive.limiter.motion)
         for tick in range(1, course.ticks + 40):
             drive.limiter.step(course.at(tick))
             assert not sim.at(drive.position, hands=True)
@@ -253,14 +253,14 @@ def test_ticks_that_were_skipped_are_caught_up_on_clear_ways_only() -> None:
 def test_the_quick_bound_of_a_stop_is_never_less_than_the_stop(name: str) -> None:
     rig = load_rig(name)
     limits, rng = RigLimits.from_rig(rig), np.random.default_rng(4)
-    limiter = RigLimiter(limits, DT_S, rig.stack("home"))
+    limiter, planner = RigLimiter(limits, DT_S, rig.stack("home")), Planner(limits.rates, DT_S)
     fastest = 0.0
     for _ in range(20):
         goal = rng.uniform(rig.stack("position_min"), rig.stack("position_max"))
         for _ in range(25):
             limiter.step(goal)
             bound = limiter.stop_within
-            course = plan_brake(limiter.motion, limits.rates, DT_S)
+            course = planner.brake(limiter.motion)
             for tick in (course.ticks // 2, course.ticks):
                 assert (np.abs(course.at(tick) - limiter.motion.position) <= bound + 1e-9).all()
             fastest = max(fastest, float(np.abs(limiter.motion.velocity).max()))

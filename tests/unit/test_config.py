@@ -57,7 +57,7 @@ def test_a_wrong_value_names_file_and_key(tmp_path: Path, change: dict[str, obje
         (
             "driver: sim, model",
             "driver: can, model",
-            "'arms[...].driver': invalid value 'can'; valid drivers: sim, piper, interbotix, arx_x5",
+            "'arms[...].driver': invalid value 'can'; valid drivers: sim, piper, interbotix, interbotix_ros, arx_x5",
         ),
         ("width_px", "width", "unknown key 'cameras[...].width'; did you mean 'width_px'?"),
         ("servo_hz: 200", "servo_hz: [", "not valid YAML"),

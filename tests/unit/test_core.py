@@ -90,6 +90,27 @@ def test_the_first_chunk_begins_at_the_next_tick_from_standstill() -> None:
     assert int(rig.last.tick["switched"]) == 0
 
 
+@pytest.mark.parametrize("merge", [name for name, merge in MERGES.items() if merge.in_parts])
+def test_the_first_part_of_a_chunk_runs_at_once_and_the_whole_goes_on_without_a_seam(merge: str) -> None:
+    rig = running(merge)
+    rig.run(4)
+    path = continued(rig, rig.tick - AGE)
+    seen = {"t_obs_ns": rig.base.time_ns(rig.tick - AGE), "start_tick": rig.tick - AGE, "prefix_len": AGE + 2}
+    verdicts, ends = [], []
+    for count in (AGE + 10, AGE + 10, len(path), AGE + 10):
+        rig.run(4, (rig.answer(path[:count], **seen),))
+        verdicts += [verdict for output in rig.outputs[-4:] for _, verdict in output.verdicts]
+        ends.append(int(rig.last.view["end_tick"]) - seen["start_tick"])
+    # What comes twice, and a part behind its whole, is nothing new.
+    assert verdicts == [Verdict.USED, Verdict.STALE, Verdict.USED, Verdict.STALE]
+    assert ends == [AGE + 10, AGE + 10, len(path), len(path)]
+    assert not rig.violations
+    rig.run(4 * AGE)
+    seams = [float(o.tick["seam_jump_rad"]) for o in rig.outputs if o.tick["switched"]]
+    assert len(seams) == 2
+    assert max(seams) < 0.01
+
+
 def test_a_chunk_about_what_was_seen_before_the_epoch_is_stale_whatever_epoch_it_names() -> None:
     """Epochs start anew with a restarted control process; an answer to its predecessor may name the same one."""
     rig = FakeRig()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from runtime.arms import X5
 from runtime.clock import NS_PER_MS
 from runtime.control import guardian
 from runtime.control.guardian import GuardianCore
-from runtime.control.trajectory import Course
+from runtime.control.trajectory import Course, Planner
 from runtime.layout import ARM_DOF
 from runtime.states import Guard, Trip
 from tests.unit.test_guardian import A_STEP, DT, PERIOD_NS, START, TTL_NS, V_STEP, Bench, state_of
@@ -184,6 +182,16 @@ def test_what_is_left_after_a_long_pause_in_a_brake_is_rest(fault: int, state: G
     np.testing.assert_array_equal(again.position, out.position)
 
 
+@pytest.mark.parametrize(("share", "jumps"), [(0.9, False), (1.5, True)])
+def test_of_a_command_that_lives_for_one_period_no_more_than_one_is_expected(share: float, jumps: bool) -> None:
+    bench = Bench()
+    bench.core = GuardianCore(X5, 0, PERIOD_NS, command_ttl_ns=PERIOD_NS)
+    bench.follow()
+    bench.tick += 1
+    out = bench.step(bench.command(beside(0, guardian.JUMP + share * V_STEP[0])))
+    assert (state_of(out)[1] is Trip.JUMP) is jumps
+
+
 def test_a_brake_from_rest_is_a_brake_for_a_tick() -> None:
     bench = Bench()
     bench.follow(ticks=10)
@@ -199,14 +207,45 @@ def test_a_brake_from_rest_is_a_brake_for_a_tick() -> None:
 def test_where_no_brake_can_be_planned_it_holds_at_once(
     age_ns: int, state: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_plan(motion: Any, rates: Any, dt_s: float) -> Course:
-        return Course(motion.position, None, dt_s, 0)
-
-    monkeypatch.setattr(guardian, "plan_brake", no_plan)
+    monkeypatch.setattr(Planner, "brake", lambda self, motion: Course(motion.position, None, 0.005, 0))
     bench = Bench()
     bench.follow(ticks=10)
     bad = bench.command(START) if age_ns else bench.command(beside(0, 1.0))
     assert state_of(bench.step(bad, age_ns=age_ns, follow=False))[0] is state
+
+
+class Drawn:
+    """A brake that is ahead of its arm: its first joint goes on at a pace from a distance away, and then stands."""
+
+    def __init__(self, motion: Any, pace: float, ticks: int) -> None:
+        self._start, self._pace, self.ticks = motion.position, pace, ticks
+
+    def at(self, tick: int) -> np.ndarray:
+        return beside(0, 0.02 + self._pace * min(tick, self.ticks), self._start)
+
+
+@pytest.mark.parametrize(("pace", "ticks"), [(0.0, 0), (0.3, 60)])
+def test_a_brake_that_the_arm_is_behind_is_met_in_its_own_pace_and_ends_once_every_joint_stands(
+    monkeypatch: pytest.MonkeyPatch, pace: float, ticks: int
+) -> None:
+    drawn: list[Drawn] = []
+
+    def plan(motion: Any, rates: Any, dt_s: float) -> Any:
+        drawn.append(Drawn(motion, pace * V_STEP[0], ticks))
+        return drawn[0]
+
+    monkeypatch.setattr(guardian, "plan_brake", plan)
+    bench = Bench()
+    bench.follow(ticks=10)
+    positions = []
+    while state_of(bench.step(None))[0] is not Guard.HOLD:
+        if drawn:
+            positions.append(bench.out.position if bench.out is not None else START)
+    assert len(positions) > ticks
+    assert bench.out is not None
+    np.testing.assert_array_equal(bench.out.position, drawn[0].at(ticks))
+    met = [k for k, position in enumerate(positions, start=1) if np.array_equal(position, drawn[0].at(k))]
+    assert not ticks or met[0] < ticks // 2
 
 
 def test_torque_stays_on_while_any_joint_moves() -> None:

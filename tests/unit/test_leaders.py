@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.config import load_rig
-from runtime.devices import EvdevLeader, SimLeader
+from runtime.devices import SimLeader
 from runtime.drivers import lead
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
 from runtime.drivers.lead import BACKOFF_NS, KEEP_NS, Merger, Seat
-from runtime.drivers.leaders.evdev import InputLeader
 from runtime.drivers.leaders.sim import ScriptedLeader
 from runtime.errors import UsageError
 from runtime.layout import ARM_SLICE, Side
@@ -161,69 +158,3 @@ def test_the_script_takes_hold_in_its_spans_and_asks_for_the_policy_once() -> No
     assert clutch == [100 <= i < 200 for i in range(400)]
     assert [i for i, reading in enumerate(readings) if reading.want is Mode.POLICY] == [250]
     assert {sample.side for reading in readings for sample in reading.samples} == {"left"}
-
-
-def stream(path: Path, *events: tuple[float, int, int, int]) -> Path:
-    path.write_bytes(b"".join(struct.pack("<qqHHi", 0, int(t_s * 1e6), kind, code, v) for t_s, kind, code, v in events))
-    return path
-
-
-def play(kind: Any, file: Path, seconds: float) -> list[LeaderReading]:
-    leader = InputLeader(EvdevLeader(kind=kind, device=str(file), record=True))
-    leader.open()
-    return [leader.read(1 + i * 5 * MS, HOME.copy()) for i in range(int(seconds * 200))]
-
-
-def test_a_gamepad_jogs_the_arm_that_is_chosen_while_its_shoulder_is_held(tmp_path: Path) -> None:
-    file = stream(
-        tmp_path / "pad", (0.0, 0, 0, 0), (0.1, 3, 1, -32768), (0.2, 1, 311, 1), (0.4, 1, 310, 1), (0.5, 1, 311, 0),
-        (0.6, 1, 314, 1), (0.7, 1, 315, 1),
-    )  # fmt: skip
-    readings = play("gamepad", file, 0.9)
-    at = {t_s: readings[int(t_s * 200)] for t_s in (0.15, 0.39, 0.45, 0.55)}
-    assert [s.clutch for s in at[0.15].samples] == [False, False]
-    np.testing.assert_array_equal(at[0.15].samples[0].position, HOME[:7])
-    assert [s.clutch for s in at[0.39].samples] == [True, False]
-    assert at[0.39].samples[0].position[1] - HOME[1] == pytest.approx(0.6 * 0.19, abs=0.01)
-    assert [s.clutch for s in at[0.45].samples] == [False, True]
-    assert [s.clutch for s in at[0.55].samples] == [False, False]
-    assert [reading.want for reading in readings if reading.want is not None] == [Mode.HOLD, Mode.POLICY]
-
-
-def test_a_pedal_is_the_dead_man_of_every_arm(tmp_path: Path) -> None:
-    file = stream(
-        tmp_path / "pedal", (0.0, 0, 0, 0), (0.1, 1, 30, 1), (0.2, 1, 30, 2), (0.3, 1, 30, 0), (0.4, 1, 48, 1)
-    )
-    readings = play("pedal", file, 0.5)
-    assert [readings[int(t_s * 200)].clutch for t_s in (0.05, 0.15, 0.25, 0.35, 0.45)] == [
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert [reading.want for reading in readings if reading.want is not None] == [Mode.POLICY]
-    assert not any(reading.samples for reading in readings)
-
-
-@pytest.mark.parametrize("content", [b"", b"12345", None])
-def test_what_is_no_event_stream_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "odd"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(DriverError, match="odd"):
-        InputLeader(EvdevLeader(kind="pedal", device=str(file), record=True)).open()
-
-
-def test_the_codes_are_those_of_the_kernel_and_a_missing_device_is_named() -> None:
-    evdev = pytest.importorskip("evdev")
-    from runtime.drivers.leaders.evdev import AXIS, KEY, LAYOUTS
-
-    codes = evdev.ecodes
-    assert (codes.EV_KEY, codes.EV_ABS) == (KEY, AXIS)
-    pad, keyboard, pedal = (LAYOUTS[kind] for kind in ("gamepad", "keyboard", "pedal"))
-    assert (pad.clutch, pad.policy, pad.stop) == (codes.BTN_TR, codes.BTN_START, codes.BTN_SELECT)
-    assert (keyboard.clutch, keyboard.policy, keyboard.stop) == (codes.KEY_SPACE, codes.KEY_ENTER, codes.KEY_ESC)
-    assert (pedal.policy, pedal.stop) == (codes.KEY_B, codes.KEY_C)
-    with pytest.raises(DriverError, match="/dev/input/none: No such file"):
-        InputLeader(EvdevLeader(kind="pedal", device="/dev/input/none")).open()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,6 +22,12 @@ CALM = Situation(
 )
 HOLD = ModeState(mode=Mode.HOLD, want=Mode.HOLD, clear=0)
 POLICY = ModeState(mode=Mode.POLICY, epoch=3, engaged=True, want=Mode.POLICY, clear=0)
+
+
+def replace(seen: Situation, **changes: Any) -> Situation:
+    return seen._replace(**changes)
+
+
 WISH = replace(CALM, want=Mode.POLICY)
 
 

@@ -174,4 +174,13 @@ def test_fields_have_their_width_and_a_mode_its_defaults() -> None:
     assert GripperTarget(0.0, 5.0005).pack()[4:6] == (5000).to_bytes(2, "big")
     with pytest.raises(ValueError, match="torque"):
         GripperTarget(0.0, 5.001).pack()
-    assert Status(Control.CAN, ArmStatus.NORMAL).pack()[:3] == bytes([1, 0, 1])
+    assert Status(Control.CAN, ArmStatus.NORMAL).pack() == bytes([1, 0, 1, 0, 0, 0, 0, 0])
+    assert Fast(0.0, 0.0).pack() == bytes(8)
+    assert Linkage(0xFC).pack() == bytes([0xFC, 0, 0, 0, 0, 0, 0, 0])
+
+
+def test_the_question_for_the_firmware_is_told_from_its_answers() -> None:
+    asked = decode(CanId.FIRMWARE, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+    assert isinstance(asked, Firmware)
+    assert (asked.asks, asked) == (True, FIRMWARE_QUERY)
+    assert not Firmware(b"S-V1.8-2").asks

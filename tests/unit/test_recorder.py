@@ -131,6 +131,30 @@ def test_a_disk_that_recovers_gets_every_byte_in_order(tmp_path: Path, monkeypat
     assert (tmp_path / "file").read_bytes() == b"".join(parts)
 
 
+def test_a_disk_that_takes_no_new_file_yet_gets_every_byte_into_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, refused = spool._create, []
+
+    def full(path: Path) -> int:
+        if path.name == "second" and len(refused) < 2:
+            refused.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return create(path)
+
+    monkeypatch.setattr(spool, "_create", full)
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
+    sink = Spool(tmp_path / "first")
+    sink.write(b"one")
+    sink.begin(tmp_path / "second")
+    assert sink.tell() == 0
+    sink.write(b"two")
+    assert sink.tell() == 3
+    assert sink.close(5.0) == 0
+    assert [(tmp_path / name).read_bytes() for name in ("first", "second")] == [b"one", b"two"]
+    assert len(refused) == 2
+
+
 def test_the_recorder_ends_soon_after_the_stop_with_a_whole_file(tmp_path: Path) -> None:
     board = recorded.make_board(tmp_path)
     for i in range(100):

@@ -114,21 +114,28 @@ def working(jobs: list[Job], latency: LatencyModel) -> Iterator[queue.Queue[Repl
 def at_work(jobs: list[Job], latency: LatencyModel) -> Iterator[tuple[Worker, queue.Queue[Reply]]]:
     """Let a worker take the jobs in turn; yields it and its replies."""
     replies: queue.Queue[Reply] = queue.Queue()
-    waiting = list(jobs)
     worker = Worker(
         LocalPolicy(POLICY, {"transfer": load_sampler(POLICY, "transfer")}, "", 0.0),
         latency,
         seed=0,
         clock=MonotonicClock(),
-        take=lambda now_ns: replace(waiting.pop(0), t_receipt_ns=now_ns) if waiting else None,
-        reply=replies.put,
+        early=replies.put,
     )
-    worker.start()
-    worker.wake()
+
+    def work() -> None:
+        for each in jobs:
+            reply = worker.work(replace(each, t_receipt_ns=MonotonicClock().now_ns()))
+            if reply is not None:
+                replies.put(reply)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
     try:
         yield worker, replies
     finally:
         worker.stop()
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 class HeldBack:

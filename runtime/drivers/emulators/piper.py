@@ -37,6 +37,7 @@ from runtime.drivers.piper.codec import (
     StopCommand,
     decode,
 )
+from runtime.drivers.piper.cycle import Cycle, split
 from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS
 
 CYCLE_NS: Final = 5 * NS_PER_MS
@@ -97,7 +98,7 @@ class PiperDevice:
         self._control: int = Control.STANDBY
         self._arm: int = ArmStatus.NORMAL
         self._target: list[float] | None = None
-        self._pairs: dict[int, JointPair] = {}
+        self._aimed = Cycle(within_ns=0)
         self._gripper: float | None = None
         self._replies: list[Frame] = []
         self._due_ns = 0
@@ -146,11 +147,9 @@ class PiperDevice:
 
     def _aim(self, index: int, pair: JointPair, now_ns: int) -> None:
         """Gather the three pairs of a target; a whole one moves the arm, inside the limits that it keeps."""
-        self._pairs[index] = pair
-        if len(self._pairs) < 3:
+        joints = self._aimed.take(index, pair, now_ns)
+        if joints is None:
             return
-        joints = [rad for i in range(3) for rad in (self._pairs[i].first_rad, self._pairs[i].second_rad)]
-        self._pairs.clear()
         gripper = self._gripper if self._gripper is not None else self._measured()[ARM_GRIPPER]
         self._target = [*joints, gripper]
         if all(self._enabled) and self._control == Control.CAN and self._arm != ArmStatus.EMERGENCY_STOP:
@@ -217,7 +216,7 @@ class PiperDevice:
         if "short-frames" in self.faults:
             frames = [Frame(frame.can_id, frame.data[:5]) for frame in frames]
         if "leader" in self.faults:
-            frames += [Frame(CanId.TARGET + i, JointPair(0.0, 0.0).pack()) for i in range(3)]
+            frames += [Frame(CanId.TARGET + i, pair.pack()) for i, pair in enumerate(split([0.0] * ARM_JOINTS))]
         self._frozen = frames
         return frames
 
@@ -230,8 +229,7 @@ class PiperDevice:
         position[:ARM_JOINTS] += self._rng.normal(0.0, NOISE_RAD, ARM_JOINTS)
         if "all-zero" in self.faults:
             position[:] = 0.0
-        pairs = [JointPair(position[2 * i], position[2 * i + 1]) for i in range(3)]
-        frames = [Frame(CanId.JOINTS + i, pair.pack()) for i, pair in enumerate(pairs)]
+        frames = [Frame(CanId.JOINTS + i, pair.pack()) for i, pair in enumerate(split(position.tolist()))]
         if "torn" in self.faults:
             frames.pop(self._cycles % 3)
         gripper = Gripper(position[ARM_GRIPPER] * self._model.gripper_stroke_m, 0.0, int(Motor.ENABLED))

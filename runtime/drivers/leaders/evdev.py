@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from runtime.clock import NS_PER_US
 from runtime.devices import EvdevLeader
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
-from runtime.drivers.leaders.jog import Jog
+from runtime.drivers.leaders.controls import LAYOUTS
+from runtime.drivers.leaders.jog import HandJog, Jog, JointJog
 from runtime.layout import ARM_DOF, ARM_SLICE, SIDES, Side
 from runtime.states import Mode
 
@@ -26,9 +27,6 @@ _EVENT: Final = struct.Struct("<qqHHi")
 STREAM_BYTES_MAX: Final = 64 << 20
 DEAD_BAND: Final = 0.12
 
-Moves = dict[int, tuple[int, float]]
-"""Code of a key or an axis -> the joint it moves and the way."""
-
 
 @dataclass(frozen=True)
 class Event:
@@ -38,44 +36,6 @@ class Event:
     kind: int
     code: int
     value: float
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the codes of a kind of device mean; `clutch` None: every key that means nothing else."""
-
-    clutch: int | None
-    policy: int
-    stop: int
-    clear: int = -1
-    switch: int = -1
-    keys: Moves | None = None
-    axes: Moves | None = None
-
-
-LAYOUTS: Final[dict[str, Layout]] = {
-    # Right shoulder, start, select, mode, left shoulder; sticks and hat move the joints, south and east the gripper.
-    "gamepad": Layout(
-        clutch=311,
-        policy=315,
-        stop=314,
-        clear=316,
-        switch=310,
-        keys={304: (6, -1.0), 305: (6, 1.0)},
-        axes={0: (0, -1.0), 1: (1, -1.0), 4: (2, -1.0), 3: (3, 1.0), 17: (4, -1.0), 16: (5, 1.0)},
-    ),
-    # Space, enter, escape, backspace, tab; q/a, w/s, e/d, r/f, t/g, y/h move the joints, u/j the gripper.
-    "keyboard": Layout(
-        clutch=57,
-        policy=28,
-        stop=1,
-        clear=14,
-        switch=15,
-        keys={16 + i: (i, 1.0) for i in range(7)} | {30 + i: (i, -1.0) for i in range(7)},
-    ),
-    # A foot switch that types: every pedal is the clutch, but the ones that type b and c.
-    "pedal": Layout(clutch=None, policy=48, stop=46),
-}
 
 
 class Source(Protocol):
@@ -157,15 +117,21 @@ class DeviceEvents:
 
 
 class InputLeader:
-    """One input device as a leader: jogs the joints of one arm at a time, or is a pedal for all."""
+    """One input device as a leader: jogs the hand or the joints of one arm at a time, or is a pedal for all."""
 
-    def __init__(self, config: EvdevLeader) -> None:
+    def __init__(self, config: EvdevLeader, arms: dict[Side, str]) -> None:
+        """Take the models of the arms by side; UsageError for an unknown one."""
         self._config, self._layout = config, LAYOUTS[config.kind]
+        self._controls = self._layout.controls.get(config.moves)
         self._source: Source | None = None
         self._held: set[int] = set()
         self._axes: dict[int, float] = {}
         self._side: Side = config.side
-        self._jogs = {side: Jog() for side in SIDES}
+        self._jogs: dict[Side, Jog] = {}
+        if self._controls is not None:
+            self._jogs = {
+                side: HandJog(arm, side) if config.moves == "hand" else JointJog() for side, arm in arms.items()
+            }
 
     def open(self) -> None:
         """Connect; see LeaderDriver."""
@@ -189,7 +155,7 @@ class InputLeader:
             elif pressed == self._layout.switch:
                 self._side = SIDES[1 - SIDES.index(self._side)]
             clear |= pressed == self._layout.clear
-        if self._config.kind == "pedal":
+        if self._controls is None:
             return LeaderReading(clutch=self._clutch, want=want)
         return LeaderReading(self._samples(now_ns, follower), want=want, clear=clear)
 
@@ -216,15 +182,16 @@ class InputLeader:
         for side, jog in self._jogs.items():
             held = self._clutch and side == self._side
             jog.step(now_ns, follower[ARM_SLICE[side]], self._deflection(), held=held)
-            samples.append(LeaderSample(side, now_ns, jog.position, held))
+            samples.append(LeaderSample(side, now_ns, jog.position, held and not jog.refused))
         return tuple(samples)
 
     def _deflection(self) -> NDArray[np.float64]:
         deflection = np.zeros(ARM_DOF)
-        for code, (joint, way) in (self._layout.axes or {}).items():
-            deflection[joint] += way * self._axes.get(code, 0.0)
-        for code, (joint, way) in (self._layout.keys or {}).items():
-            deflection[joint] += way * (code in self._held)
+        if self._controls is not None:
+            for code, (component, way) in self._controls.axes.items():
+                deflection[component] += way * self._axes.get(code, 0.0)
+            for code, (component, way) in self._controls.keys.items():
+                deflection[component] += way * (code in self._held)
         return deflection
 
 

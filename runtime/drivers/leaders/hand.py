@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S
-from runtime.drivers.leaders.jog import AHEAD_RAD, LAG_MAX_NS
 from runtime.drivers.sim.ik import ArmIk
 from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.scene import build_model
@@ -19,6 +18,13 @@ from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS, Side
 
 Vector = NDArray[np.float64]
 
+LINEAR_M_S: Final = 0.2
+ANGULAR_RAD_S: Final = 0.8
+"""At full deflection of what steers a hand."""
+LAG_MAX_NS: Final = NS_PER_S // 20
+"""A pause longer than this is not made up for."""
+AHEAD_RAD: Final = 0.2
+"""How far what is led may run ahead of an arm that cannot follow."""
 JOINT_RAD_S: Final = 1.5
 GRIPPER_S: Final = 3.0
 """The fastest that a joint and the gripper are led, rad/s and openings a second."""
@@ -75,9 +81,14 @@ class Hand:
             self.refuse()
         self._step(now_ns, arm, goal, opening)
 
+    def steer(self, now_ns: int, arm: Vector, deflection: Vector, opening: float) -> None:
+        """Move on with deflections (6,) of -1 to 1: x, y, z, roll, pitch and yaw."""
+        told = np.clip(deflection, -1.0, 1.0)
+        self.push(now_ns, arm, LINEAR_M_S * told[:3], ANGULAR_RAD_S * told[3:], opening)
+
     def push(self, now_ns: int, arm: Vector, linear_m_s: Vector, angular_rad_s: Vector, opening: float) -> None:
         """Move on at rates, (3,) each; a hand that cannot follow is not pushed further ahead."""
-        span_s = self._span_s(now_ns)
+        span_s = self.span_s(now_ns)
         turn = self._axes @ rotation(angular_rad_s * span_s) @ self._axes.T
         before = self._goal
         goal = Pose(before.position + self._axes @ linear_m_s * span_s, turn @ before.rotation)
@@ -87,11 +98,12 @@ class Hand:
             # Taken up from the hand itself, so that the way back has no slack.
             self._goal = here
 
-    def _span_s(self, now_ns: int) -> float:
+    def span_s(self, now_ns: int) -> float:
+        """Return for how long the next motion counts, s."""
         return min(max(now_ns - self._t_ns, 0), LAG_MAX_NS) / NS_PER_S
 
     def _step(self, now_ns: int, arm: Vector, goal: Pose, opening: float) -> None:
-        span_s = self._span_s(now_ns)
+        span_s = self.span_s(now_ns)
         self._t_ns = now_ns
         if self.refused:
             return

@@ -13,10 +13,9 @@ from runtime.clock import NS_PER_MS
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
 from runtime.drivers.piper.bus import Bus, Frame
 from runtime.drivers.piper.codec import CanId, GripperTarget, JointPair, decode
-from runtime.layout import ARM_DOF, ARM_GRIPPER, Side
+from runtime.drivers.piper.cycle import Cycle
+from runtime.layout import Side
 
-CYCLE_NS: Final = 4 * NS_PER_MS
-PAIRS: Final = 3
 SILENT_NS: Final = 200 * NS_PER_MS
 
 
@@ -31,8 +30,8 @@ class PiperLeader:
         self._side, self._stroke_m, self._connect, self._name = side, model.gripper_stroke_m, connect, name
         self._offset = control_offset
         self._bus: Bus | None = None
-        self._pairs: dict[int, JointPair] = {}
-        self._cycle_ns = self._heard_ns = 0
+        self._cycle = Cycle()
+        self._heard_ns = 0
         self._gripper: float | None = None
 
     def open(self) -> None:
@@ -65,22 +64,12 @@ class PiperLeader:
             self._gripper = message.opening_m / self._stroke_m
         if not isinstance(message, JointPair) or frame.can_id - self._offset >= CanId.FAST:
             return None
-        index = frame.can_id - self._offset - CanId.TARGET
-        if index in self._pairs or (self._pairs and now_ns - self._cycle_ns > CYCLE_NS):
-            self._pairs.clear()
-        if not self._pairs:
-            self._cycle_ns = now_ns
-        self._pairs[index] = message
-        if len(self._pairs) < PAIRS or self._gripper is None:
+        joints = self._cycle.take(frame.can_id - self._offset - CanId.TARGET, message, now_ns)
+        if joints is None or self._gripper is None:
             return None
         self._heard_ns = now_ns
-        position = np.empty(ARM_DOF)
-        position[:ARM_GRIPPER] = [
-            rad for i in range(PAIRS) for rad in (self._pairs[i].first_rad, self._pairs[i].second_rad)
-        ]
-        position[ARM_GRIPPER] = min(max(self._gripper, 0.0), 1.0)
-        self._pairs.clear()
-        return LeaderSample(self._side, self._cycle_ns, position, clutch=True)
+        position = np.array([*joints, min(max(self._gripper, 0.0), 1.0)])
+        return LeaderSample(self._side, self._cycle.began_ns, position, clutch=True)
 
     def close(self) -> None:
         """Let the bus go."""

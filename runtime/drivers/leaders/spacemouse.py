@@ -14,9 +14,6 @@ from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
 from runtime.drivers.leaders.hand import Hand
 from runtime.layout import ARM_GRIPPER, ARM_SLICE
 
-LINEAR_M_S: Final = 0.2
-ANGULAR_RAD_S: Final = 0.8
-"""At full deflection."""
 DEAD_BAND: Final = 0.05
 REPORTS_MAX: Final = 8
 """Reports that one reading takes: a device sends translation, rotation and buttons in turn."""
@@ -72,7 +69,7 @@ class SpaceMouse:
             raise DriverError(f"{self._name}: no six axes and two buttons in its report; use a device that has them")
         if now_ns - self._heard_ns > REST_NS:
             twist[:] = 0.0
-        twist = np.where(np.abs(twist) > DEAD_BAND, np.clip(twist, -1.0, 1.0), 0.0)
+        twist = np.where(np.abs(twist) > DEAD_BAND, twist, 0.0)
         arm = follower[ARM_SLICE[self._config.side]]
         held = buttons[CLUTCH_BUTTON]
         toggled = buttons[GRIPPER_BUTTON] and not self._pressed
@@ -83,7 +80,7 @@ class SpaceMouse:
         else:
             if toggled:
                 self._opening = 0.0 if self._opening >= 0.5 else 1.0
-            self._hand.push(now_ns, arm, LINEAR_M_S * twist[:3], ANGULAR_RAD_S * twist[3:], self._opening)
+            self._hand.steer(now_ns, arm, twist, self._opening)
         sample = LeaderSample(self._config.side, now_ns, self._hand.position, held and not self._hand.refused)
         return LeaderReading((sample,))
 

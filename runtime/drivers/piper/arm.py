@@ -14,8 +14,9 @@ from runtime.drivers.base import DriverError
 from runtime.drivers.patience import open_patiently
 from runtime.drivers.piper.arming import Arming
 from runtime.drivers.piper.bus import Bus, BusError, Frame
-from runtime.drivers.piper.codec import CanId, Control, Enable, GripperTarget, JointPair, Mode
-from runtime.drivers.piper.feedback import PAIRS, Fault, Feedback
+from runtime.drivers.piper.codec import CanId, Control, Enable, GripperTarget, Mode
+from runtime.drivers.piper.cycle import split
+from runtime.drivers.piper.feedback import Fault, Feedback
 from runtime.layout import ARM_GRIPPER
 
 POLL_NS: Final = NS_PER_MS
@@ -143,8 +144,8 @@ class PiperArm:
 
     def _send_target(self, position: NDArray[np.float64]) -> None:
         joints = position.tolist()
-        for i in range(PAIRS):
-            self._send(CanId.TARGET + i, JointPair(joints[2 * i], joints[2 * i + 1]).pack())
+        for i, pair in enumerate(split(joints)):
+            self._send(CanId.TARGET + i, pair.pack())
         opening_m = min(max(joints[ARM_GRIPPER], 0.0), 1.0) * self._model.gripper_stroke_m
         self._send(CanId.GRIPPER_TARGET, GripperTarget(opening_m, GRIPPER_TORQUE_NM).pack())
 

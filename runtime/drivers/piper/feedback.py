@@ -28,13 +28,11 @@ from runtime.drivers.piper.codec import (
     Status,
     decode,
 )
+from runtime.drivers.piper.cycle import Cycle
 from runtime.layout import ARM_GRIPPER, ARM_JOINTS
 from runtime.shm import blank
 
-CYCLE_NS: Final = 4 * NS_PER_MS
-"""The three pairs of a cycle come within a fraction of its 5 ms; pairs further apart are of two cycles."""
 GRIPPER_STALE_NS: Final = 50 * NS_PER_MS
-PAIRS: Final = 3
 FIRMWARE_BYTES_MAX: Final = 256
 
 
@@ -85,8 +83,7 @@ class Feedback:
 
     def __init__(self, model: ArmModel) -> None:
         self._stroke_m = model.gripper_stroke_m
-        self._pairs: dict[int, JointPair] = {}
-        self._cycle_ns = 0
+        self._cycle = Cycle()
         self._gripper: Gripper | None = None
         self._gripper_ns = 0
         self._fast: dict[int, Fast] = {}
@@ -98,8 +95,12 @@ class Feedback:
         self.limits: dict[int, Limit] = {}
         self.accelerations: dict[int, Acceleration] = {}
         self.firmware = b""
-        self.torn = 0
         self.foreign = 0
+
+    @property
+    def torn(self) -> int:
+        """How many cycles were torn."""
+        return self._cycle.torn
 
     @property
     def whole(self) -> bool:
@@ -145,7 +146,9 @@ class Feedback:
             if frame.can_id < CanId.FAST:
                 self.foreign += 1
             else:
-                self._take_pair(frame.can_id - CanId.JOINTS, message, now_ns)
+                joints = self._cycle.take(frame.can_id - CanId.JOINTS, message, now_ns)
+                if joints is not None:
+                    self._publish(joints, self._cycle.began_ns)
         elif isinstance(message, Gripper):
             self._gripper, self._gripper_ns = message, now_ns
         elif isinstance(message, Fast):
@@ -161,25 +164,12 @@ class Feedback:
         elif isinstance(message, Firmware) and not message.asks:
             self.firmware = (self.firmware + message.text)[-FIRMWARE_BYTES_MAX:]
 
-    def _take_pair(self, index: int, pair: JointPair, now_ns: int) -> None:
-        """Gather the pairs of a cycle; a pair that comes again, or late, begins a new one."""
-        if index in self._pairs or (self._pairs and now_ns - self._cycle_ns > CYCLE_NS):
-            self.torn += 1
-            self._pairs.clear()
-        if not self._pairs:
-            self._cycle_ns = now_ns
-        self._pairs[index] = pair
-        if len(self._pairs) == PAIRS:
-            self._publish()
-            self._pairs.clear()
-
-    def _publish(self) -> None:
-        if self._gripper is None or self._cycle_ns - self._gripper_ns > GRIPPER_STALE_NS:
+    def _publish(self, joints: list[float], t_ns: int) -> None:
+        if self._gripper is None or t_ns - self._gripper_ns > GRIPPER_STALE_NS:
             return
         state: Any = blank(records.ARM_STATE)
         self._seq += 1
-        state["seq"], state["t_ns"] = self._seq, self._cycle_ns
-        joints = [rad for i in range(PAIRS) for rad in (self._pairs[i].first_rad, self._pairs[i].second_rad)]
+        state["seq"], state["t_ns"] = self._seq, t_ns
         state["position"][:ARM_JOINTS] = joints
         state["position"][ARM_GRIPPER] = self._gripper.opening_m / self._stroke_m
         for i, fast in self._fast.items():
@@ -187,7 +177,7 @@ class Feedback:
             state["effort"][i] = fast.current_a * TORQUE_NM_PER_A[i]
         state["effort"][ARM_GRIPPER] = self._gripper.torque_nm
         if self.state is not None:
-            span_s = (self._cycle_ns - int(self.state["t_ns"])) * 1e-9
+            span_s = (t_ns - int(self.state["t_ns"])) * 1e-9
             moved = state["position"][ARM_GRIPPER] - self.state["position"][ARM_GRIPPER]
             state["velocity"][ARM_GRIPPER] = moved / span_s if span_s > 0 else 0.0
         state["fault"] = self.fault

@@ -5,7 +5,7 @@ Shares no code with the limits of the control process or of the guardians, which
 
 from __future__ import annotations
 
-from operator import le
+from operator import le, sub
 from typing import Any
 
 from runtime.arms import ArmModel
@@ -50,7 +50,7 @@ class LimitAudit:
             ticks = servo_tick - last_tick
             if ticks == 0 and joints == last:
                 return fits
-            apart = [here - there for here, there in zip(joints, last, strict=True)]
+            apart = list(map(sub, joints, last))
             if 0 < ticks <= self._gap_ticks:
                 fits = self._moves(apart, ticks * self._period_s) and fits
             else:
@@ -69,8 +69,8 @@ class LimitAudit:
         if self._last_velocity is not None:
             # Mean velocities of neighbouring steps are half of both steps apart.
             span_s = step_s + self._last_step_s
-            changes = zip(velocity, self._last_velocity, strict=True)
-            fits = fits and _bounded([(after - before) * 2 / span_s for after, before in changes], self._acceleration)
+            changes = map(sub, velocity, self._last_velocity)
+            fits = fits and _bounded([change * 2 / span_s for change in changes], self._acceleration)
         self._last_velocity, self._last_step_s = velocity, step_s
         return fits
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from runtime.inference.adapters.base import AdapterError
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
 
+LARGEST: Final = 1e30
+"""What is larger is no angle, length or fraction in any unit, and too much for the float32 that it becomes."""
 Refuse = Callable[[str], AdapterError]
 
 
@@ -27,14 +29,16 @@ def numbers(value: Any, name: str, shape: tuple[int | None, ...], refuse: Refuse
     if not isinstance(value, np.ndarray | list | tuple):
         raise refuse(f"answered without {name!r}" if value is None else f"answered {name!r} that is no array")
     try:
-        array = np.asarray(value, dtype=np.float64)
+        # Some patterns of bits that are no number are told of when they are turned into float64.
+        with np.errstate(invalid="ignore"):
+            array = np.asarray(value, dtype=np.float64)
     except (ValueError, TypeError):
         raise refuse(f"answered {name!r} that is no array of numbers") from None
     wanted = "x".join("n" if length is None else str(length) for length in shape)
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
         raise refuse(f"answered {name!r} of shape {array.shape}; {wanted} is needed")
-    if not np.isfinite(array).all():
-        raise refuse(f"answered {name!r} with NaN or infinity")
+    if not (np.abs(array) <= LARGEST).all():
+        raise refuse(f"answered {name!r} with NaN, infinity or more than {LARGEST:.0e}")
     return array
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.errors import LeadtimeError
+from runtime.layout import CAMERAS
+from runtime.records import CHUNK_STEPS_MAX
 
 
 class AdapterError(LeadtimeError):
@@ -97,6 +101,36 @@ class Card:
     stateful: bool = False
     key_every: int = 0
     prefix_max: int = 0
+
+
+RateHz = Annotated[int, Meta(ge=1, le=1000)]
+Steps = Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)]
+StepsOrNone = Annotated[int, Meta(ge=0, le=CHUNK_STEPS_MAX)]
+"""0 where the peer itself says how many."""
+
+
+class ChunkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What most peers do not say of the chunks that they answer with; each adapter has its checkpoint's for defaults.
+
+    `execute_steps` 0: the whole chunk.
+    """
+
+    name: str
+    rate_hz: RateHz
+    horizon: StepsOrNone = 0
+    execute_steps: StepsOrNone = 0
+
+    def card(self, kind: str, horizon: int | None = None, cameras: tuple[str, ...] = CAMERAS) -> Card:
+        """Return the card of a peer whose chunks have `horizon` steps, None for as many as are set."""
+        steps = self.horizon if horizon is None else horizon
+        return Card(
+            name=self.name,
+            kind=kind,
+            horizon=steps,
+            execute_steps=min(self.execute_steps or steps, steps),
+            rate_hz=self.rate_hz,
+            cameras=cameras,
+        )
 
 
 class Adapter(Protocol):

@@ -7,19 +7,15 @@ Whatever goes wrong in the server, it answers with the text "error" and the stat
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.inference.adapters import answers, json_numpy
-from runtime.inference.adapters.base import Card, Question, Reply
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps
 from runtime.inference.adapters.http_link import HttpLink
-from runtime.layout import CAMERAS
-from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 8777
 SIZE_PX: Final = 224
@@ -31,13 +27,13 @@ PICTURES: Final = {
 """The rig's camera -> what its picture is called in a request, and in what is predicted."""
 
 
-class CosmosPolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CosmosPolicySettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the server does not say of itself; the defaults are its ALOHA checkpoint's."""
 
     name: str = "cosmos-policy"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 50
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 50
+    rate_hz: RateHz = 25
+    horizon: Steps = 50
+    execute_steps: Steps = 50
 
 
 class CosmosPolicy:
@@ -53,14 +49,7 @@ class CosmosPolicy:
         """Connect; AdapterError if it cannot be reached. It says nothing of itself."""
         settings = self._settings
         self._link.connect(timeout_s)
-        return Card(
-            name=settings.name,
-            kind="WAM, joint denoising",
-            horizon=settings.horizon,
-            execute_steps=min(settings.execute_steps, settings.horizon),
-            rate_hz=settings.rate_hz,
-            cameras=CAMERAS,
-        )
+        return settings.card("WAM, joint denoising")
 
     def reset(self, prompt: str) -> None:
         """Begin an episode; the server remembers none."""
@@ -107,7 +96,10 @@ class CosmosPolicy:
         value = found.get("value_prediction")
         if value is None:
             return None
-        return float(answers.numbers(np.atleast_1d(value), "value_prediction", (1,), self._link.error)[0])
+        row = [value] if isinstance(value, int | float) else value
+        if isinstance(value, np.ndarray):
+            row = value.reshape(-1)
+        return float(answers.numbers(row, "value_prediction", (1,), self._link.error)[0])
 
 
 def _resized(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Protocol
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, Question, Reply, View
+from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import padded
 from runtime.inference.adapters.websocket import one_line
 from runtime.layout import RIG_DOF
-from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 8000
 ARM_NUMBERS: Final = 8
@@ -43,13 +41,13 @@ class SevenJointArm(Protocol):
         """Return rig rows (n, 14) for actions (n, 8) from a rig's position (14,)."""
 
 
-class DreamZeroSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DreamZeroSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a DreamZero server does not say of itself. `exterior` and `wrist` are the rig's cameras in those places."""
 
     name: str = "dreamzero"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 15
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 24
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 24
+    rate_hz: RateHz = 15
+    horizon: Steps = 24
+    execute_steps: Steps = 24
     exterior: tuple[str, ...] = ("cam_high", "cam_left_wrist")
     wrist: str = "cam_right_wrist"
 
@@ -85,13 +83,8 @@ class DreamZero:
             )
         self._patience_s = timeout_s
         self._read_wishes(self._peer.connect(timeout_s))
-        return Card(
-            name=settings.name,
-            kind="WAM, joint autoregressive",
-            horizon=settings.horizon,
-            execute_steps=min(settings.execute_steps, settings.horizon),
-            rate_hz=settings.rate_hz,
-            cameras=tuple(dict.fromkeys(self._cameras.values())),
+        return replace(
+            settings.card("WAM, joint autoregressive", cameras=tuple(dict.fromkeys(self._cameras.values()))),
             stateful=True,
             key_every=FRAME_OFFSETS[-1] - FRAME_OFFSETS[-2],
         )

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta
 
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import Card, Question, Reply
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps
 from runtime.inference.adapters.in_process import ReleasedPolicy, as_array, robotwin
-from runtime.layout import CAMERAS
-from runtime.records import CHUNK_STEPS_MAX
 
 FILE: Final = "experiments/robotwin/fastwam_policy/deploy_policy.py"
 
 
-class FastWamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FastWamSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the checkout does not say of itself. `checkpoint` and `statistics` are files, `task` a config's name."""
 
     checkpoint: str
@@ -29,9 +26,9 @@ class FastWamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     task: str = ""
     device: str = "cuda"
     name: str = "fast-wam"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 32
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 24
+    rate_hz: RateHz = 25
+    horizon: Steps = 32
+    execute_steps: Steps = 24
     steps: Annotated[int, Meta(ge=1, le=100)] = 10
 
 
@@ -56,14 +53,7 @@ class FastWam:
             "num_inference_steps": settings.steps,
         }
         self._released.load({**options, "sim_task": settings.task} if settings.task else options)
-        return Card(
-            name=settings.name,
-            kind="WAM, actions only at test time",
-            horizon=settings.horizon,
-            execute_steps=min(settings.execute_steps, settings.horizon),
-            rate_hz=settings.rate_hz,
-            cameras=CAMERAS,
-        )
+        return settings.card("WAM, actions only at test time")
 
     def reset(self, prompt: str) -> None:
         """Begin an episode: what the policy keeps of a prompt is dropped."""

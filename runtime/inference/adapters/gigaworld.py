@@ -11,32 +11,29 @@ runs nothing of them. The server itself unpickles what anybody sends it: it belo
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.adapters import answers, torch_archive
-from runtime.inference.adapters.base import Card, Question, Reply
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps
 from runtime.inference.adapters.zmq_link import ZmqLink, host_and_port
 from runtime.layout import CAMERAS
-from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 11411
 SCHEME: Final = "gigaworld://"
 SHOWN: Final = f"{SCHEME}HOST:{PORT}?trust=HOST"
 
 
-class GigaWorldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GigaWorldSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the server does not say of itself; the defaults are its Agilex checkpoint's."""
 
     name: str = "gigaworld"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 30
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 48
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 30
+    rate_hz: RateHz = 30
+    horizon: Steps = 48
+    execute_steps: Steps = 30
 
 
 class GigaWorld:
@@ -53,14 +50,7 @@ class GigaWorld:
         """Ask whether it is there; AdapterError if it cannot be reached."""
         settings = self._settings
         answers.mapping(self._ask({"endpoint": "ping"}, timeout_s), self._link.error)
-        return Card(
-            name=settings.name,
-            kind="WAM, action first",
-            horizon=settings.horizon,
-            execute_steps=min(settings.execute_steps, settings.horizon),
-            rate_hz=settings.rate_hz,
-            cameras=CAMERAS,
-        )
+        return settings.card("WAM, action first")
 
     def reset(self, prompt: str) -> None:
         """Begin an episode; the server remembers none."""

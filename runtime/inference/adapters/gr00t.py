@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, Question, Reply
+from runtime.inference.adapters.base import AdapterError, Card, Question, RateHz, Reply, StepsOrNone
 from runtime.inference.adapters.npy_codec import MESSAGE_BYTES_MAX, NpyError, pack, unpack
 from runtime.inference.adapters.zmq_link import ZmqLink, host_and_port
 from runtime.inference.embodiment import EmbodimentMap
@@ -48,8 +47,8 @@ class Gr00tSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """
 
     name: str = "gr00t"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
-    execute_steps: Annotated[int, Meta(ge=0, le=CHUNK_STEPS_MAX)] = 0
+    rate_hz: RateHz = 25
+    execute_steps: StepsOrNone = 0
     videos: dict[str, str] = msgspec.field(default_factory=lambda: {name: name for name in CAMERAS})
     parts: dict[str, tuple[int, int]] = msgspec.field(default_factory=lambda: dict(PARTS))
     action_parts: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)

@@ -26,7 +26,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, Executed, Question, Reply, View
+from runtime.inference.adapters.base import AdapterError, Card, Executed, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.lingbot_hands import CHANNELS, HAND, Frame, Rotations
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import stretched
@@ -47,10 +47,10 @@ class LingBotVaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """
 
     name: str = "lingbot-va"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
+    rate_hz: RateHz = 25
     frames: Annotated[int, Meta(ge=2, le=8)] = 2
     steps: Annotated[int, Meta(ge=4, le=32, multiple_of=4)] = 16
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 16
+    execute_steps: Steps = 16
     rotations: Rotations = "robotwin"
     api_key: str = ""
 

@@ -7,18 +7,14 @@ Inside it, `model.inference_step` returns (frames in [0, 1] or None, actions).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import Card, Question, Reply
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps
 from runtime.inference.adapters.in_process import ReleasedPolicy, as_array, robotwin
-from runtime.layout import CAMERAS
-from runtime.records import CHUNK_STEPS_MAX
 
 FILE: Final = "inference/robotwin/Motus/deploy_policy.py"
 TILE_PX: Final = (360, 320)
@@ -30,15 +26,15 @@ TILES_PX: Final = {
 """Where each camera is in a tiled picture: top, bottom, left, right."""
 
 
-class MotusSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class MotusSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the checkout does not say of itself: its checkpoint, and the folders of the two models inside it."""
 
     checkpoint: str
     wan: str
     vlm: str
     name: str = "motus"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 16
+    rate_hz: RateHz = 25
+    horizon: Steps = 16
 
 
 class Motus:
@@ -59,14 +55,7 @@ class Motus:
                 {"ckpt_setting": settings.checkpoint, "wan_path": settings.wan, "vlm_path": settings.vlm}
             )
             self._released.call(self._listen, float("inf"))
-        return Card(
-            name=settings.name,
-            kind="hybrid, joint denoising",
-            horizon=settings.horizon,
-            execute_steps=settings.horizon,
-            rate_hz=settings.rate_hz,
-            cameras=CAMERAS,
-        )
+        return settings.card("hybrid, joint denoising")
 
     def reset(self, prompt: str) -> None:
         """Begin an episode: what the policy keeps of the one before is dropped."""

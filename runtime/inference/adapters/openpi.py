@@ -14,22 +14,20 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Final
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import Card, Question, Reply, View
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import padded
 from runtime.layout import CAMERAS, GRIPPER_INDEX, RIG_DOF
-from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 8000
 SIZE_PX: Final = 224
 
 
-class OpenPiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OpenPiSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an openpi server does not say of itself.
 
     `horizon` 0: one chunk about grey pictures is asked for when it is opened, which also lets it compile. `cameras`
@@ -38,9 +36,8 @@ class OpenPiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     name: str = "pi0"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 50
-    horizon: Annotated[int, Meta(ge=0, le=CHUNK_STEPS_MAX)] = 0
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 25
+    rate_hz: RateHz = 50
+    execute_steps: Steps = 25
     cameras: tuple[str, ...] = CAMERAS
     gripper_open: Annotated[float, Meta(gt=0.0)] = 1.0
     api_key: str = ""
@@ -61,14 +58,7 @@ class OpenPi:
         self._peer.connect(timeout_s)
         settings = self._settings
         self._horizon = settings.horizon or len(self._ask(_grey(settings.cameras), "", 0, until_s).actions)
-        return Card(
-            name=settings.name,
-            kind="VLA",
-            horizon=self._horizon,
-            execute_steps=min(settings.execute_steps, self._horizon),
-            rate_hz=settings.rate_hz,
-            cameras=settings.cameras,
-        )
+        return settings.card("VLA", self._horizon, cameras=settings.cameras)
 
     def reset(self, prompt: str) -> None:
         """Begin an episode: nothing to do, each request stands for itself."""

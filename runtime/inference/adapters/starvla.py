@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.inference.adapters import answers, envelope
-from runtime.inference.adapters.base import AdapterError, Card, Question, Reply
+from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import stretched
 from runtime.inference.adapters.poses import DeltaHand, Kinematics, delta_rows
@@ -31,7 +29,7 @@ ROBOTWIN_ORDER: Final = (*range(6), 12, *range(6, 12), 13)
 """Where each number of a rig's row is in a row of starVLA's RoboTwin models."""
 
 
-class StarVlaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class StarVlaSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a starVLA server does not say of itself.
 
     `mode`: what its numbers are. `order`: how its joints are ordered. `state`: whether it was trained with the joints,
@@ -40,9 +38,7 @@ class StarVlaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """
 
     name: str = "starvla"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
-    horizon: Annotated[int, Meta(ge=0, le=CHUNK_STEPS_MAX)] = 0
-    execute_steps: Annotated[int, Meta(ge=0, le=CHUNK_STEPS_MAX)] = 0
+    rate_hz: RateHz = 25
     cameras: tuple[str, ...] = CAMERAS
     unnorm_key: str = ""
     mode: Literal["abs", "delta", "rel"] = "abs"
@@ -88,14 +84,7 @@ class StarVla:
         size = metadata.get("training_obs_image_size")
         if isinstance(size, list) and len(size) == 2 and all(16 <= _whole(side) <= 4096 for side in size):
             self._size_px = (size[0], size[1])
-        return Card(
-            name=settings.name,
-            kind="VLA",
-            horizon=self._horizon,
-            execute_steps=min(settings.execute_steps or self._horizon, self._horizon),
-            rate_hz=settings.rate_hz,
-            cameras=settings.cameras,
-        )
+        return settings.card("VLA", self._horizon, cameras=settings.cameras)
 
     def reset(self, prompt: str) -> None:
         """Begin an episode: the next view is the one that relative actions are relative to."""

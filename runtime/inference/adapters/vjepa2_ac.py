@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import UsageError
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, Question, Reply
+from runtime.inference.adapters.base import AdapterError, Card, Question, RateHz, Reply
 from runtime.inference.adapters.cem import Cem
 from runtime.inference.adapters.pictures import stretched
 from runtime.inference.embodiment import Embodiment, EmbodimentMap, RigKinematics
@@ -45,7 +45,7 @@ class VJepa2AcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     camera: str = "cam_high"
     device: str = "cuda"
     name: str = "vjepa2-ac"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 4
+    rate_hz: RateHz = 4
     rollout: Annotated[int, Meta(ge=1, le=16)] = 2
     iterations: Annotated[int, Meta(ge=1, le=100)] = 10
     samples: Annotated[int, Meta(ge=10, le=10_000)] = 400

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 
 from runtime.inference.adapters import answers, envelope
-from runtime.inference.adapters.base import AdapterError, Card, Question, Reply
+from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import stretched
 from runtime.inference.adapters.poses import DeltaHand, Kinematics, delta_rows
 from runtime.inference.adapters.unnormalise import Method, Statistics, load_statistics
-from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 10093
 SIZE_PX: Final = 224
@@ -29,16 +26,16 @@ DIMENSIONS: Final = 7
 GRIPPER: Final = 6
 
 
-class VlaJepaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class VlaJepaSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a VLA-JEPA server does not say of itself.
 
     `statistics` is the checkpoint's dataset_statistics.json, `unnorm_key` the data set in it; `hand` which arm moves.
     """
 
     name: str = "vla-jepa"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 20
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 7
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 7
+    rate_hz: RateHz = 20
+    horizon: Steps = 7
+    execute_steps: Steps = 7
     cameras: tuple[str, ...] = ("cam_high", "cam_right_wrist")
     statistics: str = ""
     unnorm_key: str = ""
@@ -83,14 +80,7 @@ class VlaJepa:
         until_s = time.monotonic() + timeout_s
         self._peer.connect(timeout_s)
         envelope.ping(self._peer, until_s - time.monotonic())
-        return Card(
-            name=settings.name,
-            kind="VLA with JEPA auxiliary",
-            horizon=settings.horizon,
-            execute_steps=min(settings.execute_steps, settings.horizon),
-            rate_hz=settings.rate_hz,
-            cameras=settings.cameras,
-        )
+        return settings.card("VLA with JEPA auxiliary", cameras=settings.cameras)
 
     def reset(self, prompt: str) -> None:
         """Begin an episode: nothing to do, each request stands for itself."""

@@ -15,21 +15,19 @@ import datetime
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final, Literal
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.drivers.sim.pose import Pose
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, Question, Reply, View
+from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.openpi_codec import MSGPACK_NUMPY, CodecError, pack, unpack
 from runtime.inference.adapters.poses import Hands, Kinematics, joint_rows, matrix, quaternion
 from runtime.inference.adapters.websocket import Link, one_line
 from runtime.layout import ARM_GRIPPER, ARM_JOINTS, ARM_SLICE, CAMERAS, RIG_DOF, SIDES
-from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 19000
 GOODBYE_S: Final = 0.5
@@ -37,7 +35,7 @@ CAMERA_NAMES: Final = {"cam_high": "cam_head"}
 """The rig's names of cameras -> XPolicyLab's, where they differ."""
 
 
-class XPolicyLabSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class XPolicyLabSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What such a server does not say of itself.
 
     `horizon` is the length of its chunks, `actions` what they are of. `stateful` where the policy behind it remembers
@@ -45,9 +43,9 @@ class XPolicyLabSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """
 
     name: str = "xpolicylab"
-    rate_hz: Annotated[int, Meta(ge=1, le=1000)] = 25
-    horizon: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 50
-    execute_steps: Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)] = 25
+    rate_hz: RateHz = 25
+    horizon: Steps = 50
+    execute_steps: Steps = 25
     cameras: tuple[str, ...] = CAMERAS
     actions: Literal["joint", "ee"] = "joint"
     stateful: bool = False
@@ -77,15 +75,7 @@ class XPolicyLab:
             raise AdapterError(f"{settings.name} is to give hand poses; say which arms it drives: arms=MODEL")
         self._patience_s = timeout_s
         self._begin(timeout_s)
-        return Card(
-            name=settings.name,
-            kind="behind XPolicyLab",
-            horizon=settings.horizon,
-            execute_steps=min(settings.execute_steps, settings.horizon),
-            rate_hz=settings.rate_hz,
-            cameras=settings.cameras,
-            stateful=settings.stateful,
-        )
+        return replace(settings.card("behind XPolicyLab", cameras=settings.cameras), stateful=settings.stateful)
 
     def reset(self, prompt: str) -> None:
         """End the trial under way and begin another; connects anew where needed, waits as `open` was granted."""

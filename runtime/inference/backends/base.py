@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -43,7 +44,10 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """One chunk: `actions` float32 (horizon, 14); `object_state` float32 (K,) where the model estimates it."""
+    """One chunk: `actions` float32 (horizon, 14); `object_state` float32 (K,) where the model estimates it.
+
+    A part of one has fewer rows, the first.
+    """
 
     actions: NDArray[Any]
     object_state: NDArray[Any] | None
@@ -65,4 +69,15 @@ class Backend(Protocol):
 
         Raises:
             UsageError: guidance from a model that was not loaded for it.
+        """
+
+
+@runtime_checkable
+class Streaming(Backend, Protocol):
+    """A model that knows the first actions of a chunk before the rest: it writes them one after the other."""
+
+    def stream(self, inputs: ModelInputs) -> Iterator[ModelOutputs]:
+        """Yield the chunk as it grows, its first rows and then more of them, and at last the whole.
+
+        What was yielded is not taken back: the rows of a part are those of the whole.
         """

@@ -3,7 +3,8 @@
 A model is TorchScript (`.pt`), a program of `torch.export` (`.pt2`) or `module:function`, a function in a Python file
 of the policy's folder. It is called as `function(device=torch.device, precision="fp32" or "bf16")` and returns the
 model, any callable. A model is called with tensors by the names of `runtime.inference.backends.shape`, on its device,
-and returns `actions` (horizon, 14), or that and its estimate of the objects (K,), as a tuple or by these names.
+and returns `actions` (horizon, 14), or that and its estimate of the objects (K,), as a tuple or by these names. A
+generator yields its chunk as it grows (runtime.inference.backends.torch_stream).
 
 Loading any of them runs what is in it: serve only what you would run.
 """
@@ -15,7 +16,7 @@ import importlib.util
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +29,8 @@ from runtime.inference.backends.providers import DEVICES
 from runtime.inference.backends.shape import GraphShape, Tensor, check_inputs, values
 from runtime.inference.backends.torch_run import StaticRun, reason
 from runtime.inference.backends.torch_steps import StepBackend, is_step
+from runtime.inference.backends.torch_stream import TorchStream, read_answer
 from runtime.inference.manifest import ENTRY_POINT
-from runtime.layout import RIG_DOF
 
 SIZES_MAX: Final = 4
 """Sizes of pictures that are kept ready at once: a rig may have another than the model."""
@@ -64,7 +65,10 @@ def load_torch(
         if is_step(program):
             return StepBackend(torch, path, program, shape)
         model = _from_program(path, program, shape, chosen)
-    return TorchBackend(torch, path, model, shape, chosen, precision)
+    whole = TorchBackend(torch, path, model, shape, chosen, precision)
+    if whole.grows:
+        return TorchStream(torch, model, shape, torch.device(chosen), precision, whole.provider)
+    return whole
 
 
 def choose_device(torch: Any, device: str) -> str:
@@ -94,6 +98,8 @@ class TorchBackend:
         self._device = device
         self._precision = precision
         self._runs: dict[tuple[int, ...], StaticRun] = {}
+        self.grows = False
+        """Whether the model is a generator, which yields its chunk as it grows."""
         if device != "cpu":
             # TF32 rounds what is multiplied to 10 bits: 1e-3, not the 1e-5 that fp32 promises.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
@@ -158,19 +164,11 @@ class TorchBackend:
         half = self._precision == "bf16"
         with torch.autocast(self._device, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
             answer = self._model(**seen)
-        return _answer(torch, answer, self._shape)
-
-
-def _answer(torch: Any, answer: Any, shape: GraphShape) -> list[Any]:
-    """Return actions and, where the model gives one, its estimate of the objects, in float32."""
-    if isinstance(answer, dict):
-        answer = [answer[name] for name in ("actions", "object_state") if name in answer]
-    parts = [answer] if isinstance(answer, torch.Tensor) else list(answer)[:2]
-    wanted = (shape.horizon, RIG_DOF)
-    if not parts or not isinstance(parts[0], torch.Tensor) or tuple(parts[0].shape) != wanted:
-        have = tuple(parts[0].shape) if parts and isinstance(parts[0], torch.Tensor) else "something else"
-        raise UsageError(f"the model answers with {have}; this rig and policy need a tensor of actions {wanted}")
-    return [part.to(torch.float32) for part in parts if part is not None]
+            if isinstance(answer, Generator):
+                self.grows = True
+                for grown in answer:
+                    answer = grown
+        return read_answer(torch, answer, self._shape.horizon)
 
 
 def _read(path: Path, load: Callable[[str], Any], version: str) -> Any:

@@ -1,0 +1,274 @@
+"""`python -m tests.fuzz.openpi --messages N [--seed S]`: `serve --protocol openpi` under N malformed messages.
+
+A real server process and raw sockets: damaged observations, frames that break the websocket protocol, requests that are
+no handshake, and connections that say nothing. A healthy client in a process of its own asks for chunks all the while.
+The server must live, say nothing of its host, keep its memory and its open files, and answer the healthy client.
+
+Each message takes a connection, which is most of its time. `--front N` gives as many damaged observations to the same
+server's front in this process, without sockets: all that it does with a message once the library has unpacked a frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from runtime.inference.latency import parse_latency
+from runtime.inference.openpi_server import INTERNAL_ERROR, Front
+from runtime.inference.policy import load_policy
+from runtime.inference.sampler import load_sampler
+from tests.fuzz.damage import Damager
+from tests.fuzz.websocket_frames import Frames
+from tests.process.serving import TINY
+
+ROOT: Final = Path(__file__).parent.parent.parent
+AT_ONCE: Final = 8
+"""Connections under way; the server has 32 places, of which the healthy client needs one."""
+WARM_UP: Final = 2000
+GROWTH_MAX_BYTES: Final = 16 * 2**20
+FILES_MAX: Final = 8
+PATIENCE_S: Final = 20.0
+ANSWER_BYTES_MAX: Final = 65_536
+IDLE: Final = 40
+"""Connections that are opened to say nothing, now and then."""
+IDLE_EVERY: Final = 5000
+HOST_WORDS: Final = tuple(
+    word.encode() for word in ("Traceback", "File ", ".py", "site-packages", str(Path.home()), str(ROOT))
+)
+ANSWERS: Final = {b"bad request": "bad request", b"the model failed": "failed", b"server_timing": "chunk"}
+PAGE_BYTES: Final = resource.getpagesize()
+
+
+@dataclass
+class Report:
+    """What was sent, what came back, and what it did to the server."""
+
+    messages: int
+    seconds: float = 0.0
+    answers: dict[str, int] = field(default_factory=dict)
+    sorts: dict[str, int] = field(default_factory=dict)
+    rss_warm_bytes: int = 0
+    rss_max_bytes: int = 0
+    rss_end_bytes: int = 0
+    files_warm: int = 0
+    files_end: int = 0
+    bystander: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The figures, a line for each."""
+        rss = [round(value / 2**20, 1) for value in (self.rss_warm_bytes, self.rss_max_bytes, self.rss_end_bytes)]
+        lines = [
+            f"messages {self.messages} in {self.seconds:.0f} s: {self.messages / self.seconds:.0f} a second",
+            f"sorts {json.dumps(self.sorts)}",
+            f"answers {json.dumps(self.answers)}",
+            f"server memory MiB: {rss[0]} warm, {rss[1]} at most, {rss[2]} at the end",
+        ]
+        if self.bystander:
+            lines += [
+                f"server files: {self.files_warm} warm, {self.files_end} at the end",
+                f"healthy client: all its {self.bystander['answered']} requests answered, "
+                f"ms {self.bystander['alone_ms']} alone, {self.bystander['beside_ms']} beside",
+            ]
+        return "\n".join(lines)
+
+
+class Flight:
+    """One connection: what it sends, how far it is with that, and what has come back."""
+
+    def __init__(self, port: int, message: bytes, *, answered: bool) -> None:
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.connect_ex(("127.0.0.1", port))
+        self.left = memoryview(message)
+        self._answered = answered
+        self.heard = b""
+        self.until_s = time.monotonic() + PATIENCE_S
+
+    def step(self, events: int) -> bool:
+        """Send and read what can be; returns whether there is an answer or the server has ended the connection."""
+        try:
+            if events & selectors.EVENT_WRITE and self.left:
+                self.left = self.left[self.socket.send(self.left[: 1 << 18]) :]
+                if not self.left and not self._answered:
+                    # What is left open by half a message shall not wait for the rest.
+                    self.socket.shutdown(socket.SHUT_WR)
+            if events & selectors.EVENT_READ:
+                came = self.socket.recv(1 << 16)
+                self.heard = (self.heard + came)[:ANSWER_BYTES_MAX]
+                return not came or (self._answered and any(mark in self.heard for mark in ANSWERS))
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return False
+
+
+@contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a server of the tiny policy; yields its process and port."""
+    command = [sys.executable, "-m", "runtime", "serve", "--policy", str(TINY), "--protocol", "openpi"]
+    with subprocess.Popen(
+        [*command, "--bind", "tcp://127.0.0.1:*"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"ws://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert found is not None
+            yield process, int(found[1])
+        finally:
+            process.kill()
+
+
+def storm(messages: int, seed: int = 1) -> Report:
+    """Send so many malformed messages; returns what they did. Fails as said above."""
+    report = Report(messages)
+    with serving() as (process, port):
+        command = [sys.executable, "-m", "tests.fuzz.openpi_bystander", str(port)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as bystander:
+            try:
+                assert bystander.stdout is not None
+                assert bystander.stdout.readline() == "ready\n"
+                _send_all(process.pid, port, report, seed)
+                said, _ = bystander.communicate(timeout=PATIENCE_S)
+            finally:
+                bystander.kill()
+        assert bystander.returncode == 0, "the healthy client was harmed"
+        assert process.poll() is None, "the server has ended"
+    report.bystander = json.loads(said)
+    assert report.rss_max_bytes - report.rss_warm_bytes <= GROWTH_MAX_BYTES, report.text()
+    assert report.files_end - report.files_warm <= FILES_MAX, report.text()
+    return report
+
+
+def _send_all(pid: int, port: int, report: Report, seed: int) -> None:
+    made, selector = Frames(Damager(seed)), selectors.DefaultSelector()
+    warm_up, sent, ended = min(WARM_UP, report.messages // 2), 0, 0
+    idle: list[socket.socket] = []
+    began = time.monotonic()
+    while ended < report.messages:
+        while len(selector.get_map()) < AT_ONCE and sent < report.messages:
+            message, answered = made.next()
+            flight = Flight(port, message, answered=answered)
+            selector.register(flight.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, flight)
+            sent += 1
+            if sent % IDLE_EVERY == IDLE_EVERY // 2:
+                idle = _idle(port, idle)
+        for key, events in selector.select(0.1):
+            flight = key.data
+            if flight.step(events):
+                selector.unregister(flight.socket)
+                flight.socket.close()
+                _note(flight.heard, report)
+                ended += 1
+                if ended == warm_up:
+                    report.rss_warm_bytes, report.files_warm = _rss_bytes(pid), _files(pid)
+                if ended >= warm_up and ended % 500 == 0:
+                    report.rss_max_bytes = max(report.rss_max_bytes, _rss_bytes(pid))
+            elif not flight.left:
+                selector.modify(flight.socket, selectors.EVENT_READ, flight)
+            assert time.monotonic() < flight.until_s, f"the server does not end a connection: {flight.heard[:200]!r}"
+    for each in idle:
+        each.close()
+    report.seconds = time.monotonic() - began
+    deadline = time.monotonic() + PATIENCE_S
+    while _files(pid) - report.files_warm > FILES_MAX and time.monotonic() < deadline:
+        time.sleep(0.1)
+    report.rss_end_bytes, report.files_end = _rss_bytes(pid), _files(pid)
+    report.rss_max_bytes = max(report.rss_max_bytes, report.rss_end_bytes)
+    report.sorts = made.counts
+
+
+def _idle(port: int, before: list[socket.socket]) -> list[socket.socket]:
+    """Open connections that say nothing in place of those before, more than the server takes at once."""
+    for each in before:
+        each.close()
+    return [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) for _ in range(IDLE)]
+
+
+def _note(heard: bytes, report: Report) -> None:
+    assert not any(word in heard for word in HOST_WORDS), heard[:500]
+    kinds = {**ANSWERS, b"101 Switching": "websocket ended", b"HTTP/1.1 ": "no handshake"}
+    kind = next((name for mark, name in kinds.items() if mark in heard), "closed")
+    report.answers[kind] = report.answers.get(kind, 0) + 1
+
+
+class Wire:
+    """Stands for a connection of the library: gives damaged observations until one ends it, takes what is said."""
+
+    def __init__(self, observations: Frames, report: Report) -> None:
+        self.socket = socket.socket()
+        self._observations = observations
+        self._report = report
+        self._met = False
+
+    def recv(self) -> bytes:
+        """Return the next observation."""
+        return self._observations.observation()
+
+    def send(self, message: bytes | str) -> None:
+        """Take an answer; the first is what a client is greeted with."""
+        if self._met:
+            _note(message.encode() if isinstance(message, str) else message, self._report)
+        self._met = True
+
+    def close(self, code: int, reason: str) -> None:
+        """End."""
+        assert (code, bool(reason)) == (INTERNAL_ERROR, True)
+
+
+def front_storm(messages: int, seed: int = 1) -> Report:
+    """Give so many damaged observations to a front in this process; returns what they did. Fails as said above."""
+    report, made = Report(messages), Frames(Damager(seed))
+    loaded = load_policy(str(TINY))
+    front = Front(loaded, {task: load_sampler(loaded, task) for task in loaded.tasks}, parse_latency("none"))
+    pid, warm_up, began = os.getpid(), min(10 * WARM_UP, messages // 2), time.monotonic()
+    while (done := sum(report.answers.values())) < messages:
+        wire = Wire(made, report)
+        front.handle(wire)  # type: ignore[arg-type]
+        wire.socket.close()
+        if done >= warm_up:
+            report.rss_warm_bytes = report.rss_warm_bytes or _rss_bytes(pid)
+            report.rss_max_bytes = (
+                max(report.rss_max_bytes, _rss_bytes(pid)) if done % 500 == 0 else report.rss_max_bytes
+            )
+    report.seconds, report.rss_end_bytes, report.sorts = time.monotonic() - began, _rss_bytes(pid), made.counts
+    assert set(report.answers) <= {"bad request", "chunk"}, report.answers
+    assert max(report.rss_max_bytes, report.rss_end_bytes) - report.rss_warm_bytes <= GROWTH_MAX_BYTES, report.text()
+    return report
+
+
+def _rss_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def _files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+
+
+def main() -> None:
+    """Entry of the command."""
+    parser = argparse.ArgumentParser(description="An openpi server of ours under malformed messages.")
+    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--front", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    print(front_storm(given.front, given.seed).text())
+    print(storm(given.messages, given.seed).text())
+
+
+if __name__ == "__main__":
+    main()
