@@ -73,6 +73,8 @@ class Batches:
 
     def __init__(self, demos: Demos, rng: np.random.Generator, horizon: int) -> None:
         self._demos, self.rng, self._horizon = demos, rng, horizon
+        self.prefix_most = prefix_max(horizon)
+        """The longest prefix that is drawn."""
         self._resumed = demos.resumed(prefix_max(horizon))
         self.objects = demos.objects
         self.objects_noise = np.zeros(demos.objects.shape[1], np.float32)
@@ -83,7 +85,7 @@ class Batches:
         """The arguments of `FlowPolicy.loss`: what is seen, chunk, prefix_len, until."""
         demos, rng = self._demos, self.rng
         ticks = rng.integers(0, demos.ticks, count)
-        prefix = rng.integers(0, prefix_max(self._horizon) + 1, count)
+        prefix = rng.integers(0, self.prefix_most + 1, count)
         prefix[rng.random(count) < COLD_SHARE] = 0
         resumed = rng.random(count) < (RESUMED_SHARE if len(self._resumed) else 0.0)
         if resumed.any():

@@ -48,6 +48,7 @@ class Recipe:
         demos: episodes of the expert.
         frames: ticks that are rendered for the encoder.
         head_steps: optimiser steps of the flow head.
+        polish_steps: further steps of it at a lower rate, with prefixes of a third of a chunk at most.
         encoder_steps: optimiser steps of the encoder.
         finetune_steps: optimiser steps of the head on the encoder's estimates.
         episodes: evaluation episodes per pace.
@@ -65,6 +66,7 @@ class Recipe:
     demos: int = 1000
     frames: int = 20_000
     head_steps: int = 6_000
+    polish_steps: int = 0
     encoder_steps: int = 3_000
     finetune_steps: int = 8_000
     episodes: int = 100
@@ -197,6 +199,15 @@ def _head(recipe: Recipe, demos: Demos, stages: Stages) -> tuple[FlowPolicy, Bat
         stages.path(f"head-{recipe.horizon}-{recipe.head_steps}-{recipe.seed}.npz"),
         lambda: fit_head(policy, batches, Budget(recipe.head_steps, 256, 1e-3)),
     )
+    if recipe.polish_steps:
+        # Most delays are far from the longest that a chunk can bear.
+        batches.prefix_most = recipe.horizon // 3
+        stages.fit_once(
+            "polish",
+            policy,
+            stages.path(f"polish-{recipe.horizon}-{recipe.head_steps}-{recipe.polish_steps}-{recipe.seed}.npz"),
+            lambda: fit_head(policy, batches, Budget(recipe.polish_steps, 256, 3e-4), "polish"),
+        )
     return policy, batches
 
 

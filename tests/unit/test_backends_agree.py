@@ -30,6 +30,7 @@ from bench.training.model import Encoder  # noqa: E402
 from bench.training.recover import load_onnx_weights, policy_of  # noqa: E402
 
 TOLERANCE = 1e-5
+SHIPPED = load_policy("demo-state").horizon("transfer")
 ENTRY = """
 from pathlib import Path
 
@@ -62,10 +63,11 @@ def raising(device, precision):
 """
 
 
-def manifest(objects: int, torch_file: str) -> str:
+def manifest(objects: int, torch_file: str, horizon: int = HORIZON) -> str:
     seen = f"{{object_state: {objects}}}" if objects else f"{{cameras: [{', '.join(CAMERAS)}]}}"
     return (
-        "{name: net, policy_class: VLA, rate_hz: 50, horizon: 50, execute_steps: 8,\n"
+        "{name: net, policy_class: VLA, rate_hz: 50,"
+        f" horizon: {horizon}, execute_steps: 8,\n"
         "action: {representation: absolute_joint, dof: 14, units: {joint: rad, gripper: fraction},\n"
         f" joint_names: [{', '.join(JOINT_NAMES)}]}}, observation: {seen},\n"
         "capabilities: {prefix: true, prefix_max: 25},\n"
@@ -73,7 +75,7 @@ def manifest(objects: int, torch_file: str) -> str:
     )
 
 
-def example(objects: int) -> dict[str, Any]:
+def example(objects: int, horizon: int = HORIZON) -> dict[str, Any]:
     """Return the inputs that a network is exported with."""
     seen = (
         {"object_state": torch.zeros(objects)}
@@ -81,13 +83,13 @@ def example(objects: int) -> dict[str, Any]:
         else {"images": torch.zeros(3, 240, 320, 3, dtype=torch.uint8)}
     )
     rest = {name: torch.zeros(14) for name in ("state", "velocity")}
-    chunks = {"prefix": torch.zeros(HORIZON, 14), "prefix_len": torch.tensor(3), "noise": torch.zeros(HORIZON, 14)}
+    chunks = {"prefix": torch.zeros(horizon, 14), "prefix_len": torch.tensor(3), "noise": torch.zeros(horizon, 14)}
     return {**seen, **rest, **chunks}
 
 
-def write(folder: Path, graph: Any, objects: int) -> None:
+def write(folder: Path, graph: Any, objects: int, horizon: int = HORIZON) -> None:
     """Write a network in every form beside the net.onnx that is there."""
-    given = example(objects)
+    given = example(objects, horizon)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.jit.trace(graph, example_kwarg_inputs=given, check_trace=False).save(str(folder / "net.pt"))
@@ -113,7 +115,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     program = torch.export.export(StateGraph(policy, STEPS).eval(), (), kwargs=example(OBJECTS))
     torch.export.save(program, str(made["objects"] / "named.pt2"))
     write(made["images"], VisionGraph(policy, encoder, STEPS).eval(), 0)
-    write(made["shipped"], StateGraph(shipped.policy, shipped.steps).eval(), OBJECTS)
+    write(made["shipped"], StateGraph(shipped.policy, shipped.steps).eval(), OBJECTS, SHIPPED)
     return made
 
 
@@ -124,7 +126,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def inputs(objects: int, prefix_len: int, seed: int = 0) -> ModelInputs:
+def inputs(objects: int, prefix_len: int, seed: int = 0, horizon: int = HORIZON) -> ModelInputs:
     rng = np.random.default_rng(seed)
     normal = rng.standard_normal
     return ModelInputs(
@@ -132,16 +134,16 @@ def inputs(objects: int, prefix_len: int, seed: int = 0) -> ModelInputs:
         object_state=normal(objects, dtype=np.float32) if objects else None,
         state=normal(14, dtype=np.float32),
         velocity=normal(14, dtype=np.float32),
-        prefix=normal((HORIZON, 14), dtype=np.float32),
+        prefix=normal((horizon, 14), dtype=np.float32),
         prefix_len=prefix_len,
-        noise=normal((HORIZON, 14), dtype=np.float32),
+        noise=normal((horizon, 14), dtype=np.float32),
     )
 
 
 def answer(folder: Path, file: str, given: ModelInputs, precision: str = "fp32") -> ModelOutputs:
     """Return what the folder's model gives, from one of its files."""
     (folder / "manifest.yaml").write_text(
-        manifest(0 if given.object_state is None else OBJECTS, file), encoding="utf-8"
+        manifest(0 if given.object_state is None else OBJECTS, file, len(given.noise)), encoding="utf-8"
     )
     policy = load_policy(str(folder))
     if file == "net.onnx":
@@ -159,7 +161,8 @@ def answer(folder: Path, file: str, given: ModelInputs, precision: str = "fp32")
 )
 def test_every_form_of_a_policy_gives_the_chunk_of_its_graph(folders: dict[str, Path], kind: str, file: str) -> None:
     for prefix_len in (0, 7):
-        given = inputs(0 if kind == "images" else OBJECTS, prefix_len)
+        horizon = SHIPPED if kind == "shipped" else HORIZON
+        given = inputs(0 if kind == "images" else OBJECTS, prefix_len, horizon=horizon)
         chunks = [answer(folders[kind], each, given) for each in ("net.onnx", file)]
         assert np.abs(chunks[0].actions - chunks[1].actions).max() < TOLERANCE
         assert np.abs(chunks[1].actions[prefix_len:]).max() > 0.1  # or zeros would agree too

@@ -40,16 +40,16 @@ def test_without_delay_the_answer_acts_at_the_very_next_tick() -> None:
 
 def test_stop_and_wait_stands_still_between_chunks() -> None:
     stopping = play(TASK, "constant:200", "sync", 3)
-    assert stopping.starved > 100
+    assert stopping.starved > 60
     assert stopping.violations == 0
 
 
 def test_a_delay_beyond_half_a_chunk_halts_the_arms_unless_the_server_works_on_two_requests() -> None:
-    one, two = (lab(TASK, "constant:600", "leadtime", 3, concurrency=slots).run() for slots in (1, 2))
+    one, two = (lab(TASK, "constant:1100", "leadtime", 3, concurrency=slots).run() for slots in (1, 2))
     assert one.starved > 100
     assert two.starved == 0
     assert two.violations == 0
-    assert set(two.inference.delays_ticks) == {30}
+    assert set(two.inference.delays_ticks) == {55}
     assert two.inference.requests > one.inference.requests
 
 

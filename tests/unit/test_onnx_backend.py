@@ -13,7 +13,7 @@ from runtime.errors import UsageError
 from runtime.inference.backends.base import Guidance, ModelInputs
 from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.backends.shape import GraphShape, values
-from runtime.inference.policy import POLICY_FOLDER
+from runtime.inference.policy import POLICY_FOLDER, load_policy
 
 DATA = Path(__file__).parent.parent / "data"
 SHAPE = GraphShape(cameras=3, height_px=240, width_px=320, object_state=0, velocity=True, horizon=50, prefix=True)
@@ -84,7 +84,8 @@ def test_guidance_without_a_guided_graph_is_refused() -> None:
 @pytest.mark.parametrize("name", ["transfer.onnx", "transfer-guided.onnx"])
 def test_fixed_buffers_give_the_bytes_of_a_plain_run(name: str) -> None:
     """Also for an output that is an input handed through, and after another request has used the buffers."""
-    shape = GraphShape(0, 240, 320, 7, velocity=True, horizon=50, prefix=True)
+    steps = load_policy("demo-state").horizon("transfer")
+    shape = GraphShape(0, 240, 320, 7, velocity=True, horizon=steps, prefix=True)
     folder = POLICY_FOLDER / "demo-state"
     backend = OnnxBackend(folder / "transfer.onnx", shape, guided=folder / "transfer-guided.onnx")
     session = ort.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
@@ -94,8 +95,8 @@ def test_fixed_buffers_give_the_bytes_of_a_plain_run(name: str) -> None:
         return rng.standard_normal(size, dtype=np.float32)
 
     for _ in range(3):
-        guidance = Guidance(normal(50, 14), np.ones(50, np.float32), jacobian=True, beta=5.0)
-        asked = ModelInputs(None, normal(7), normal(14), normal(14), normal(50, 14), 3, normal(50, 14))
+        guidance = Guidance(normal(steps, 14), np.ones(steps, np.float32), jacobian=True, beta=5.0)
+        asked = ModelInputs(None, normal(7), normal(14), normal(14), normal(steps, 14), 3, normal(steps, 14))
         asked = replace(asked, guidance=guidance if "guided" in name else None)
         given = values(asked)
         feed = {node.name: np.asarray(given[node.name]) for node in session.get_inputs()}
