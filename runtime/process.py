@@ -59,6 +59,8 @@ def run(role: str, spec_file: Path, fd: int) -> int:
         heart.beat(clock.now_ns(), Life.FAILED)
         sys.stderr.write(f"{role}: {error}\n")
         return error.exit_status
+    finally:
+        realtime.leave()
     heart.beat(clock.now_ns(), Life.STOPPING)
     return 0
 

@@ -32,8 +32,8 @@ APART_RAD: Final = 1.35
 def on_left_arm(spoil: Callable[[Any], None]) -> None:
     """Change what the left arm reports while triggered."""
 
-    def opened(make: Callable[..., Any], board: Any, side: str) -> Any:
-        arm = make(board, side)
+    def opened(make: Callable[..., Any], board: Any, side: str, *given: Any) -> Any:
+        arm = make(board, side, *given)
         if side == "left":
             read = arm.read
 
@@ -123,8 +123,8 @@ def leader_apart() -> None:
 def on_frames(spoil: Callable[[tuple[Frame, ...]], tuple[Frame, ...]]) -> None:
     """Change what the cameras deliver while triggered."""
 
-    def opened(make: Callable[..., Any], board: Any, now: Any) -> Any:
-        cameras = make(board, now)
+    def opened(make: Callable[..., Any], *given: Any) -> Any:
+        cameras = make(*given)
         grab = cameras.grab
         cameras.grab = lambda timeout_ns: spoil(grab(timeout_ns)) if triggered() else grab(timeout_ns)
         return cameras

@@ -33,6 +33,7 @@ from runtime.commands.run import resolve
 from runtime.config import RigConfig, load_rig
 from runtime.devices import SimLeader
 from runtime.errors import LeadtimeError
+from runtime.layout import ARM_DOF
 from runtime.lock import RigLock
 from runtime.spec import RunSpec
 from runtime.states import Guard, Mode
@@ -187,9 +188,11 @@ def _look_back(row: Row, run: Recorded, found: Finding) -> None:
     joined = (np.diff(ticks["servo_tick"]) == 1) & armed[1:] & armed[:-1] & (ack[1:] == ack[:-1]).all(axis=1)
     rig = run.spec.rig
     most = rig.stack("velocity_max") * rig.limits.velocity_fraction / rig.servo_hz
-    steps = (np.abs(np.diff(positions, axis=0)) / most)[joined]
-    found.checks["no jump"] = bool(len(steps) == 0 or steps.max() <= 1.0 + 1e-6)
     disarmed = ticks["guardian"]["state"] == Guard.DISARMED
+    # What a guardian does not follow yet begins where the arm is seen, be it anew at each tick.
+    followed = joined[:, None] & ~np.repeat(disarmed[1:], ARM_DOF, axis=1)
+    steps = (np.abs(np.diff(positions, axis=0)) / most)[followed]
+    found.checks["no jump"] = bool(len(steps) == 0 or steps.max() <= 1.0 + 1e-6)
     first = int(np.argmax(~disarmed.any(axis=1))) if (~disarmed.any(axis=1)).any() else len(ticks)
     let_go = disarmed[first:] & armed[first:, None]
     # The left guardian of these is started anew; its device holds on meanwhile.

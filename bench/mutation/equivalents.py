@@ -47,5 +47,8 @@ EQUIVALENT: Final[dict[str, dict[str, str]]] = {
     "runtime.drivers.piper.codec": {
         ": 3 -> 4 #2": "the fourth is the gripper's identifier, which follows and is its own"
     },
-    "runtime.inference.wire": {"_arrays: True -> False": "the lengths were compared two lines above"},
+    "runtime.inference.wire": {
+        "_arrays: True -> False": "the lengths were compared two lines above",
+        "encode: 1 -> 2 #2": "numpy takes any negative length for the one that is left open",
+    },
 }

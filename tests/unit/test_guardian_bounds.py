@@ -9,7 +9,7 @@ from runtime.arms import X5
 from runtime.clock import NS_PER_MS
 from runtime.control import guardian
 from runtime.control.guardian import GuardianCore
-from runtime.control.trajectory import Course, Planner
+from runtime.control.trajectory import Course, Motion, Planner
 from runtime.layout import ARM_DOF
 from runtime.states import Guard, Trip
 from tests.unit.test_guardian import A_STEP, DT, PERIOD_NS, START, TTL_NS, V_STEP, Bench, state_of
@@ -217,7 +217,7 @@ def test_where_no_brake_can_be_planned_it_holds_at_once(
 class Drawn:
     """A brake that is ahead of its arm: its first joint goes on at a pace from a distance away, and then stands."""
 
-    def __init__(self, motion: Any, pace: float, ticks: int) -> None:
+    def __init__(self, motion: Motion, pace: float, ticks: int) -> None:
         self._start, self._pace, self.ticks = motion.position, pace, ticks
 
     def at(self, tick: int) -> np.ndarray:
@@ -230,11 +230,11 @@ def test_a_brake_that_the_arm_is_behind_is_met_in_its_own_pace_and_ends_once_eve
 ) -> None:
     drawn: list[Drawn] = []
 
-    def plan(motion: Any, rates: Any, dt_s: float) -> Any:
+    def plan(_planner: Planner, motion: Motion) -> Drawn:
         drawn.append(Drawn(motion, pace * V_STEP[0], ticks))
         return drawn[0]
 
-    monkeypatch.setattr(guardian, "plan_brake", plan)
+    monkeypatch.setattr(Planner, "brake", plan)
     bench = Bench()
     bench.follow(ticks=10)
     positions = []

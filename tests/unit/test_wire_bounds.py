@@ -187,3 +187,8 @@ def test_a_name_comes_once() -> None:
 @pytest.mark.parametrize(("version", "fits"), [(0, False), (1, True), (2, False)])
 def test_only_this_version_is_spoken(version: int, fits: bool) -> None:
     assert reads({**PING, "v": version}) is fits
+
+
+def test_of_an_unknown_kind_no_more_than_its_beginning_is_repeated() -> None:
+    with pytest.raises(WireError, match=r"^unknown message kind 'k{32}'$"):
+        decode([msgspec.msgpack.encode(PING | {"kind": "k" * 40})])
