@@ -146,13 +146,11 @@ def unfit(message: wire.Message | None, frames: relay.Frames) -> Iterable[relay.
     return [(0, relay.packed(msgspec.structs.replace(message, schema=schema), {}))]
 
 
-def held_back(late_ms: float) -> relay.Spoil:
-    """Hold one answer back."""
-    done: list[bool] = []
+def held_back(late_ms: float, answers: int) -> relay.Spoil:
+    """Hold some answers back, each by as much."""
+    left = [round(late_ms * NS_PER_MS)] * answers
 
     def change(_message: wire.Chunk, _arrays: dict[str, Any], frames: relay.Frames) -> Iterable[relay.Delayed]:
-        late_ns = 0 if done else round(late_ms * NS_PER_MS)
-        done.append(True)
-        return [(late_ns, frames)]
+        return [(left.pop() if left else 0, frames)]
 
     return relay.on_chunks(change)
