@@ -7,7 +7,7 @@ import resource
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +18,8 @@ from runtime.clock import NS_PER_MS
 from runtime.drivers.emulators.base import bus_name
 from runtime.drivers.emulators.inject import inject
 from runtime.inference import wire
+
+SUCCESSOR_S: Final = 10.0
 
 
 def pull(stage: Stage) -> int:
@@ -49,6 +51,28 @@ def take(fault: str) -> End:
 def kill(role: str) -> Begin:
     """Kill a role's process."""
     return lambda stage: stage.send(role, signal.SIGKILL)
+
+
+def kill_for_long(role: str) -> Begin:
+    """Kill a role's process, and stop its successor: it would be back before the plan has run out."""
+
+    def begin(stage: Stage) -> int:
+        killed = stage.pid(role)
+        t_ns = stage.send(role, signal.SIGKILL)
+
+        def stop_successor() -> None:
+            if stage.wait(lambda: stage.pid(role) != killed, SUCCESSOR_S):
+                stage.send(role, signal.SIGSTOP)
+
+        stage.aside(stop_successor)
+        return t_ns
+
+    return begin
+
+
+def go_on(role: str) -> End:
+    """Let a stopped process go on."""
+    return lambda stage: stage.send(role, signal.SIGCONT)
 
 
 def nothing(_stage: Stage) -> None:

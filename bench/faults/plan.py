@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from runtime.control.merge import MERGES
+from runtime.records import CHUNK_STEPS_MAX
 from runtime.states import Mode
 
 RIGS: Final = ("sim-x5", "sim-piper", "sim-vx300s")
@@ -19,7 +20,7 @@ FAULTS_MAX: Final = 6
 CLUTCHED: Final = 0.1
 WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
     ("horizon", 0),
-    ("horizon", 65),
+    ("horizon", CHUNK_STEPS_MAX + 1),
     ("horizon", -3),
     ("prefix_len", 60),
     ("prefix_len", -1),

@@ -48,8 +48,8 @@ _CAN: Final = "on the bytes of an emulated CAN bus, "
 _WIRE: Final = "a relay between client and server, over real sockets, "
 ROWS: Final = (
     Row(
-        "1", 1, "server_lost", "policy server killed", "SIGKILL to the server's process",
-        expect.stops("server_lost", harm.kill("server"), harm.nothing, early=True),
+        "1", 1, "server_lost", "policy server killed", "SIGKILL to the server's process, and its successor stopped",
+        expect.stops("server_lost", harm.kill_for_long("server"), harm.go_on("server"), early=True),
         blind=("blind-drop", "blind-deadline"), bound_ms=50.0,
     ),
     Row(

@@ -136,11 +136,17 @@ def test_a_killed_guardian_stops_the_other_arm(start: Callable[..., Session]) ->
 def test_a_killed_server_comes_back_and_the_arms_wait_in_hold(start: Callable[..., Session]) -> None:
     session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
     board = session.await_mode(Mode.POLICY)
-    os.kill(session.children()["server"], signal.SIGKILL)
+    killed = session.children()["server"]
+    os.kill(killed, signal.SIGKILL)
+    # Its successor could be there before the plan has run out: it is held up.
+    wait_for(lambda: session.children().get("server", killed) != killed, "a new server")
+    successor = session.children()["server"]
+    os.kill(successor, signal.SIGSTOP)
     wait_for(lambda: board["client"].latest()["link"] == Link.LOST, "the client to notice")
     wait_for(lambda: faults_seen(board) & BIT["server_lost"], "the control process to be told")
     wait_for(lambda: faults_seen(board) & BIT["starved"], "the plan to run out")
     wait_for(lambda: at_rest(board, "left") and at_rest(board, "right"), "the arms to hold")
+    os.kill(successor, signal.SIGCONT)
     wait_for(lambda: board["client"].latest()["link"] == Link.READY, "the client to reconnect")
     session.interrupt()
 

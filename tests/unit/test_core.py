@@ -11,7 +11,7 @@ from runtime.control.merge import MERGES
 from runtime.errors import UsageError
 from runtime.faults import BIT
 from runtime.layout import ARM_SLICE, SIDES
-from runtime.records import VIEW_PAST_TICKS
+from runtime.records import CHUNK_STEPS_MAX, VIEW_PAST_TICKS
 from runtime.states import Guard, Link, Mode, Source, Trip, Verdict
 from tests.fake_rig import FakeRig
 
@@ -232,7 +232,7 @@ def test_actions_that_run_out_brake_to_hold_until_the_operator_acts() -> None:
         ({"t_obs_ns": 2**62}, Verdict.INVALID, "chunk_invalid"),
         ({"start_tick": 2**40}, Verdict.INVALID, "chunk_invalid"),
         ({"horizon": 0}, Verdict.INVALID, "chunk_invalid"),
-        ({"horizon": 65}, Verdict.INVALID, "chunk_invalid"),
+        ({"horizon": CHUNK_STEPS_MAX + 1}, Verdict.INVALID, "chunk_invalid"),
         ({"prefix_len": -1}, Verdict.INVALID, "chunk_invalid"),
         ({"prefix_len": 51}, Verdict.INVALID, "chunk_invalid"),
         ({"start_tick": -100}, Verdict.LATE, "chunk_late"),
