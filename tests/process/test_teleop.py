@@ -21,7 +21,8 @@ arms:
   right: {driver: sim, model: x5}
 cameras: {}
 leaders:
-  script: {driver: sim, clutch_s: [[10.0, 12.0]], resume_s: 1.0}
+  # Gentle: it takes the arms from wherever the policy left them, which may be close to the table.
+  script: {driver: sim, clutch_s: [[10.0, 12.0]], resume_s: 1.0, sway_rad: 0.06}
 """
 
 
