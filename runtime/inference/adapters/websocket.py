@@ -119,7 +119,11 @@ class Link:
             raise self.failed("spoke unasked" + (f": {one_line(unasked)}" if isinstance(unasked, str) else ""))
         whole_s, rest_s = divmod(max(timeout_s, 0.001), 1)
         limit = struct.pack("ll", int(whole_s), max(int(rest_s * 1e6), 1))
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        try:
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        except OSError:
+            # The thread that reads has closed it since it was looked at.
+            raise self.failed("closed the connection") from None
         try:
             connection.send(message)
         except ConnectionClosed as error:
