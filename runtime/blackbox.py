@@ -34,24 +34,29 @@ FILE_NAME: Final = "run.mcap"
 
 
 def parts(run_dir: Path) -> list[Path]:
-    """Return the files of a run's black box, oldest first: a recorder begins a new one when it is restarted, and when
-    one has grown long."""
-    named = ((re.fullmatch(r"run-(\d+)\.mcap", path.name), path) for path in run_dir.glob("run-*.mcap"))
-    numbered = {int(match[1]): path for match, path in named if match}
-    first = run_dir / FILE_NAME
-    return ([first] if first.is_file() else []) + [numbered[number] for number in sorted(numbered)]
+    """Return the files of a run's black box, oldest first.
+
+    A recorder begins a new one when it is restarted, and when one has grown long.
+    """
+    numbered = {_number(path): path for path in run_dir.glob("run*.mcap") if path.is_file()}
+    return [numbered[number] for number in sorted(numbered) if number]
 
 
 def new_part(run_dir: Path) -> Path:
     """Return the file that a recorder which starts now writes."""
-    count = len(parts(run_dir))
-    return run_dir / (f"run-{count + 1}.mcap" if count else FILE_NAME)
+    paths = parts(run_dir)
+    return part_after(paths[-1]) if paths else run_dir / FILE_NAME
 
 
 def part_after(part: Path) -> Path:
     """Return the file that follows a file of a black box."""
+    return part.with_name(f"run-{_number(part) + 1}.mcap")
+
+
+def _number(part: Path) -> int:
+    """Return which file of a black box this is, from 1 on; 0 for one that is none."""
     match = re.fullmatch(r"run-(\d+)\.mcap", part.name)
-    return part.with_name(f"run-{int(match[1]) + 1 if match else 2}.mcap")
+    return int(match[1]) if match else int(part.name == FILE_NAME)
 
 
 @dataclass(frozen=True)

@@ -101,21 +101,20 @@ class Recorder:
     """
 
     def __init__(self, board: Board, spool: Spool) -> None:
-        self._spec, self._t0_ns = board.spec, board.t0_ns
-        spec, t0_ns = self._spec, self._t0_ns
+        self._spec = spec = board.spec
+        self._t0_ns = board.t0_ns
         self._where = spec.run_dir
         self._spool = spool
         self._cameras = tuple(spec.rig.cameras)
-        self._writer = BlackBoxWriter(spool, self._cameras)
+        self._writer = self._begin()
         self._cursors = {channel.ring: Cursor(board[channel.ring]) for channel in RECORD_CHANNELS}
         self._frame_cursors = {name: Cursor(board[f"frame/{name}"]) for name in self._cameras}
         self._joint_ratio = spec.rig.servo_hz // spec.rig.policy_hz
-        self._writer.run(spec, t0_ns)
         self._status_due_ns = 0
         self._frames_due_ns = 0
         self._mode = -1
         self._condition = ""
-        self._interventions = Interventions(t0_ns)
+        self._interventions = Interventions(self._t0_ns)
         self._status_ring = board["recorder"]
         self._status: Any = blank(records.RECORDER_STATUS)
         self.frames_dropped = 0
@@ -153,8 +152,12 @@ class Recorder:
     def _turn(self) -> None:
         self._end()
         self._spool.begin(part_after(self._spool.path))
-        self._writer = BlackBoxWriter(self._spool, self._cameras)
-        self._writer.run(self._spec, self._t0_ns)
+        self._writer = self._begin()
+
+    def _begin(self) -> BlackBoxWriter:
+        writer = BlackBoxWriter(self._spool, self._cameras)
+        writer.run(self._spec, self._t0_ns)
+        return writer
 
     def _end(self) -> None:
         lost = {f"lost_{c.ring}": self._cursors[c.ring].behind for c in RECORD_CHANNELS if c.every}

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -104,8 +105,7 @@ class Spool:
     def _write_all(self, data: memoryview) -> bool:
         self._began_s = time.monotonic()
         while len(data):
-            rest = data
-            count = self._insist(lambda: os.write(self._fd, rest))  # noqa: B023 - called here and now
+            count = self._insist(partial(os.write, self._fd, data))
             if count is None:
                 return False
             self._written += count
@@ -114,7 +114,7 @@ class Spool:
         return True
 
     def _turn(self, path: Path) -> bool:
-        fd = self._insist(lambda: _create(path))
+        fd = self._insist(partial(_create, path))
         if fd is None:
             return False
         os.close(self._fd)

@@ -35,17 +35,27 @@ def since_ms(stage: Stage, t_ns: int) -> float:
     return round((stage.now_ns() - t_ns) / NS_PER_MS, 1)
 
 
+def since_s(stage: Stage, t_ns: int) -> float:
+    """Return the same in seconds."""
+    return round(since_ms(stage, t_ns) / 1000.0, 2)
+
+
+def detected(stage: Stage, found: Finding, fault: str, t_ns: int) -> bool:
+    """Wait for a fault to be told of, and note how long after it began that was; False where it never is."""
+    seen_ns = stage.seen(fault, t_ns, SEEN_S)
+    found.checks["detected"] = seen_ns is not None
+    found.detected_ms = None if seen_ns is None else round((seen_ns - t_ns) / NS_PER_MS, 1)
+    return seen_ns is not None
+
+
 def goes_on(fault: str, begin: Begin, end: End, *, lasting_s: float = 1.0) -> Act:
     """Expect a fault to be told of while the policy goes on."""
 
     def act(stage: Stage, found: Finding) -> None:
         stage.moving()
         t_ns = begin(stage)
-        seen_ns = stage.seen(fault, t_ns, SEEN_S)
-        found.checks["detected"] = seen_ns is not None
-        if seen_ns is None:
+        if not detected(stage, found, fault, t_ns):
             return
-        found.detected_ms = round((seen_ns - t_ns) / NS_PER_MS, 1)
         end(stage)
         found.checks["the policy goes on"] = stage.stays(Mode.POLICY, lasting_s)
 
@@ -62,11 +72,8 @@ def stops(fault: str, begin: Begin, end: End, *, clears: bool = True, early: boo
         stage.moving()
         epoch = stage.epoch
         t_ns = begin(stage)
-        seen_ns = stage.seen(fault, t_ns, SEEN_S)
-        found.checks["detected"] = seen_ns is not None
-        if seen_ns is None:
+        if not detected(stage, found, fault, t_ns):
             return
-        found.detected_ms = round((seen_ns - t_ns) / NS_PER_MS, 1)
         if early:
             found.checks["detected while the plan lasts"] = stage.mode is Mode.POLICY
         found.checks["both arms stop"] = stage.stopped()
@@ -75,7 +82,7 @@ def stops(fault: str, begin: Begin, end: End, *, clears: bool = True, early: boo
         if clears:
             ended_ns = stage.now_ns()
             found.checks["a new start clears it"] = stage.again(epoch)
-            found.cleared_s = round(since_ms(stage, ended_ns) / 1000.0, 2)
+            found.cleared_s = since_s(stage, ended_ns)
 
     return act
 
@@ -87,17 +94,14 @@ def reconnects(fault: str, begin: Begin, end: End) -> Act:
         stage.moving()
         before = int(stage.latest("client")["reconnects"])
         t_ns = begin(stage)
-        seen_ns = stage.seen(fault, t_ns, SEEN_S)
-        found.checks["detected"] = seen_ns is not None
-        if seen_ns is None:
+        if not detected(stage, found, fault, t_ns):
             return
-        found.detected_ms = round((seen_ns - t_ns) / NS_PER_MS, 1)
         end(stage)
         ended_ns = stage.now_ns()
         again = stage.wait(lambda: int(stage.latest("client")["reconnects"]) > before, SEEN_S)
         found.checks["the connection is made anew"] = again
         found.checks["the policy is there again"] = stage.wait(lambda: stage.mode is Mode.POLICY, SEEN_S)
-        found.cleared_s = round(since_ms(stage, ended_ns) / 1000.0, 2)
+        found.cleared_s = since_s(stage, ended_ns)
 
     return act
 
@@ -119,12 +123,9 @@ def never_arms(end: End) -> Act:
 def _never_arms(end: End, stage: Stage, found: Finding) -> None:
     if not stage.wait(lambda: stage.mode is Mode.DISARMED, 60.0):
         raise MissedError("no control process")
-    t_ns = stage.now_ns()
-    seen_ns = stage.seen("feedback_unusable", t_ns, SEEN_S)
-    found.checks["detected"] = seen_ns is not None
-    found.detected_ms = None if seen_ns is None else round((seen_ns - t_ns) / NS_PER_MS, 1)
+    detected(stage, found, "feedback_unusable", stage.now_ns())
     found.checks["stays disarmed"] = stage.stays(Mode.DISARMED, 2.0)
     end(stage)
     cleared_ns = stage.now_ns()
     found.checks["arms by itself once it is true"] = stage.wait(lambda: stage.mode is not Mode.DISARMED, 10.0)
-    found.cleared_s = round(since_ms(stage, cleared_ns) / 1000.0, 2)
+    found.cleared_s = since_s(stage, cleared_ns)

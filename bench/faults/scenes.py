@@ -11,13 +11,25 @@ from typing import Any, Final
 import numpy as np
 
 from bench.faults import relay
-from bench.faults.expect import SEEN_S, Act, Begin, End, Finding, since_ms
+from bench.faults.expect import SEEN_S, Act, Begin, End, Finding, detected, since_ms, since_s
 from bench.faults.harm import held_back, spoil, stutter, unspoil
 from bench.faults.stage import CLEARED_S, STARTED_S, MissedError, Stage
 from runtime.clock import NS_PER_MS
 from runtime.faults import BIT
 from runtime.inference import wire
+from runtime.layout import SIDES
 from runtime.states import LED, Guard, Mode, Trip
+
+
+def _commands_expire(stage: Stage, found: Finding, t_ns: int, stopped_s: float = 0.0) -> None:
+    """Expect both guardians to brake their arms by themselves, for want of commands; look `stopped_s` later."""
+    tripped = stage.wait(lambda: all(guard is not Guard.FOLLOW for guard in stage.guards), 3.0)
+    stage.pause(stopped_s)
+    status = [stage.latest(f"guardian/{side}") for side in SIDES]
+    found.checks["detected"] = tripped and all(int(each["reason"]) == Trip.EXPIRED for each in status)
+    if tripped:
+        found.detected_ms = round((max(int(each["t_trip_ns"]) for each in status) - t_ns) / NS_PER_MS, 1)
+    found.checks["both arms stop"] = stage.wait(lambda: stage.at_rest, 1.0)
 
 
 def control_dies(stage: Stage, found: Finding) -> None:
@@ -25,12 +37,7 @@ def control_dies(stage: Stage, found: Finding) -> None:
     stage.moving()
     epoch = stage.epoch
     t_ns = stage.send("control", signal.SIGKILL)
-    tripped = stage.wait(lambda: all(guard is not Guard.FOLLOW for guard in stage.guards), 3.0)
-    status = [stage.latest(f"guardian/{side}") for side in ("left", "right")]
-    found.checks["detected"] = tripped and all(int(each["reason"]) == Trip.EXPIRED for each in status)
-    if tripped:
-        found.detected_ms = round((max(int(each["t_trip_ns"]) for each in status) - t_ns) / NS_PER_MS, 1)
-    found.checks["both arms stop"] = stage.wait(lambda: stage.at_rest, 1.0)
+    _commands_expire(stage, found, t_ns)
     found.stopped_ms = since_ms(stage, t_ns)
     said = stage.seen("control_restarted", t_ns, CLEARED_S)
     found.checks["its successor says so"] = said is not None
@@ -38,7 +45,7 @@ def control_dies(stage: Stage, found: Finding) -> None:
         return
     found.note = f"its successor decides after {(said - t_ns) / 1e9:.1f} s"
     found.checks["a new start clears it"] = stage.again(epoch)
-    found.cleared_s = round(since_ms(stage, t_ns) / 1000.0, 2)
+    found.cleared_s = since_s(stage, t_ns)
 
 
 def control_stops(stage: Stage, found: Finding) -> None:
@@ -46,18 +53,12 @@ def control_stops(stage: Stage, found: Finding) -> None:
     stage.moving()
     epoch = stage.epoch
     t_ns = stage.send("control", signal.SIGSTOP)
-    tripped = stage.wait(lambda: all(guard is not Guard.FOLLOW for guard in stage.guards), 3.0)
-    stage.pause(0.5)
-    status = [stage.latest(f"guardian/{side}") for side in ("left", "right")]
-    found.checks["detected"] = tripped and all(int(each["reason"]) == Trip.EXPIRED for each in status)
-    if tripped:
-        found.detected_ms = round((max(int(each["t_trip_ns"]) for each in status) - t_ns) / NS_PER_MS, 1)
-    found.checks["both arms stop"] = stage.wait(lambda: stage.at_rest, 1.0)
+    _commands_expire(stage, found, t_ns, stopped_s=0.5)
     resumed_ns = stage.send("control", signal.SIGCONT)
     found.checks["control says so"] = stage.seen("control_paused", resumed_ns, SEEN_S) is not None
     found.checks["it resumes into HOLD"] = stage.wait(lambda: stage.mode is not Mode.POLICY, 2.0)
     found.checks["a new start clears it"] = stage.again(epoch)
-    found.cleared_s = round(since_ms(stage, resumed_ns) / 1000.0, 2)
+    found.cleared_s = since_s(stage, resumed_ns)
 
 
 def partly_late(stage: Stage, found: Finding) -> None:
@@ -143,11 +144,8 @@ def leader_lost(begin: Begin, end: End) -> Act:
             raise MissedError("the leader never led the arms")
         stage.pause(0.5)
         t_ns = begin(stage)
-        seen_ns = stage.seen("leader_lost", t_ns, SEEN_S)
-        found.checks["detected"] = seen_ns is not None
-        if seen_ns is None:
+        if not detected(stage, found, "leader_lost", t_ns):
             return
-        found.detected_ms = round((seen_ns - t_ns) / NS_PER_MS, 1)
         found.checks["both arms stop"] = stage.stopped()
         found.stopped_ms = since_ms(stage, t_ns)
         end(stage)
@@ -155,7 +153,7 @@ def leader_lost(begin: Begin, end: End) -> Act:
         found.checks["it leads again once its clutch is pressed anew"] = stage.wait(
             lambda: stage.mode is Mode.TELEOP, CLEARED_S
         )
-        found.cleared_s = round(since_ms(stage, ended_ns) / 1000.0, 2)
+        found.cleared_s = since_s(stage, ended_ns)
 
     return act
 
@@ -179,7 +177,7 @@ def leader_apart(stage: Stage, found: Finding) -> None:
     stage.release()
     ended_ns = stage.now_ns()
     found.checks["it leads once it is near"] = stage.wait(lambda: stage.mode is Mode.TELEOP, CLEARED_S)
-    found.cleared_s = round(since_ms(stage, ended_ns) / 1000.0, 2)
+    found.cleared_s = since_s(stage, ended_ns)
 
 
 FORESEEN: Final = 10
@@ -213,10 +211,8 @@ def foresight(stage: Stage, found: Finding) -> None:
     stage.wait(look, 1.0)
     trusted = not int(stage.latest("client")["distrusted"])
     t_ns = spoil(foresees(wrong=True))(stage)
-    seen_ns = stage.seen("foresight_parts", t_ns, SEEN_S)
     found.checks["trusted while it foresees what comes"] = trusted
-    found.checks["detected"] = seen_ns is not None
-    found.detected_ms = None if seen_ns is None else round((seen_ns - t_ns) / NS_PER_MS, 1)
+    detected(stage, found, "foresight_parts", t_ns)
     epoch = stage.epoch
     found.checks["handed to the operator after three"] = stage.seen("distrusted", t_ns, SEEN_S) is not None
     found.checks["both arms stop"] = stage.stopped()
@@ -224,4 +220,4 @@ def foresight(stage: Stage, found: Finding) -> None:
     unspoil(stage)
     ended_ns = stage.now_ns()
     found.checks["a new start clears it"] = stage.again(epoch)
-    found.cleared_s = round(since_ms(stage, ended_ns) / 1000.0, 2)
+    found.cleared_s = since_s(stage, ended_ns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import resource
 import time
 import warnings
@@ -29,8 +30,8 @@ from runtime.layout import RIG_DOF
 from tests.conformance import peers_table, websocket_table
 from tests.conformance.suite import ANSWER_S, PROMPT, Row, question
 from tests.fuzz.damage import Damager
+from tests.fuzz.storm import PAGE_BYTES, ROOT, rss_bytes
 
-ROOT: Final = Path(__file__).parent.parent.parent
 ROWS: Final = {row.name: row for row in (*websocket_table.ROWS, *peers_table.ROWS)}
 KINDS: Final = {"cosmos-policy": "json", "gigaworld": "archive"}
 SIZES_PX: Final = {"gigaworld": (8, 8), "gr00t": (8, 8), "xpolicylab": (8, 8), "dreamzero": (180, 320)}
@@ -44,7 +45,6 @@ ADDRESS_SPACE_BYTES: Final = 512 * 2**20
 WARM_UP: Final = 1000
 HEALTHY_EVERY: Final = 2000
 HOST_WORDS: Final = ("Traceback", 'File "', "site-packages", str(Path.home()), str(ROOT))
-PAGE_BYTES: Final = resource.getpagesize()
 
 
 @dataclass
@@ -238,7 +238,7 @@ def _storm(messages: int, report: Report, damage: Damager, names: tuple[str, ...
             each.ask(asked, damage)
         each.healthy()
     gc.collect()
-    report.rss_warm_bytes = _rss_bytes()
+    report.rss_warm_bytes = rss_bytes(os.getpid())
     limit = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_mapped_bytes() + ADDRESS_SPACE_BYTES, limit[1]))
     try:
@@ -254,12 +254,8 @@ def _storm(messages: int, report: Report, damage: Damager, names: tuple[str, ...
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
     gc.collect()
-    report.rss_end_bytes, report.sorts = _rss_bytes(), damage.counts
+    report.rss_end_bytes, report.sorts = rss_bytes(os.getpid()), damage.counts
     assert report.rss_end_bytes - report.rss_warm_bytes <= GROWTH_MAX_BYTES, report.text()
-
-
-def _rss_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def _mapped_bytes() -> int:

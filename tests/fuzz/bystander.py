@@ -10,6 +10,8 @@ import json
 import select
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import zmq
@@ -40,18 +42,21 @@ def quantiles_ms(took_s: list[float]) -> dict[str, float]:
     return {f"p{q}": round(float(np.percentile(took_s, q)) * 1e3, 2) for q in (50, 95, 99)}
 
 
+def stand_by(ask: Callable[[int], float]) -> None:
+    """Ask by number, from 1 on, until the standard input ends; say what is said above."""
+    took_s: list[float] = []
+    while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
+        took_s.append(ask(len(took_s) + 1))
+        if len(took_s) == REFERENCE:
+            print("ready", flush=True)
+    alone, beside = took_s[:REFERENCE], took_s[REFERENCE:]
+    print(json.dumps({"answered": len(beside), "alone_ms": quantiles_ms(alone), "beside_ms": quantiles_ms(beside)}))
+
+
 def main() -> None:
     with zmq.Context() as context, PlainClient(context, sys.argv[1], "bystander") as client:
         assert isinstance(client.hello(), wire.Welcome)
-        reference, beside = [], []
-        while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
-            if len(reference) < REFERENCE:
-                reference.append(ask(client, len(reference) + 1))
-                if len(reference) == REFERENCE:
-                    print("ready", flush=True)
-            else:
-                beside.append(ask(client, REFERENCE + len(beside) + 1))
-    print(json.dumps({"answered": len(beside), "alone_ms": quantiles_ms(reference), "beside_ms": quantiles_ms(beside)}))
+        stand_by(partial(ask, client))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ server's front in this process, without sockets: all that it does with a message
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
-import resource
 import selectors
 import socket
 import subprocess
@@ -22,24 +20,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from runtime.inference.latency import parse_latency
 from runtime.inference.openpi_server import INTERNAL_ERROR, Front
 from runtime.inference.policy import load_policy
 from runtime.inference.sampler import load_sampler
 from tests.fuzz.damage import Damager
+from tests.fuzz.storm import FILES_MAX, ROOT, Report, bystander, files
 from tests.fuzz.websocket_frames import Frames
 from tests.process.serving import TINY
 
-ROOT: Final = Path(__file__).parent.parent.parent
 AT_ONCE: Final = 8
 """Connections under way; the server has 32 places, of which the healthy client needs one."""
 WARM_UP: Final = 2000
-GROWTH_MAX_BYTES: Final = 16 * 2**20
-FILES_MAX: Final = 8
 PATIENCE_S: Final = 20.0
 ANSWER_BYTES_MAX: Final = 65_536
 IDLE: Final = 40
@@ -49,40 +44,6 @@ HOST_WORDS: Final = tuple(
     word.encode() for word in ("Traceback", "File ", ".py", "site-packages", str(Path.home()), str(ROOT))
 )
 ANSWERS: Final = {b"bad request": "bad request", b"the model failed": "failed", b"server_timing": "chunk"}
-PAGE_BYTES: Final = resource.getpagesize()
-
-
-@dataclass
-class Report:
-    """What was sent, what came back, and what it did to the server."""
-
-    messages: int
-    seconds: float = 0.0
-    answers: dict[str, int] = field(default_factory=dict)
-    sorts: dict[str, int] = field(default_factory=dict)
-    rss_warm_bytes: int = 0
-    rss_max_bytes: int = 0
-    rss_end_bytes: int = 0
-    files_warm: int = 0
-    files_end: int = 0
-    bystander: dict[str, Any] = field(default_factory=dict)
-
-    def text(self) -> str:
-        """The figures, a line for each."""
-        rss = [round(value / 2**20, 1) for value in (self.rss_warm_bytes, self.rss_max_bytes, self.rss_end_bytes)]
-        lines = [
-            f"messages {self.messages} in {self.seconds:.0f} s: {self.messages / self.seconds:.0f} a second",
-            f"sorts {json.dumps(self.sorts)}",
-            f"answers {json.dumps(self.answers)}",
-            f"server memory MiB: {rss[0]} warm, {rss[1]} at most, {rss[2]} at the end",
-        ]
-        if self.bystander:
-            lines += [
-                f"server files: {self.files_warm} warm, {self.files_end} at the end",
-                f"healthy client: all its {self.bystander['answered']} requests answered, "
-                f"ms {self.bystander['alone_ms']} alone, {self.bystander['beside_ms']} beside",
-            ]
-        return "\n".join(lines)
 
 
 class Flight:
@@ -136,21 +97,10 @@ def storm(messages: int, seed: int = 1) -> Report:
     """Send so many malformed messages; returns what they did. Fails as said above."""
     report = Report(messages)
     with serving() as (process, port):
-        command = [sys.executable, "-m", "tests.fuzz.openpi_bystander", str(port)]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as bystander:
-            try:
-                assert bystander.stdout is not None
-                assert bystander.stdout.readline() == "ready\n"
-                _send_all(process.pid, port, report, seed)
-                said, _ = bystander.communicate(timeout=PATIENCE_S)
-            finally:
-                bystander.kill()
-        assert bystander.returncode == 0, "the healthy client was harmed"
+        with bystander("tests.fuzz.openpi_bystander", str(port), report, PATIENCE_S):
+            _send_all(process.pid, port, report, seed)
         assert process.poll() is None, "the server has ended"
-    report.bystander = json.loads(said)
-    assert report.rss_max_bytes - report.rss_warm_bytes <= GROWTH_MAX_BYTES, report.text()
-    assert report.files_end - report.files_warm <= FILES_MAX, report.text()
+    report.check()
     return report
 
 
@@ -175,9 +125,9 @@ def _send_all(pid: int, port: int, report: Report, seed: int) -> None:
                 _note(flight.heard, report)
                 ended += 1
                 if ended == warm_up:
-                    report.rss_warm_bytes, report.files_warm = _rss_bytes(pid), _files(pid)
+                    report.warm(pid)
                 if ended >= warm_up and ended % 500 == 0:
-                    report.rss_max_bytes = max(report.rss_max_bytes, _rss_bytes(pid))
+                    report.look(pid)
             elif not flight.left:
                 selector.modify(flight.socket, selectors.EVENT_READ, flight)
             assert time.monotonic() < flight.until_s, f"the server does not end a connection: {flight.heard[:200]!r}"
@@ -185,10 +135,9 @@ def _send_all(pid: int, port: int, report: Report, seed: int) -> None:
         each.close()
     report.seconds = time.monotonic() - began
     deadline = time.monotonic() + PATIENCE_S
-    while _files(pid) - report.files_warm > FILES_MAX and time.monotonic() < deadline:
+    while files(pid) - report.files_warm > FILES_MAX and time.monotonic() < deadline:
         time.sleep(0.1)
-    report.rss_end_bytes, report.files_end = _rss_bytes(pid), _files(pid)
-    report.rss_max_bytes = max(report.rss_max_bytes, report.rss_end_bytes)
+    report.end(pid)
     report.sorts = made.counts
 
 
@@ -240,23 +189,15 @@ def front_storm(messages: int, seed: int = 1) -> Report:
         wire = Wire(made, report)
         front.handle(wire)  # type: ignore[arg-type]
         wire.socket.close()
-        if done >= warm_up:
-            report.rss_warm_bytes = report.rss_warm_bytes or _rss_bytes(pid)
-            report.rss_max_bytes = (
-                max(report.rss_max_bytes, _rss_bytes(pid)) if done % 500 == 0 else report.rss_max_bytes
-            )
-    report.seconds, report.rss_end_bytes, report.sorts = time.monotonic() - began, _rss_bytes(pid), made.counts
+        if done >= warm_up and not report.rss_warm_bytes:
+            report.warm(pid)
+        if done >= warm_up and done % 500 == 0:
+            report.look(pid)
+    report.seconds, report.sorts = time.monotonic() - began, made.counts
+    report.end(pid)
     assert set(report.answers) <= {"bad request", "chunk"}, report.answers
-    assert max(report.rss_max_bytes, report.rss_end_bytes) - report.rss_warm_bytes <= GROWTH_MAX_BYTES, report.text()
+    report.check()
     return report
-
-
-def _rss_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-
-
-def _files(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
 
 
 def main() -> None:

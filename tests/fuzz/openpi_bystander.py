@@ -5,8 +5,6 @@ It says `ready` after the first `REFERENCE` answers and at the end, as JSON, wha
 
 from __future__ import annotations
 
-import json
-import select
 import sys
 import time
 
@@ -14,7 +12,7 @@ import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
 from tests.conformance.emulators.numpy_msgpack import unpackb
-from tests.fuzz.bystander import PAUSE_S, REFERENCE, quantiles_ms
+from tests.fuzz.bystander import stand_by
 from tests.fuzz.websocket_frames import observation
 
 ASKED = observation(224)
@@ -36,15 +34,7 @@ def main() -> None:
     address = f"ws://127.0.0.1:{sys.argv[1]}"
     with connect(address, compression=None, max_size=None, proxy=None, legacy=True) as connection:
         assert "policy" in unpackb(connection.recv(timeout=30.0))
-        reference, beside = [], []
-        while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
-            if len(reference) < REFERENCE:
-                reference.append(ask(connection))
-                if len(reference) == REFERENCE:
-                    print("ready", flush=True)
-            else:
-                beside.append(ask(connection))
-    print(json.dumps({"answered": len(beside), "alone_ms": quantiles_ms(reference), "beside_ms": quantiles_ms(beside)}))
+        stand_by(lambda _: ask(connection))
 
 
 if __name__ == "__main__":

@@ -8,15 +8,10 @@ and give the healthy client every chunk that it asks for.
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import resource
-import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import zmq
 
@@ -25,59 +20,21 @@ from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
 from runtime.inference.sockets import receive
 from tests.fuzz.messages import Malformer
+from tests.fuzz.storm import ROOT, Report, bystander
 from tests.fuzz.stray import stray
 from tests.process.serving import PlainClient, ServerProcess, server
 
-ROOT: Final = Path(__file__).parent.parent.parent
 SENDERS: Final = 4
 STRAY_EVERY: Final = 500
 RECONNECT_EVERY: Final = 2000
 DRAIN_EVERY: Final = 8
 WARM_UP: Final = 10_000
 """Messages before memory is measured for the first time: pools and caches are full by then."""
-GROWTH_MAX_BYTES: Final = 16 * 2**20
-FILES_MAX: Final = 8
-"""More open files than after warm-up: connections that are being closed."""
 SETTLE: Final = 2**61
 """Request numbers from here on, which no message of the storm has, find out whether all before them was read."""
 PATIENCE_S: Final = 60.0
 HOST_WORDS: Final = ("Traceback", "File ", ".py", "site-packages", str(Path.home()), str(ROOT))
 ANSWERS: Final = (wire.Welcome, wire.Refused, wire.Chunk, wire.Superseded, wire.Error, wire.Pong)
-PAGE_BYTES: Final = resource.getpagesize()
-
-
-@dataclass
-class Report:
-    """What was sent, what came back, and what it did to the server."""
-
-    messages: int
-    seconds: float = 0.0
-    answers: dict[str, int] = field(default_factory=dict)
-    sorts: dict[str, int] = field(default_factory=dict)
-    rss_warm_bytes: int = 0
-    rss_max_bytes: int = 0
-    rss_end_bytes: int = 0
-    files_warm: int = 0
-    files_end: int = 0
-    bystander: dict[str, Any] = field(default_factory=dict)
-
-    def text(self) -> str:
-        """The figures, a line for each."""
-        rss = [round(value / 2**20, 1) for value in (self.rss_warm_bytes, self.rss_max_bytes, self.rss_end_bytes)]
-        alone, beside = self.bystander["alone_ms"], self.bystander["beside_ms"]
-        ratios = ", ".join(f"{name} {beside[name] / alone[name]:.1f}" for name in alone)
-        return "\n".join(
-            (
-                f"messages {self.messages} in {self.seconds:.1f} s: {self.messages / self.seconds:.0f} a second",
-                f"sorts {json.dumps(self.sorts)}",
-                f"answers {json.dumps(self.answers)}",
-                f"server memory MiB: {rss[0]} warm, {rss[1]} at most, {rss[2]} at the end",
-                f"server files: {self.files_warm} warm, {self.files_end} at the end",
-                f"healthy client: all its {self.bystander['answered']} requests answered",
-                f"healthy client's latency ms: {alone} alone, {beside} beside",
-                f"healthy client's latency beside against alone: {ratios}",
-            )
-        )
 
 
 class Sender:
@@ -162,21 +119,10 @@ def storm(messages: int, seed: int = 1) -> Report:
     """Send so many malformed messages to a server of the tiny policy; returns what it did. Fails as said above."""
     report = Report(messages)
     with server("tcp://127.0.0.1:*") as running, zmq.Context() as context:
-        command = [sys.executable, "-m", "tests.fuzz.bystander", running.endpoint]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as bystander:
-            try:
-                assert bystander.stdout is not None
-                assert bystander.stdout.readline() == "ready\n"
-                _send_all(context, running, report, seed)
-                said, _ = bystander.communicate(timeout=PATIENCE_S)
-            finally:
-                bystander.kill()
-        assert bystander.returncode == 0, "the healthy client was harmed"
+        with bystander("tests.fuzz.bystander", running.endpoint, report, PATIENCE_S):
+            _send_all(context, running, report, seed)
         assert running.process.poll() is None, "the server has ended"
-    report.bystander = json.loads(said)
-    assert report.rss_max_bytes - report.rss_warm_bytes <= GROWTH_MAX_BYTES, report.text()
-    assert report.files_end - report.files_warm <= FILES_MAX, report.text()
+    report.check()
     return report
 
 
@@ -201,7 +147,7 @@ def _send_each(
     made: Malformer,
     draw: random.Random,
 ) -> None:
-    warm_up = min(WARM_UP, report.messages // 2)
+    warm_up, pid = min(WARM_UP, report.messages // 2), running.process.pid
     began = time.monotonic()
     for i in range(report.messages):
         which = draw.randrange(SENDERS)
@@ -217,22 +163,13 @@ def _send_each(
             senders[which] = Sender(context, running.endpoint, f"fuzz-{which}", report)
             senders[which].greet()
         if i == warm_up:
-            report.rss_warm_bytes, report.files_warm = _rss_bytes(running), _files(running)
+            report.warm(pid)
         if i >= warm_up and i % 1000 == 0:
-            report.rss_max_bytes = max(report.rss_max_bytes, _rss_bytes(running))
+            report.look(pid)
     for sender in senders:
         sender.leave()
     report.seconds = time.monotonic() - began
-    report.rss_end_bytes, report.files_end = _rss_bytes(running), _files(running)
-    report.rss_max_bytes = max(report.rss_max_bytes, report.rss_end_bytes)
-
-
-def _rss_bytes(running: ServerProcess) -> int:
-    return int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[1]) * PAGE_BYTES
-
-
-def _files(running: ServerProcess) -> int:
-    return len([*Path(f"/proc/{running.process.pid}/fd").iterdir()])
+    report.end(pid)
 
 
 def main() -> None:
