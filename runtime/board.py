@@ -39,6 +39,7 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("timeline", records.TIMELINE_VIEW, 8),  # control
         Topic("tick", records.TICK, 4096),  # control
         Topic("chunk", records.CHUNK, 64),  # client
+        Topic("amendment", records.AMENDMENT, 64),  # client
         Topic("request", records.REQUEST, 1024),  # client
         Topic("foreseen", records.FORESEEN, 32),  # client
         Topic("client", records.CLIENT_STATUS, 8),  # client

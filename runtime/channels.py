@@ -52,6 +52,7 @@ class RecordChannel:
 RECORD_CHANNELS: Final = (
     RecordChannel("tick", records.TICK, "now_ns"),
     RecordChannel("chunk", records.CHUNK, "t_received_ns"),
+    RecordChannel("amendment", records.AMENDMENT, "t_made_ns"),
     RecordChannel("request", records.REQUEST, "t_request_ns"),
     RecordChannel("foreseen", records.FORESEEN, "t_received_ns"),
     RecordChannel("task_request", records.TASK_REQUEST, "t_ns"),

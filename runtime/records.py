@@ -136,6 +136,21 @@ CHUNK: Final = _record(
     ]
 )
 
+AMENDMENT_STEPS_MAX: Final = 8
+"""Ticks of a plan that one amendment may rewrite."""
+
+AMENDMENT: Final = _record(
+    [
+        ("epoch", "<u4"),
+        ("chunk_id", "<u8"),  # the newest chunk of the plan that it was made for
+        ("first_tick", "<i8"),  # tick at which actions[0] is due
+        ("count", "<i4"),
+        ("t_obs_ns", "<i8"),
+        ("t_made_ns", "<i8"),
+        ("actions", "<f8", (AMENDMENT_STEPS_MAX, RIG_DOF)),  # of grippers nothing is taken over
+    ]
+)
+
 TIMELINE_VIEW: Final = _record(
     [
         ("t_ns", "<i8"),
@@ -230,6 +245,7 @@ TICK: Final = _record(
         ("client_link", "u1"),
         ("client_distrusted", "u1"),
         ("chunks_seen", "<u8"),  # head of the chunk ring at this tick
+        ("amendments_seen", "<u8"),  # head of the amendment ring at this tick
         # outputs
         ("command", JOINT_COMMAND),
         ("target", "<f8", (RIG_DOF,)),  # before limits
@@ -239,6 +255,7 @@ TICK: Final = _record(
         ("ahead_ticks", "<i4"),  # planned actions left, 0 when none
         ("starved", "u1"),
         ("chunk_id", "<u8"),
+        ("amended", "u1"),  # Verdict on the newest amendment that came, 0 where none did
         ("switched", "u1"),  # this tick runs the first action of a newly merged chunk
         ("seam_jump_rad", "<f8"),  # set where switched
         ("faults", "<u8"),  # bit i: row i of runtime.faults

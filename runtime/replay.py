@@ -27,6 +27,10 @@ class Core(Protocol):
         """Decide one servo tick."""
 
 
+COUNTED: Final = {"chunk": "chunks_seen", "amendment": "amendments_seen"}
+"""Rings whose entries a tick takes one by one, and the field of TICK that says how far it has."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """Records missing from the black box: which ring, the first one's index, how many, after which tick."""
@@ -86,6 +90,43 @@ class Segment:
     gap: Gap | None
 
 
+class Given:
+    """What the ticks of a run were given: their own records, and the entries of the rings in `COUNTED` by index."""
+
+    def __init__(self, run: Run) -> None:
+        self._rings = {ring: dict(zip(run.indices[ring].tolist(), run.records[ring], strict=True)) for ring in COUNTED}
+
+    def lost(self, ring: str, tick: Any, before: Any) -> list[int]:
+        """Return the indices of what a tick took of a ring since the one before, and was not recorded."""
+        return [index for index in _news(ring, tick, before) if index not in self._rings[ring]]
+
+    def inputs(self, tick: Any, before: Any) -> TickInputs:
+        """Return the inputs of a recorded TICK that follows another."""
+        news = {
+            ring: [_own(entries[index]) for index in _news(ring, tick, before)] for ring, entries in self._rings.items()
+        }
+        return TickInputs(
+            servo_tick=int(tick["servo_tick"]),
+            now_ns=int(tick["now_ns"]),
+            scheduled_ns=int(tick["scheduled_ns"]),
+            arm=tuple(_own(arm) for arm in tick["arm"]),
+            guardian=tuple(_own(guardian) for guardian in tick["guardian"]),
+            operator=_own(tick["operator"]),
+            client_t_ns=int(tick["client_t_ns"]),
+            client_link=int(tick["client_link"]),
+            chunks=news["chunk"],
+            chunks_seen=int(tick["chunks_seen"]),
+            leader=_own(tick["leader"]),
+            client_distrusted=bool(tick["client_distrusted"]),
+            amendments=news["amendment"],
+            amendments_seen=int(tick["amendments_seen"]),
+        )
+
+
+def _news(ring: str, tick: Any, before: Any) -> range:
+    return range(int(before[COUNTED[ring]]), int(tick[COUNTED[ring]]))
+
+
 def replay(run_dir: Path) -> ReplayResult:
     """Replay the run in a folder.
 
@@ -100,18 +141,17 @@ def replay(run_dir: Path) -> ReplayResult:
 def replay_run(run: Run, new_core: Callable[[], Core]) -> ReplayResult:
     """Replay a run that was read, with a fresh core for every control process that took part in it."""
     ticks = run.ticks
-    for name, dtype in (("tick", records.TICK), ("chunk", records.CHUNK)):
+    for name, dtype in (("tick", records.TICK), ("chunk", records.CHUNK), ("amendment", records.AMENDMENT)):
         if len(run.records[name]) and run.records[name].dtype != dtype:
             raise LeadtimeError(f"{run.run_dir}: its {name} records are of another version of leadtime")
-    chunks = dict(zip(run.indices["chunk"].tolist(), run.records["chunk"], strict=True))
+    given = Given(run)
     compared, first, gaps = 0, None, []
-    for segment in _segments(run, chunks):
+    for segment in _segments(run, given):
         core = new_core()
         if segment.gap is not None:
             gaps.append(segment.gap)
         for i in range(segment.start, segment.stop):
-            seen_before = int(ticks["chunks_seen"][i - 1 if i > segment.start else i])
-            decided = core.step(_inputs(ticks[i], chunks, seen_before)).tick
+            decided = core.step(given.inputs(ticks[i], ticks[i - 1 if i > segment.start else i])).tick
             compared += 1
             if first is None:
                 differing = difference(ticks[i], decided)
@@ -126,14 +166,13 @@ def decisions(run: Run) -> Iterator[TickOutputs]:
         LeadtimeError: a record is missing: behind a gap the state of the decisions is unknown.
     """
     config = control_config(run)
-    chunks = dict(zip(run.indices["chunk"].tolist(), run.records["chunk"], strict=True))
-    for segment in _segments(run, chunks):
+    given, ticks = Given(run), run.ticks
+    for segment in _segments(run, given):
         if segment.gap is not None:
             raise LeadtimeError(f"{run.run_dir}: {segment.gap.count} {segment.gap.ring} record(s) are missing")
         core = ControlCore(config, run.spec.tick_base(run.t0_ns))
         for i in range(segment.start, segment.stop):
-            seen_before = int(run.ticks["chunks_seen"][i - 1 if i > segment.start else i])
-            yield core.step(_inputs(run.ticks[i], chunks, seen_before))
+            yield core.step(given.inputs(ticks[i], ticks[i - 1 if i > segment.start else i]))
 
 
 def control_config(run: Run) -> ControlConfig:
@@ -141,7 +180,7 @@ def control_config(run: Run) -> ControlConfig:
     return ControlConfig.from_rig(run.spec.rig, run.spec.merge)
 
 
-def _segments(run: Run, chunks: dict[int, Any]) -> Iterator[Segment]:
+def _segments(run: Run, given: Given) -> Iterator[Segment]:
     """Cut a run where a control process began, and each piece short where an input of it is missing."""
     ticks, indices = run.ticks, run.indices["tick"]
     if not len(ticks):
@@ -155,41 +194,23 @@ def _segments(run: Run, chunks: dict[int, Any]) -> Iterator[Segment]:
             before = int(ticks["servo_tick"][start - 1]) if start else -1
             yield Segment(start, start, Gap("tick", expected, missing, before))
             continue
-        gap = _first_gap(ticks, indices, chunks, start, stop)
+        gap = _first_gap(ticks, indices, given, start, stop)
         yield Segment(start, stop, None) if gap is None else Segment(start, *gap)
 
 
 def _first_gap(
-    ticks: NDArray[Any], indices: NDArray[np.int64], chunks: dict[int, Any], start: int, stop: int
+    ticks: NDArray[Any], indices: NDArray[np.int64], given: Given, start: int, stop: int
 ) -> tuple[int, Gap] | None:
     for i in range(start + 1, stop):
         before = int(ticks["servo_tick"][i - 1])
         missing = int(indices[i] - indices[i - 1]) - 1
         if missing:
             return i, Gap("tick", int(indices[i - 1]) + 1, missing, before)
-        wanted = range(int(ticks["chunks_seen"][i - 1]), int(ticks["chunks_seen"][i]))
-        lost = [index for index in wanted if index not in chunks]
-        if lost:
-            return i, Gap("chunk", lost[0], len(lost), before)
+        for ring in COUNTED:
+            lost = given.lost(ring, ticks[i], ticks[i - 1])
+            if lost:
+                return i, Gap(ring, lost[0], len(lost), before)
     return None
-
-
-def _inputs(tick: Any, chunks: dict[int, Any], seen_before: int) -> TickInputs:
-    seen = int(tick["chunks_seen"])
-    return TickInputs(
-        servo_tick=int(tick["servo_tick"]),
-        now_ns=int(tick["now_ns"]),
-        scheduled_ns=int(tick["scheduled_ns"]),
-        arm=tuple(_own(arm) for arm in tick["arm"]),
-        guardian=tuple(_own(guardian) for guardian in tick["guardian"]),
-        operator=_own(tick["operator"]),
-        client_t_ns=int(tick["client_t_ns"]),
-        client_link=int(tick["client_link"]),
-        chunks=[_own(chunks[index]) for index in range(seen_before, seen)],
-        chunks_seen=seen,
-        leader=_own(tick["leader"]),
-        client_distrusted=bool(tick["client_distrusted"]),
-    )
 
 
 def _own(record: Any) -> NDArray[Any]:

@@ -18,7 +18,8 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     on a real rig; so is `episode_s`, the time a simulated task has.
     `episodes` ends the run after as many, 0 for no limit. `allow_slow`: where chunks are too short for the delay, the
     policy's steps may be spread over more ticks. `keys` is the folder of the rig's keys, "" for a connection without.
-    `teleop`: only a person leads; there is no policy.
+    `corrector` is the graph file of the corrector that is used, "" for none. `teleop`: only a person leads; there is no
+    policy.
     """
 
     rig: RigConfig
@@ -30,6 +31,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     prompt: str
     latency: str
     merge: str
+    corrector: str = ""
     seed: int
     duration_s: float
     episode_s: float

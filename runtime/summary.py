@@ -53,6 +53,7 @@ def build_summary(run: Run) -> dict[str, Any]:
         "tick_compute_us": _quantiles(ticks["compute_ns"] / NS_PER_US, (50, 99, 99.9), ("p50", "p99", "p999")),
         "execution": _execution(run.records["client"]),
         "inference": _inference(run),
+        "amendments": _amendments(run),
         "seam_jump_rad": _quantiles(ticks["seam_jump_rad"][ticks["switched"] == 1], (50, 99), ("p50", "p99")),
         "jerk_rms": _jerk_rms(ticks, spec.rig.servo_hz),
         "limit_violations": _last(run.records["task"], "limit_violations"),
@@ -106,6 +107,17 @@ def _appearances(bits: NDArray[Any], since_ns: NDArray[Any]) -> Iterator[dict[st
         for index in np.flatnonzero(raised & ~before):
             t_s = round(int(since_ns[index]) / NS_PER_S, 3)
             yield {"name": fault.name, "t_s": t_s, "action": fault.action}
+
+
+def _amendments(run: Run) -> dict[str, Any]:
+    """Return how often a corrector put the plan right, and the age of what it had seen when it had done so."""
+    made = run.records["amendment"]
+    age_ms = (made["t_made_ns"] - made["t_obs_ns"]) / NS_PER_MS
+    return {
+        "made": len(made),
+        "used": int(np.count_nonzero(run.ticks["amended"] == Verdict.USED)),
+        "age_ms": _quantiles(age_ms, (50, 99), ("p50", "p99")),
+    }
 
 
 def _inference(run: Run) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class FakeRig:
     leader_silent: bool = False
     button: tuple[Mode, int, int] = (Mode.DISARMED, 0, 0)
     distrusted: bool = False
+    amendments: list[NDArray[Any]] = field(default_factory=list)
+    amendments_seen: int = 0
 
     def __post_init__(self) -> None:
         self.rig: RigConfig = load_rig(self.name)
@@ -160,7 +162,10 @@ class FakeRig:
                 chunks_seen=self.chunk_id,
                 leader=duplicate(self.leader),
                 client_distrusted=self.distrusted,
+                amendments=self.amendments,
+                amendments_seen=self.amendments_seen,
             )
+            self.amendments = []
             self.inputs.append(inputs)
             self.outputs.append(self.core.step(inputs))
             self.command = self.last.command
@@ -192,6 +197,18 @@ class FakeRig:
             "t_obs_ns": self.base.time_ns(tick) + self.chunk_id,
         }
         return chunk_record(actions, **{**known, **fields})
+
+    def amend(self, actions: NDArray[np.float64], *, lead: int = 1, **fields: int) -> None:
+        """Let an amendment of the plan arrive, `lead` ticks after the one under way."""
+        record: Any = blank(records.AMENDMENT)
+        record["epoch"], record["chunk_id"] = self.last.view["epoch"], self.last.view["chunk_id"]
+        record["first_tick"], record["count"] = self.tick + lead, len(actions)
+        record["t_obs_ns"] = record["t_made_ns"] = self.now_ns
+        record["actions"][: len(actions)] = actions
+        for name, value in fields.items():
+            record[name] = value
+        self.amendments.append(np.array(record))
+        self.amendments_seen += 1
 
     def path(self, tick: int, count: int = HORIZON) -> NDArray[np.float64]:
         """Return a smooth path (count, 14) in absolute ticks, the same whenever it is asked for."""

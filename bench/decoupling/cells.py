@@ -24,8 +24,10 @@ from bench.lab.rig import NO_FAULTS, Driver, Lab
 from bench.lab.server import LabServer
 from bench.training.evaluate import wilson
 from runtime.config import RigConfig, load_rig
+from runtime.control.merge import MERGES
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
+from runtime.inference.corrector import Corrector, load_corrector
 from runtime.inference.handshake import policy_schema
 from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
@@ -86,6 +88,11 @@ def _sampler(task: str, policy: str) -> Sampler:
 
 
 @cache
+def _corrector(task: str, policy: str) -> Corrector | None:
+    return load_corrector(load_policy(policy), task)
+
+
+@cache
 def _eyes(task: str, policy: str) -> Eyes | None:
     seen = load_policy(policy).manifest.observation
     if not seen.cameras:
@@ -103,10 +110,11 @@ def lab(
     faults: Schedule = NO_FAULTS,
     keep: bool = False,
     concurrency: int = 1,
+    corrector: Corrector | None = None,
 ) -> Lab:
     """Return the lab of one episode, ready to run; `merge` is one of MERGES or of PEERS.
 
-    `concurrency` is how many requests the server works on at once.
+    `concurrency` is how many requests the server works on at once; `corrector` takes the place of the policy's own.
     """
     model, plant, sampler = parse_latency(latency), _plant(task), _sampler(task, policy)
     plant.reset(seed)
@@ -118,7 +126,9 @@ def lab(
     else:
         server = LabServer(sampler, model, seed, concurrency)
         schema = msgspec.structs.replace(schema, concurrency=concurrency)
-        driver = OwnDriver(rig(), schema, merge, observer, server, seed)
+        if corrector is None and MERGES[merge].amends:
+            corrector = _corrector(task, policy)
+        driver = OwnDriver(rig(), schema, merge, observer, server, seed, corrector=corrector)
     return Lab(rig(), plant, driver, seed, jump_rad=JUMP_RAD, faults=faults, keep=keep)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from runtime.control.merge import MERGES
-from runtime.records import CHUNK_STEPS_MAX
+from runtime.records import AMENDMENT_STEPS_MAX, CHUNK_STEPS_MAX
 from runtime.states import Mode
 
 RIGS: Final = ("sim-x5", "sim-piper", "sim-vx300s")
@@ -33,6 +33,18 @@ WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
 )
 
 
+WRONG_AMENDMENTS: Final[Sequence[tuple[str, Any]]] = (
+    ("count", 0),
+    ("count", -1),
+    ("count", AMENDMENT_STEPS_MAX + 1),
+    ("first_tick", 1 << 40),
+    ("first_tick", -(1 << 40)),
+    ("epoch", 99),
+    ("chunk_id", 0),
+    ("t_obs_ns", 1 << 60),
+)
+
+
 class Kind(StrEnum):
     """What can go wrong, or be done, from one servo tick to another."""
 
@@ -50,6 +62,9 @@ class Kind(StrEnum):
     CHUNK_TWICE = "the client hands on each chunk twice"
     CHUNK_REORDERED = "two chunks change places"
     CHUNK_OLD = "an old chunk comes again"
+    AMENDMENT_NAN = "an amendment of the plan holds a NaN"
+    AMENDMENT_FAR = "an amendment is far from the plan"
+    AMENDMENT_WRONG = "an amendment has a field out of range"
     CONTROL_STOPPED = "the control process stands still"
     CONTROL_KILLED = "the control process is killed and restarted"
     TICKS_SKIPPED = "every third servo tick is skipped"
@@ -104,6 +119,8 @@ class Plan:
     pace: float
     noise: float
     wrong_field: tuple[str, Any]
+    amends: bool
+    wrong_amendment: tuple[str, Any]
     windows: tuple[Window, ...]
     actions: Mapping[int, tuple[Act, ...]]
 
@@ -134,6 +151,8 @@ class Plan:
             pace=float(rng.uniform(0.5, 6.0)),
             noise=float(rng.choice([0.0, 0.0, 0.002, 0.05])),
             wrong_field=WRONG_FIELDS[int(rng.integers(len(WRONG_FIELDS)))],
+            amends=bool(rng.random() < 0.5),
+            wrong_amendment=WRONG_AMENDMENTS[int(rng.integers(len(WRONG_AMENDMENTS)))],
             windows=tuple(windows),
             actions=_operator(rng, ticks),
         )

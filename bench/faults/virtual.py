@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.faults.corrector import SPOILT, SpoiltCorrector
 from bench.faults.plan import Kind, Plan
 from bench.faults.witness import Witness
 from runtime import records
@@ -23,7 +24,7 @@ from runtime.inference.ask import Outcome
 from runtime.inference.client_core import ClientCore
 from runtime.layout import ARM_DOF, ARM_SLICE, JOINT_NAMES, RIG_DOF, SIDES
 from runtime.shm import blank, duplicate
-from runtime.states import Condition, Guard, Link
+from runtime.states import Condition, Guard, Link, Verdict
 
 T0_NS: Final = NS_PER_S
 HORIZON: Final = 50
@@ -79,6 +80,7 @@ class VirtualRig:
         self._ring: list[NDArray[Any]] = []
         self._pushed = self._seen = 0
         self._offset = np.zeros(RIG_DOF)
+        self._corrector = SpoiltCorrector(plan, self._base)
         self._operator: Any = blank(records.OPERATOR)
         self._client_ns = 0
         self._leader: Any = blank(records.LEADER)
@@ -154,10 +156,13 @@ class VirtualRig:
             chunks=kept,
             chunks_seen=self._pushed,
             leader=self._led(now_ns, wrong),
+            amendments=self._corrector.amendments(self._view, now_ns, wrong),
         )
         outputs = self._core.step(inputs)
         self._command, self._view = outputs.command, outputs.view
         self.witness.decided(inputs, outputs)
+        if wrong & SPOILT and int(outputs.tick["amended"]) == Verdict.USED:
+            self.witness.fail("a spoilt amendment was believed")
 
     def _led(self, now_ns: int, wrong: frozenset[Kind]) -> NDArray[Any]:
         """Return what both leaders say: where the arms are, moving on a little, or what goes wrong with them."""

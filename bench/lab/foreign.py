@@ -84,6 +84,10 @@ class ForeignDriver:
         self._actions = [*self._actions[-2:], self._actions[-1] if action is None else action]
         return [self._chunk(view, tick, now_ns)]
 
+    def amend(self, view: NDArray[Any], now_ns: int) -> list[NDArray[Any]]:  # noqa: ARG002
+        """Nothing: no peer corrects what it executes."""
+        return []
+
     def _pass(self, tick: int, now_ns: int) -> Array | None:
         """Let a due answer arrive, run the peer's control loop once, let its policy take up what waits."""
         self._arrive(tick, now_ns)

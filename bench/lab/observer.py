@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.render import SceneRenderer
 from runtime.inference.backends.base import ModelInputs
+from runtime.inference.observation import Observation
 from runtime.layout import RIG_DOF
 
 Array = NDArray[np.float64]
@@ -53,6 +54,10 @@ class Seen:
             prefix_len=rows,
             noise=np.zeros((horizon, RIG_DOF), dtype=np.float32),
         )
+
+    def observation(self, t_ns: int) -> Observation:
+        """Return what was seen as a corrector is given it."""
+        return Observation(t_ns, {}, self.position, self.velocity, self._objects)
 
 
 class Observer:

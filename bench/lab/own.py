@@ -16,6 +16,7 @@ from runtime.inference import wire
 from runtime.inference.ask import Ask, Outcome
 from runtime.inference.backends.base import ModelInputs
 from runtime.inference.client_core import ClientCore
+from runtime.inference.corrector import Amender, Corrector
 from runtime.inference.sampler import Query
 from runtime.states import Verdict
 
@@ -24,7 +25,15 @@ class OwnDriver:
     """The client's decisions, live, against a server on the virtual clock; observations have no age."""
 
     def __init__(
-        self, rig: RigConfig, schema: wire.Schema, merge: str, observer: Observer, server: LabServer, seed: int
+        self,
+        rig: RigConfig,
+        schema: wire.Schema,
+        merge: str,
+        observer: Observer,
+        server: LabServer,
+        seed: int,
+        *,
+        corrector: Corrector | None = None,
     ) -> None:
         self.merge = merge
         self._base = tick_base(rig)
@@ -39,6 +48,8 @@ class OwnDriver:
         for latency_ns in server.earlier_ns:
             forecast.observe(latency_ns // self._base.policy_period_ns)
         self._earlier = forecast.count, forecast.covered, forecast.overprovision_ticks
+        self._amender = None if corrector is None else Amender(self._base, corrector)
+        self._amendments: list[NDArray[Any]] = []
         self._arrived: list[NDArray[Any]] = []
         self._observed: dict[int, int] = {}
         self._delays_ticks: list[int] = []
@@ -58,6 +69,14 @@ class OwnDriver:
                 client.sent(ask)
                 self._receive(now_ns)
         arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def amend(self, view: NDArray[Any], now_ns: int) -> list[NDArray[Any]]:
+        """Look at the plan again where it is time; what is made of it arrives a servo tick later."""
+        arrived, self._amendments = self._amendments, []
+        if self._amender is not None and self._amender.moment_ns(view, now_ns) is not None:
+            made = self._amender.amend(view, self._observer.look().observation(now_ns), now_ns)
+            self._amendments = [] if made is None else [made]
         return arrived
 
     def note(self, tick: NDArray[Any], trace: Trace) -> None:

@@ -43,6 +43,9 @@ class Driver(Protocol):
     def turn(self, view: NDArray[Any], now_ns: int) -> list[NDArray[Any]]:
         """Do what happens between two servo ticks; returns the CHUNK records that arrived."""
 
+    def amend(self, view: NDArray[Any], now_ns: int) -> list[NDArray[Any]]:
+        """Look at the plan again; returns the AMENDMENT records that arrived."""
+
     def note(self, tick: NDArray[Any], trace: Trace) -> None:
         """Add to the trace what the TICK record of a servo tick alone does not tell."""
 
@@ -83,11 +86,16 @@ class Lab:
         self._arms = LabArms(rig, self._base, plant)
         self._want = Mode.HOLD
         self._servo_tick = 0
-        self._chunks_seen = 0
+        self._chunks_seen = self._amendments_seen = 0
         self._outputs: TickOutputs | None = None
         self._clear = 0
         self._halted_ticks = 0
         self.trace = Trace(rig.servo_hz, keep)
+
+    @property
+    def plant(self) -> Plant:
+        """The physics."""
+        return self._arms.plant
 
     def run(self) -> Episode:
         """Play the episode to its outcome."""
@@ -120,7 +128,8 @@ class Lab:
         chunks = self._faults.spoil(self._driver.turn(view, now_ns), acted_ns)
         outputs = self._outputs
         if outputs is None or not self._faults.stands(Fault.CONTROL_PAUSED, acted_ns):
-            outputs = self._outputs = self._core.step(self._inputs(now_ns, states, chunks))
+            amendments = self._driver.amend(view, now_ns)
+            outputs = self._outputs = self._core.step(self._inputs(now_ns, states, chunks, amendments))
             self._operate(Mode(int(outputs.command["mode"])))
         if int(outputs.command["mode"]) == Mode.POLICY or self.trace.ticks:
             self.trace.note(outputs.tick, outputs.command, outputs.view)
@@ -136,10 +145,17 @@ class Lab:
         if self._halted_ticks and self._halted_ticks % OPERATOR_TICKS == 0:
             self._clear += 1
 
-    def _inputs(self, now_ns: int, states: tuple[NDArray[Any], ...], chunks: list[NDArray[Any]]) -> TickInputs:
+    def _inputs(
+        self,
+        now_ns: int,
+        states: tuple[NDArray[Any], ...],
+        chunks: list[NDArray[Any]],
+        amendments: list[NDArray[Any]],
+    ) -> TickInputs:
         operator: Any = blank(records.OPERATOR)
         operator["want"], operator["clear"] = self._want, self._clear
         self._chunks_seen += len(chunks)
+        self._amendments_seen += len(amendments)
         return TickInputs(
             servo_tick=self._servo_tick,
             now_ns=now_ns,
@@ -151,4 +167,6 @@ class Lab:
             client_link=Link.READY,
             chunks=chunks,
             chunks_seen=self._chunks_seen,
+            amendments=amendments,
+            amendments_seen=self._amendments_seen,
         )

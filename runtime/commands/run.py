@@ -25,9 +25,10 @@ from runtime.errors import UsageError, unknown_name
 from runtime.inference.adapters.registry import is_adapter, make_adapter
 from runtime.inference.carrier import carriage_of
 from runtime.inference.check import check_policy
+from runtime.inference.corrector import load_corrector
 from runtime.inference.keys import ClientKeys
 from runtime.inference.latency import parse_latency
-from runtime.inference.policy import load_policy
+from runtime.inference.policy import Policy, load_policy
 from runtime.inference.sampler import conditions_of
 from runtime.inference.sockets import check_endpoint
 from runtime.inference.terms import choose
@@ -125,6 +126,7 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
         rig = msgspec.structs.replace(rig, cameras={})
         policy = STATE_POLICY if policy == "demo" else policy
         _say(f"no pictures on this host: {obstacle}. Going on with joint and object states, policy {policy}")
+    corrector = ""
     if is_adapter(policy):
         # Read now, so that a wrong setting is said before anything starts; reached by the server of the run.
         make_adapter(policy)
@@ -132,6 +134,7 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
         loaded = load_policy(policy)
         check_policy(loaded, rig, command.task)
         choose(command.merge, conditions_of(loaded, command.task))
+        corrector = corrector_of(loaded, command.task, command.merge)
     prompt, episode_s, scene_length = command.task, 0.0, 0
     if rig.simulated:
         task = TASKS[command.task]()
@@ -148,6 +151,7 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
         prompt=prompt,
         latency=command.latency,
         merge=command.merge,
+        corrector=corrector,
         seed=command.seed,
         duration_s=command.duration_s,
         episode_s=episode_s,
@@ -156,6 +160,17 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
         scene_length=scene_length,
         keys="" if command.keys is None else str(command.keys.resolve()),
     )
+
+
+def corrector_of(policy: Policy, task: str, merge: str) -> str:
+    """Return the file of the corrector that a merge uses with a policy, "" for none.
+
+    Raises:
+        UsageError: the file is no corrector, or reads other objects than the policy.
+    """
+    if not MERGES[merge].amends or load_corrector(policy, task) is None:
+        return ""
+    return str(policy.corrector(task))
 
 
 def _remote(policy: str) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S, TickBase
 from runtime.control import modes, watch
+from runtime.control.amendment import Amendments
 from runtime.control.collision import PathCheck
 from runtime.control.intake import Intake, Now, Verdicts, verdict_faults
 from runtime.control.limits import RigLimiter
@@ -48,6 +49,7 @@ class ControlCore:
         self._limiter = RigLimiter(config.limits, dt_s, config.home)
         self._timeline = Timeline(base.ratio, config.home)
         self._intake = Intake(self._timeline, MERGES[config.merge], config.jump_rad)
+        self._amendments = Amendments(self._timeline)
         self._planner = Planner(config.limits.rates, dt_s)
         self._parking = Planner(config.park_rates, dt_s)
         self._path = PathCheck(config.clearance, self._planner)
@@ -82,10 +84,11 @@ class ControlCore:
         self._modes = modes.step(before, self._situation(inputs, wish, lead, faults, following=following))
         self._enter(before, inputs)
         self._reseed(inputs)
+        amended = self._amend(inputs)
 
         target = self._target(inputs.servo_tick)
         limited = self._move(target, inputs.servo_tick)
-        return self._publish(inputs, target, limited, faults, lead, verdicts)
+        return self._publish(inputs, target, limited, faults, lead, verdicts, amended)
 
     def _catch_up(self, servo_tick: int, elapsed: int) -> None:
         """Make the steps of skipped ticks; after a pause that outlived the commands there are none to make."""
@@ -168,6 +171,7 @@ class ControlCore:
         if now.engaged is not before.engaged or now.epoch != before.epoch:
             self._timeline.clear(self._limiter.motion.position)
             self._intake.open(inputs.now_ns)
+            self._amendments.open(inputs.now_ns)
         if now.mode is before.mode or (now.mode in LED and before.mode in LED):
             return
         self._starving = bool(now.latched & ~before.latched & BIT["starved"])
@@ -202,6 +206,16 @@ class ControlCore:
             self._acks[i] = int(guardian["trips"])
             self._stop(inputs.servo_tick)
 
+    def _amend(self, inputs: TickInputs) -> Verdict:
+        """Write what a corrector would have otherwise into the plan under execution; return what became of the last."""
+        verdict = Verdict.PENDING
+        now = Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
+        for amendment in inputs.amendments:
+            verdict = Verdict.STALE
+            if self._modes.mode is Mode.POLICY:
+                verdict = self._amendments.take(amendment, self._modes.epoch, self._intake.chunk_id, now)
+        return verdict
+
     def _target(self, servo_tick: int) -> Array:
         """Return where the rig should be at a servo tick, before limits."""
         if self._modes.mode is Mode.POLICY:
@@ -222,7 +236,14 @@ class ControlCore:
         return limited
 
     def _publish(
-        self, inputs: TickInputs, target: Array, limited: int, faults: int, lead: Lead, verdicts: Verdicts
+        self,
+        inputs: TickInputs,
+        target: Array,
+        limited: int,
+        faults: int,
+        lead: Lead,
+        verdicts: Verdicts,
+        amended: Verdict,
     ) -> TickOutputs:
         now = inputs.servo_tick // self._ratio
         at_rest = self._limiter.at_rest
@@ -239,6 +260,7 @@ class ControlCore:
             acks=self._acks,
             faults=faults,
             led=lead.sides if self._modes.mode in LED else 0,
+            amended=amended,
         )
         command = command_record(inputs, made, self._seq, self._config.command_ttl_ns)
         return TickOutputs(

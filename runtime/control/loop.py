@@ -33,8 +33,9 @@ class ControlLoop:
         self._operator, self._client = board["operator"], board["client"]
         self._leader = board["leader"] if board.spec.rig.leaders else None
         self._chunks, self._commands = board["chunk"], board["joint_command"]
+        self._amendments = board["amendment"]
         self._timeline, self._ticks = board["timeline"], board["tick"]
-        self._seen = -1
+        self._seen = self._amendments_seen = -1
         self._last: dict[str, NDArray[Any]] = {}
         self._none: dict[str, NDArray[Any]] = {
             "arm": blank(records.ARM_STATE),
@@ -58,9 +59,10 @@ class ControlLoop:
     def _read(self, servo_tick: int, now_ns: int) -> TickInputs:
         client = self._newest(self._client, "client")
         if self._seen < 0:
-            self._seen = self._chunks.head
+            self._seen, self._amendments_seen = self._chunks.head, self._amendments.head
         # The ring's head is read once: a chunk that arrives meanwhile belongs to the next tick.
         chunks, self._seen, _ = self._chunks.since(self._seen)
+        amendments, self._amendments_seen, _ = self._amendments.since(self._amendments_seen)
         return TickInputs(
             servo_tick=servo_tick,
             now_ns=now_ns,
@@ -74,6 +76,8 @@ class ControlLoop:
             chunks_seen=self._seen,
             leader=self._none["leader"] if self._leader is None else self._newest(self._leader, "leader"),
             client_distrusted=bool(client["distrusted"]),
+            amendments=amendments,
+            amendments_seen=self._amendments_seen,
         )
 
     def _newest(self, ring: Ring, kind: str) -> NDArray[Any]:

@@ -25,7 +25,8 @@ class Merge:
     executed and the arms stand still. `commit_ticks` are committed to however short the delay; `commits_typical`: not
     the delay that is forecast is committed to, which few answers exceed, but the typical one, so that what is seen
     acts sooner; the join must then bear answers that come late. `in_parts`: a chunk may join by its first part and then
-    as a whole, which a join that averages over chunks would count twice.
+    as a whole, which a join that averages over chunks would count twice. `amends`: where the policy has a corrector,
+    it puts the next actions right each tick from what was just seen.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Merge:
     commit_ticks: int = 0
     commits_typical: bool = False
     in_parts: bool = False
+    amends: bool = False
 
 
 COMMIT_TICKS: Final = 10
@@ -53,6 +55,7 @@ _TABLE: Final = (
         Aligned,
         in_parts=True,
     ),
+    Merge("a2c2", "A2C2, arXiv 2509.23224: a head corrects what is executed each tick", _PLAIN, Aligned, amends=True),
     Merge("ensemble", "ACT, arXiv 2304.13705, algorithm 2", _PLAIN, Ensemble),
     Merge("weighted_average", _LEROBOT, _PLAIN, partial(Aggregate, old=0.3, new=0.7)),
     Merge("latest_only", _LEROBOT, _PLAIN, partial(Aggregate, old=0.0, new=1.0)),
@@ -72,6 +75,7 @@ _TABLE: Final = (
         commit_ticks=COMMIT_TICKS,
         commits_typical=True,
         in_parts=True,
+        amends=True,
     ),
 )
 MERGES: Final[dict[str, Merge]] = {merge.name: merge for merge in _TABLE}

@@ -28,7 +28,8 @@ NO_LEADER: Final[Record] = blank(records.LEADER)
 class TickInputs(NamedTuple):
     """All that a tick sees. `arm` and `guardian` hold one record per side; a record never written is zero.
 
-    `chunks` are the CHUNK records that are new since the last tick, `chunks_seen` the ring's head after them.
+    `chunks` are the CHUNK records that are new since the last tick, `chunks_seen` the ring's head after them;
+    `amendments` and `amendments_seen` are the same of AMENDMENT records.
     """
 
     servo_tick: int
@@ -43,6 +44,8 @@ class TickInputs(NamedTuple):
     chunks_seen: int
     leader: Record = NO_LEADER
     client_distrusted: bool = False
+    amendments: Sequence[Record] = ()
+    amendments_seen: int = 0
 
 
 class TickOutputs(NamedTuple):
@@ -67,6 +70,7 @@ class Decision(NamedTuple):
     acks: Sequence[int]
     faults: int
     led: int
+    amended: Verdict = Verdict.PENDING
 
     @property
     def source(self) -> Source:
@@ -114,6 +118,7 @@ def tick_record(inputs: TickInputs, made: Decision, command: Record, timeline: T
     tick["client_link"] = inputs.client_link
     tick["client_distrusted"] = inputs.client_distrusted
     tick["chunks_seen"] = inputs.chunks_seen
+    tick["amendments_seen"] = inputs.amendments_seen
     tick["target"] = made.target
     tick["mode"] = made.state.mode
     tick["epoch"] = made.state.epoch
@@ -121,6 +126,7 @@ def tick_record(inputs: TickInputs, made: Decision, command: Record, timeline: T
     tick["ahead_ticks"] = max(timeline.end_tick - now, 0) if running else 0
     tick["starved"] = made.starving
     tick["chunk_id"] = timeline.chunk_id(now) if running else 0
+    tick["amended"] = made.amended
     if made.seam is not None:
         tick["switched"] = 1
         tick["seam_jump_rad"] = made.seam.jump_rad

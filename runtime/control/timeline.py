@@ -43,6 +43,15 @@ class Curve(NamedTuple):
         return (self.linear + x * (2.0 * self.quadratic + x * (3.0 * self.cubic))) / length
 
 
+class Present(NamedTuple):
+    """Where the target is within a tick: the phase, its position (14,) and its velocity (14,) per tick."""
+
+    tick: int
+    phase: float
+    position: Array
+    velocity: Array
+
+
 class Timeline:
     """Actions (14,) for the ticks [`begin_tick`, `end_tick`), contiguous; empty where the two are equal.
 
@@ -107,22 +116,30 @@ class Timeline:
             ValueError: `first_tick` is not after the present tick, would leave a gap after the plan's end, or
                 the actions reach further than a plan holds.
         """
-        tick, step = divmod(servo_tick, self._ratio)
+        tick = servo_tick // self._ratio
         if not max(tick, self.begin_tick) < first_tick <= self.end_tick:
             raise ValueError(f"tick {first_tick} is not within ({tick}, {self.end_tick}]")
         if first_tick + len(actions) - tick > CAPACITY - HISTORY_TICKS:
             raise ValueError(f"{len(actions)} actions from tick {first_tick} reach further than a plan holds")
-        phase = step / self._ratio
-        present = self._curve_of(tick)
-        slots = (first_tick + np.arange(len(actions))) % CAPACITY
-        self._rows[slots] = actions
-        self._ids[slots] = chunk_id
+        present = self._present(servo_tick)
+        self._ids[(first_tick + np.arange(len(actions))) % CAPACITY] = chunk_id
         self.end_tick = first_tick + len(actions)
         if chunk_id:
             self.chunks_end_tick = self.end_tick
         self.begin_tick = max(self.begin_tick, tick - HISTORY_TICKS)
-        self._seen = self._paced = None
-        self._curve = tick, self._bend(tick, phase, present.at(phase), present.velocity(phase))
+        self._write(first_tick, actions, present)
+
+    def amend(self, first_tick: int, actions: Array, servo_tick: int) -> None:
+        """Put `actions` (n, 14) from `first_tick` on in the place of planned ones, at the present `servo_tick`.
+
+        Whose actions they are and where the plan ends stay as they are.
+
+        Raises:
+            ValueError: one of the ticks is not after the present one, or not planned.
+        """
+        if not servo_tick // self._ratio < first_tick <= first_tick + len(actions) <= self.end_tick:
+            raise ValueError(f"{len(actions)} actions from tick {first_tick} are not within the plan")
+        self._write(first_tick, actions, self._present(servo_tick))
 
     def target(self, servo_tick: int) -> Array:
         """Return the target (14,) at a servo tick; the plan's last tick is coasted out, then it is held."""
@@ -143,6 +160,17 @@ class Timeline:
         near = np.minimum(np.maximum(ticks, self.begin_tick), self.end_tick - 1)
         taken: Array = self._rows.take(near % CAPACITY, axis=0)
         return taken
+
+    def _present(self, servo_tick: int) -> Present:
+        tick, step = divmod(servo_tick, self._ratio)
+        phase, curve = step / self._ratio, self._curve_of(tick)
+        return Present(tick, phase, curve.at(phase), curve.velocity(phase))
+
+    def _write(self, first_tick: int, actions: Array, present: Present) -> None:
+        """Write rows, and lead the rest of the tick under execution on from where its target is."""
+        self._rows[(first_tick + np.arange(len(actions))) % CAPACITY] = actions
+        self._seen = self._paced = None
+        self._curve = present.tick, self._bend(*present)
 
     def _row(self, tick: int) -> Array:
         if self.begin_tick == self.end_tick:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
+from runtime.control.strategy import FULL_SPEED
 from runtime.errors import UsageError
 from runtime.inference import wire
 from runtime.inference.ask import Ask, Outcome
 from runtime.inference.client_core import ClientCore
 from runtime.inference.connection import Connection
+from runtime.inference.corrector import Amender, OnnxCorrector
 from runtime.inference.executed import ExecutedLog
 from runtime.inference.foresight import Foresight, Trust, expect, record_of
 from runtime.inference.handshake import rig_schema
 from runtime.inference.keys import ClientKeys
 from runtime.inference.observation import Observation, ObservationError
+from runtime.inference.request import request_of
 from runtime.inference.sensors import Sensors
 from runtime.shm import TornReadError
 from runtime.states import Link, Verdict
@@ -53,6 +55,7 @@ class Client:
             requests=board["request"].head + 1,
         )
         self._sensors: Sensors | None = None
+        self._amender: Amender | None = None
         self._executed: ExecutedLog | None = None
         self._command_cursor = board["joint_command"].head
         self._view: NDArray[Any] | None = None
@@ -66,6 +69,7 @@ class Client:
         """Take what came, ask if it is time, and say how things stand. Never waits."""
         now_ns = self._clock.now_ns()
         self._look()
+        self._amend(now_ns)
         self._remember(now_ns)
         self._compare(now_ns)
         self._core.watch(now_ns)
@@ -78,7 +82,7 @@ class Client:
     def wait(self) -> None:
         """Wait for the server's next message, or until it is time to look again."""
         asking = self._view is not None and bool(self._view["engaged"]) and not self._core.in_flight
-        self._connection.wait(ASKING_MS if asking else IDLE_MS)
+        self._connection.wait(ASKING_MS if asking or self._amender is not None else IDLE_MS)
 
     def _look(self) -> None:
         try:
@@ -101,6 +105,21 @@ class Client:
         for request in requests if self._connection.link is Link.READY else ():
             seq = int(request["request_seq"])
             self._connection.send(wire.Cancel(session=self._connection.session, request_seq=seq), {}, now_ns)
+
+    def _amend(self, now_ns: int) -> None:
+        """Put the plan's next actions right by what is seen now, once the arms have reported this tick."""
+        view, sensors, amender = self._view, self._sensors, self._amender
+        if view is None or sensors is None or amender is None:
+            return
+        moment_ns = amender.moment_ns(view, now_ns)
+        if moment_ns is None:
+            return
+        try:
+            made = amender.amend(view, sensors.glance(moment_ns), now_ns)
+        except ObservationError:
+            return
+        if made is not None:
+            self._board["amendment"].push(made)
 
     def _remember(self, now_ns: int) -> None:
         """Keep what is done and seen, for a policy that is to be told of it."""
@@ -188,6 +207,10 @@ class Client:
             self._connection.refuse(str(error))
             return
         self._sensors = Sensors(self._board, schema)
+        corrector = self._board.spec.corrector
+        # One that was trained on steps of a tick knows nothing of slower ones.
+        if corrector and self._core.pacing.stretch == FULL_SPEED:
+            self._amender = Amender(self._base, OnnxCorrector(Path(corrector), schema.object_state))
         if schema.stateful:
             self._executed = ExecutedLog(self._base, schema.key_every)
 
@@ -212,33 +235,17 @@ class Client:
             self._core.sent(ask, t_frame_ns=observation.t_frame_ns, t_sent_ns=t_sent_ns)
 
     def _packed(self, ask: Ask, observation: Observation, now_ns: int) -> list[wire.Buffer]:
-        arrays: wire.ArrayMap = {f"image/{name}": image for name, image in observation.images.items()}
-        terms = ask.terms
-        state = observation.position if terms.state is None else terms.state
-        velocity = self._core.pacing.velocity(observation.velocity if terms.velocity is None else terms.velocity)
-        arrays["state"] = state.astype(np.float32)
-        arrays["velocity"] = velocity.astype(np.float32)
-        arrays["prefix"] = ask.planned.astype(np.float32)
-        if observation.object_state is not None:
-            arrays["object_state"] = observation.object_state
-        executed_tick = 0
-        if self._executed is not None:
-            executed_tick, told = self._executed.until(ask.obs_tick)
-            arrays |= told
-        request = wire.Infer(
+        executed_tick, told = (0, {}) if self._executed is None else self._executed.until(ask.obs_tick)
+        request, arrays = request_of(
+            ask,
+            observation,
+            self._core.pacing,
             session=self._connection.session,
-            request_seq=ask.request_seq,
-            obs_seq=ask.obs_seq,
-            epoch=ask.epoch,
             seed=self._board.spec.seed % SEED_RANGE,
             deadline_ms=self._deadline_ms,
-            condition=terms.asked,
-            committed=ask.committed_steps,
-            execute=ask.execute_ticks,
-            parts=ask.parts,
             executed_tick=executed_tick,
         )
-        return self._connection.pack(request, arrays, now_ns)
+        return self._connection.pack(request, arrays | told, now_ns)
 
     def _publish(self, *outcomes: Outcome) -> None:
         for outcome in outcomes:

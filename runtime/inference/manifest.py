@@ -147,7 +147,8 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
 
     `horizon` is how many steps a chunk has, one number for all tasks or task -> number. `arms` are the arm models whose
     joint angles it was trained on; left out, it is taken to fit any. `graphs` are its ONNX files by task, `guided`
-    those for guidance, `torch` what backend torch runs: TorchScript (.pt), an exported program (.pt2) or
+    those for guidance, `correctors` small graphs that put the next actions right each tick
+    (runtime.inference.corrector), `torch` what backend torch runs: TorchScript (.pt), an exported program (.pt2) or
     `module:function` of a Python file in the folder. `device` and `precision` are asked of whatever backend runs it.
     """
 
@@ -163,6 +164,7 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
     capabilities: Capabilities = Capabilities()
     graphs: Files = {}
     guided: Files = {}
+    correctors: Files = {}
     torch: Files = {}
     device: Device = "auto"
     precision: Precision = "fp32"

@@ -67,6 +67,11 @@ class Policy:
         name = manifest.guided.get(task, manifest.guided.get(ANY_TASK))
         return None if name is None else self.folder / name
 
+    def corrector(self, task: str) -> Path | None:
+        """Return the corrector's graph file of a task, None where it has none."""
+        name = self.manifest.correctors.get(task, self.manifest.correctors.get(ANY_TASK))
+        return None if name is None else self.folder / name
+
     def torch_program(self, task: str) -> str:
         """Return what backend torch runs for a task: the name of a file in the folder, or `module:function`.
 
@@ -144,7 +149,13 @@ def _load_folder(folder: Path) -> Policy:
         raise UsageError(f"{path}: not valid YAML; write one 'key: value' a line") from None
     manifest: PolicyManifest = convert(raw, PolicyManifest, path)
     policy = Policy(manifest, folder)
-    for key, files in (("graphs", manifest.graphs), ("guided", manifest.guided), ("torch", manifest.torch)):
+    named = {
+        "graphs": manifest.graphs,
+        "guided": manifest.guided,
+        "correctors": manifest.correctors,
+        "torch": manifest.torch,
+    }
+    for key, files in named.items():
         for task, name in files.items():
             if task not in policy.tasks:
                 raise UsageError(f"{path}: key '{key}.{task}': no task of 'graphs': {', '.join(policy.tasks)}")

@@ -120,6 +120,20 @@ class Sensors:
             object_state=self._objects(t_obs_ns) if self._schema.object_state else None,
         )
 
+    def glance(self, t_ns: int) -> Observation:
+        """Return what is known of a moment without the cameras.
+
+        Raises:
+            ObservationError: an arm has not reported that far yet, or the object state does not cover the moment.
+        """
+        if min(self._newest_joints_ns(side) for side in SIDES) < t_ns:
+            raise ObservationError("an arm has not reported this tick yet")
+        position, velocity = joints_at(
+            {side: _newest(self._board[f"arm/{side}"], JOINT_RECORDS) for side in SIDES}, t_ns
+        )
+        objects = self._objects(t_ns) if self._schema.object_state else None
+        return Observation(t_ns, {}, position, velocity, objects)
+
     def _newest_joints_ns(self, side: Side) -> int:
         records = _newest(self._board[f"arm/{side}"], 2)
         if not records:

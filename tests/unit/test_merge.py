@@ -15,7 +15,7 @@ QUEUES = ["sync", "naive"]
 
 
 def test_every_merge_is_there_under_its_name() -> None:
-    names = {*QUEUES, *AT_ONCE, *AFTER_PREFIX, *AGGREGATES, "ensemble", "future_state", "min_jerk"}
+    names = {*QUEUES, *AT_ONCE, *AFTER_PREFIX, *AGGREGATES, "ensemble", "future_state", "min_jerk", "a2c2"}
     assert set(MERGES) == names
     assert all(name == merge.name for name, merge in MERGES.items())
 
