@@ -36,6 +36,8 @@ OUTSIDE: Final = 0.1
 """How far a measured position may lie outside the model's limits when the arm is armed."""
 AT_HOME: Final = 0.1
 """How near to the rest pose the held target must be for the torque to be switched off."""
+STILL: Final = 1e-8
+"""A last step (rad, gripper: fraction) that is no motion but what rounding leaves of one: 2e-6 rad/s at 200 Hz."""
 TRACKING_RAD: Final = 0.4
 """Distance of target and measured position that counts as lost tracking; grippers hold objects and are left out."""
 TRACKING_NS: Final = 100 * NS_PER_MS
@@ -238,7 +240,7 @@ class GuardianCore:
             self._start(now_ns)
 
     def _at_home(self) -> bool:
-        still = not any(self._stepper.step)
+        still = all(map(le, map(abs, self._stepper.step), repeat(STILL)))
         return still and _near(self._stepper.target[:ARM_JOINTS], self._home[:ARM_JOINTS], AT_HOME)
 
     def _move(self, goal: Joints, pace: Joints) -> None:
