@@ -133,9 +133,14 @@ class GuardianCore:
             self._expires_ns = min(int(command["valid_until_ns"]), int(command["t_ns"]) + self._ttl_ns)
 
     def _valid(self, now_ns: int, command: NDArray[Any]) -> bool:
-        """Whether a new command is armed, unexpired, finite, and knows of every trip."""
+        """Whether a new command may be begun with: armed, finite, of this tick, unexpired, knowing of every trip.
+
+        From rest, a command that is overdue would be begun with at a tick that has passed, and the next one caught up
+        with in a single step.
+        """
         known = int(command["ack"][self._side]) == self._trips
-        return bool(command["armed"]) and known and now_ns <= self._expires_ns and self._finite()
+        due = now_ns - int(command["t_ns"]) < (1.0 + BRIDGE_AFTER) * self._period_ns and now_ns <= self._expires_ns
+        return bool(command["armed"]) and known and due and self._finite()
 
     def _finite(self) -> bool:
         return all(map(isfinite, self._goal)) and all(map(isfinite, self._pace))
