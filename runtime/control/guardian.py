@@ -175,6 +175,9 @@ class GuardianCore:
         if command is not None and not command["armed"]:
             if self._at_home():
                 self._state = Guard.DISARMED
+            else:
+                # Who lets go of an arm elsewhere, or in motion, has taken the last command back.
+                self._leave(Trip.EXPIRED, now_ns)
             return
         if command is not None:
             until, self._t_ns = self._goal_tick, now_ns
