@@ -194,7 +194,7 @@ class VirtualRig:
         command = None if unread else self._command
         output = self._guardians[i].step(now_ns, command, self._arms[i])
         self._status[i] = output.status
-        self.witness.guarded(i, now_ns, command, output)
+        self.witness.guarded(i, now_ns, command, self._arms[i]["position"], output)
         if output.enabled and not (i == 1 and Kind.ARM_STUCK in wrong):
             self._position[ARM_SLICE[SIDES[i]]] = output.position
         if not output.enabled and int(output.status["state"]) != Guard.DISARMED:

@@ -68,6 +68,7 @@ class Witness:
         self._expiry_ns = [0 for _ in SIDES]
         self._seen_tick = [-1 for _ in SIDES]
         self._brake_ns = [0 for _ in SIDES]
+        self._loose = [False for _ in SIDES]
 
     def fail(self, what: str) -> None:
         """Note a broken promise, once a kind."""
@@ -169,11 +170,18 @@ class Witness:
                     self.fail(f"a command exceeds the limit of derivative {order}")
         self._path = []
 
-    def guarded(self, i: int, now_ns: int, command: NDArray[Any] | None, output: GuardianOutput) -> None:
-        """Look at a step of a guardian."""
+    def guarded(
+        self, i: int, now_ns: int, command: NDArray[Any] | None, measured: NDArray[np.float64], output: GuardianOutput
+    ) -> None:
+        """Look at a step of a guardian that had `measured` (7,) as its arm's feedback."""
         state = Guard(int(output.status["state"]))
         before, self._guards[i] = self._guards[i], (state, output)
+        # A guardian that was killed left its arm under torque, where its successor must begin.
+        self._loose[i] |= state is Guard.DISARMED and before is not None and before[0] is not Guard.DISARMED
         if output.enabled:
+            if self._loose[i]:
+                self._audits[i].let_go(measured)
+                self._loose[i] = False
             self._audits[i].check(output.servo_tick, output.position)
         if command is not None and int(command["servo_tick"]) > self._seen_tick[i]:
             self._seen_tick[i] = int(command["servo_tick"])

@@ -114,9 +114,8 @@ class Teacher:
         expert.reset(clone)
         for row in plan[PAST_STEPS - 1 : COMMITTED_STEPS]:
             hold_for_one_tick(clone, row)
-        expert.adopt(
-            plan[COMMITTED_STEPS - 1].copy(), (plan[COMMITTED_STEPS - 1] - plan[COMMITTED_STEPS - 2]) * POLICY_HZ
-        )
+        earlier, before, last = plan[:COMMITTED_STEPS]
+        expert.adopt(last.copy(), (last - before) * POLICY_HZ, earlier)
         rows = []
         for _ in range(STEPS):
             if clone.task.outcome(clone.model, clone.data) is False:

@@ -134,7 +134,7 @@ class ControlCore:
     def _receive(self, inputs: TickInputs, faults: int, lead: Lead) -> Verdicts:
         """Merge the new chunks that are fit; none once something ends the motion."""
         welcome = self._modes.engaged and not lead.taken and not faults & (modes.HOLDING | modes.BRAKING)
-        now = Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
+        now = self._now(inputs)
         verdicts = []
         for chunk in inputs.chunks:
             verdict = Verdict.STALE
@@ -143,6 +143,9 @@ class ControlCore:
                 verdict = self._intake.take(chunk, self._modes.epoch, now, started=started)
             verdicts.append((int(chunk["chunk_id"]), verdict))
         return tuple(verdicts)
+
+    def _now(self, inputs: TickInputs) -> Now:
+        return Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
 
     def _situation(self, inputs: TickInputs, wish: Wish, lead: Lead, faults: int, *, following: bool) -> Situation:
         at_rest = self._limiter.at_rest
@@ -170,7 +173,7 @@ class ControlCore:
         now = self._modes
         if now.engaged is not before.engaged or now.epoch != before.epoch:
             self._timeline.clear(self._limiter.motion.position)
-            self._intake.open(inputs.now_ns)
+            self._intake.open(self._now(inputs))
             self._amendments.open(inputs.now_ns)
         if now.mode is before.mode or (now.mode in LED and before.mode in LED):
             return
@@ -209,7 +212,7 @@ class ControlCore:
     def _amend(self, inputs: TickInputs) -> Verdict:
         """Write what a corrector would have otherwise into the plan under execution; return what became of the last."""
         verdict = Verdict.PENDING
-        now = Now(inputs.servo_tick, inputs.servo_tick // self._ratio, inputs.now_ns)
+        now = self._now(inputs)
         for amendment in inputs.amendments:
             verdict = Verdict.STALE
             if self._modes.mode is Mode.POLICY:

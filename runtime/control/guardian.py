@@ -36,6 +36,8 @@ OUTSIDE: Final = 0.1
 """How far a measured position may lie outside the model's limits when the arm is armed."""
 AT_HOME: Final = 0.1
 """How near to the rest pose the held target must be for the torque to be switched off."""
+STILL: Final = 1e-8
+"""A last step (rad, gripper: fraction) that is no motion but what rounding leaves of one: 2e-6 rad/s at 200 Hz."""
 TRACKING_RAD: Final = 0.4
 """Distance of target and measured position that counts as lost tracking; grippers hold objects and are left out."""
 TRACKING_NS: Final = 100 * NS_PER_MS
@@ -131,9 +133,14 @@ class GuardianCore:
             self._expires_ns = min(int(command["valid_until_ns"]), int(command["t_ns"]) + self._ttl_ns)
 
     def _valid(self, now_ns: int, command: NDArray[Any]) -> bool:
-        """Whether a new command is armed, unexpired, finite, and knows of every trip."""
+        """Whether a new command may be begun with: armed, finite, of this tick, unexpired, knowing of every trip.
+
+        From rest, a command that is overdue would be begun with at a tick that has passed, and the next one caught up
+        with in a single step.
+        """
         known = int(command["ack"][self._side]) == self._trips
-        return bool(command["armed"]) and known and now_ns <= self._expires_ns and self._finite()
+        due = now_ns - int(command["t_ns"]) < (1.0 + BRIDGE_AFTER) * self._period_ns and now_ns <= self._expires_ns
+        return bool(command["armed"]) and known and due and self._finite()
 
     def _finite(self) -> bool:
         return all(map(isfinite, self._goal)) and all(map(isfinite, self._pace))
@@ -168,6 +175,9 @@ class GuardianCore:
         if command is not None and not command["armed"]:
             if self._at_home():
                 self._state = Guard.DISARMED
+            else:
+                # Who lets go of an arm elsewhere, or in motion, has taken the last command back.
+                self._leave(Trip.EXPIRED, now_ns)
             return
         if command is not None:
             until, self._t_ns = self._goal_tick, now_ns
@@ -238,7 +248,7 @@ class GuardianCore:
             self._start(now_ns)
 
     def _at_home(self) -> bool:
-        still = not any(self._stepper.step)
+        still = all(map(le, map(abs, self._stepper.step), repeat(STILL)))
         return still and _near(self._stepper.target[:ARM_JOINTS], self._home[:ARM_JOINTS], AT_HOME)
 
     def _move(self, goal: Joints, pace: Joints) -> None:

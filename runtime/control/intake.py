@@ -65,6 +65,7 @@ class Intake:
         self._jump_rad = jump_rad
         self._seams: list[Seam] = []
         self._newest = (0, 0)
+        self._first_tick = 0
         self._jumps = 0
         self._lates = 0
         self.chunk_id = 0
@@ -72,11 +73,12 @@ class Intake:
         self.halts = False
         """Whether the plan ends in a standstill from which the next chunk is asked for."""
 
-    def open(self, now_ns: int) -> None:
+    def open(self, now: Now) -> None:
         """Begin an epoch: nothing that was observed before it counts, whatever epoch it says it is of."""
         self._seams.clear()
         self._joiner = self._merge.joiner()
-        self._newest = (now_ns, 0)
+        self._newest = (now.t_ns, 0)
+        self._first_tick = now.tick
         self._jumps = self._lates = 0
 
     def faults(self, *, waiting: bool) -> int:
@@ -95,7 +97,10 @@ class Intake:
             return Verdict.STALE
         start_tick, chunk_id = int(record["start_tick"]), int(record["chunk_id"])
         horizon, prefix_len = int(record["horizon"]), int(record["prefix_len"])
-        if int(record["t_obs_ns"]) > now.t_ns or start_tick > max(now.tick + 1, self._timeline.end_tick):
+        # No action is due before what it answers was observed, nor that before the epoch.
+        if not self._first_tick <= start_tick <= max(now.tick + 1, self._timeline.end_tick):
+            return Verdict.INVALID
+        if int(record["t_obs_ns"]) > now.t_ns:
             return Verdict.INVALID
         if not (1 <= horizon <= CHUNK_STEPS_MAX and 0 <= prefix_len <= horizon):
             return Verdict.INVALID

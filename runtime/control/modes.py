@@ -12,6 +12,8 @@ HOLDING: Final = mask("hold")
 BRAKING: Final = mask("brake")
 LEADABLE: Final = BIT["starved"] | BIT["chunks_jump"] | BIT["chunks_late"] | BIT["distrusted"]
 """Faults of the policy: the arms are sound, and a person may lead them while these stand."""
+_RELEASABLE: Final = frozenset({Mode.HOLD, Mode.PARK, Mode.FAULT})
+"""Modes that torque is given up from: in the others a motion may have begun that rounding still hides."""
 
 
 class Situation(NamedTuple):
@@ -117,7 +119,7 @@ def _obey(state: ModeState, seen: Situation) -> ModeState:
         return _engage(state, seen)
     if seen.want is Mode.PARK and (state.mode is Mode.PARK or seen.following):
         return _settle(state, Mode.PARK)
-    if seen.want is Mode.DISARMED and seen.at_home:
+    if seen.want is Mode.DISARMED and seen.at_home and state.mode in _RELEASABLE:
         return _settle(state, Mode.DISARMED)
     return _settle(state, Mode.HOLD)
 

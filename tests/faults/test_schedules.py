@@ -15,10 +15,13 @@ from bench.faults import schedules
 from bench.faults.plan import KILLED, RESTART_TICKS, Kind, Plan, Window
 from bench.faults.schedules import Schedules, play_all
 from bench.faults.virtual import VirtualRig, play
+from runtime import records
 from runtime.control import intake, modes
 from runtime.control.core import ControlCore
-from runtime.control.guardian import GuardianCore
+from runtime.control.guardian import GuardianCore, GuardianOutput
 from runtime.control.limits import RigLimiter
+from runtime.shm import blank
+from runtime.states import Guard
 
 SCHEDULES = 200
 BATCHES = 4
@@ -115,6 +118,30 @@ def test_a_broken_promise_is_seen(
     ]
     plans = [*aimed, *map(Plan.of, range(CONTROLS))]
     assert any(VirtualRig(plan).run().failures for plan in plans)
+
+
+@pytest.mark.parametrize(("killed", "begins_at", "violations"), [(False, 0.0, 0), (False, 0.04, 1), (True, 0.0, 1)])
+def test_an_arm_that_was_let_go_begins_where_it_is_and_one_that_was_held_where_it_was_sent(
+    killed: bool, begins_at: float, violations: int
+) -> None:
+    """The arm lags 0.04 rad behind its last command; a guardian that is killed lets nothing go."""
+    rig = VirtualRig(Plan.of(0))
+    witness = rig.witness
+    measured = rig._position[:7].copy()
+    sent = measured + 0.04 * (np.arange(7) == 0)
+
+    def step(tick: int, state: Guard, position: Any) -> None:
+        status: Any = blank(records.GUARDIAN_STATUS)
+        status["state"] = state
+        output = GuardianOutput(np.array(position), state is not Guard.DISARMED, tick, status)
+        witness.guarded(0, 0, None, measured, output)
+
+    step(1, Guard.HOLD, sent)
+    if killed:
+        witness.replaced(0)
+    step(2, Guard.DISARMED, sent)
+    step(50, Guard.HOLD, measured + begins_at * (np.arange(7) == 0))
+    assert witness.violations == violations
 
 
 def test_what_came_out_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

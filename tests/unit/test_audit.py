@@ -65,6 +65,26 @@ def test_a_jump_across_a_pause_is_counted() -> None:
     assert not audit.check(1000, HOME + 0.1)
 
 
+def test_an_arm_that_was_let_go_is_taken_up_where_it_is_measured_and_nowhere_else() -> None:
+    moved = HOME - 0.1
+    audit = LimitAudit(X5, PERIOD_S)
+    for tick in (0, 1):
+        audit.check(tick, HOME)
+    audit.let_go(moved)
+    assert not audit.check(2, HOME)
+    audit.let_go(moved)
+    assert audit.check(3, moved)
+    leap = moved.copy()
+    leap[0] += X5.velocity_max[0] * PERIOD_S * 1.01
+    assert not audit.check(4, leap)
+
+
+def test_an_arm_that_hangs_outside_its_limits_is_taken_up_at_the_limit() -> None:
+    audit = LimitAudit(X5, PERIOD_S)
+    audit.let_go(np.array(X5.position_max) + 0.05)
+    assert audit.check(0, np.array(X5.position_max))
+
+
 def test_a_repeated_command_does_not_blind_the_check() -> None:
     audit = LimitAudit(X5, PERIOD_S)
     for tick in (0, 1, 1):

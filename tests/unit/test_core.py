@@ -235,7 +235,8 @@ def test_actions_that_run_out_brake_to_hold_until_the_operator_acts() -> None:
         ({"horizon": CHUNK_STEPS_MAX + 1}, Verdict.INVALID, "chunk_invalid"),
         ({"prefix_len": -1}, Verdict.INVALID, "chunk_invalid"),
         ({"prefix_len": 51}, Verdict.INVALID, "chunk_invalid"),
-        ({"start_tick": -100}, Verdict.LATE, "chunk_late"),
+        ({"start_tick": -100}, Verdict.INVALID, "chunk_invalid"),
+        ({"horizon": 1, "prefix_len": 0}, Verdict.LATE, "chunk_late"),
     ],
 )
 def test_an_unfit_chunk_is_dropped_and_counted(fields: dict[str, int], verdict: Verdict, fault: str) -> None:
@@ -247,6 +248,18 @@ def test_an_unfit_chunk_is_dropped_and_counted(fields: dict[str, int], verdict: 
     assert int(rig.last.view["end_tick"]) == end
     assert rig.mode is Mode.POLICY
     assert refresh(rig) is Verdict.USED
+
+
+@pytest.mark.parametrize("merge", ["naive", "sync", "prefix", "leadtime"])
+@pytest.mark.parametrize("start_tick", [-(1 << 40), -1, 0])
+def test_a_chunk_that_is_due_before_its_epoch_began_is_never_executed(merge: str, start_tick: int) -> None:
+    """A merge that takes chunks whatever their age takes no tick that cannot be."""
+    rig = running(merge)
+    rig.run(4 * AGE)
+    assert refresh(rig, start_tick=start_tick) is Verdict.INVALID
+    rig.run(8)
+    assert int(rig.last.tick["chunk_id"]) != rig.chunk_id
+    assert rig.mode is Mode.POLICY
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -490,7 +503,7 @@ def test_both_arms_are_treated_alike() -> None:
 def test_chunk_after_chunk_that_comes_too_late_brakes(late: int, mode: Mode) -> None:
     rig = running()
     for _ in range(late):
-        assert refresh(rig, start_tick=-100) is Verdict.LATE
+        assert refresh(rig, horizon=1, prefix_len=0) is Verdict.LATE
     assert rig.mode is mode
     assert bool(int(rig.last.tick["faults"]) & BIT["chunks_late"]) is (late == 3)
 
@@ -498,7 +511,7 @@ def test_chunk_after_chunk_that_comes_too_late_brakes(late: int, mode: Mode) -> 
 def test_chunks_that_come_too_late_now_and_then_brake_nothing() -> None:
     rig = running()
     for _ in range(2):
-        assert refresh(rig, start_tick=-100) is Verdict.LATE
-        assert refresh(rig, start_tick=-100) is Verdict.LATE
+        assert refresh(rig, horizon=1, prefix_len=0) is Verdict.LATE
+        assert refresh(rig, horizon=1, prefix_len=0) is Verdict.LATE
         assert refresh(rig) is Verdict.USED
     assert rig.mode is Mode.POLICY

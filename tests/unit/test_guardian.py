@@ -381,6 +381,19 @@ def test_torque_is_given_up_at_the_rest_pose_and_nowhere_else() -> None:
     assert out.enabled
 
 
+def test_an_arm_that_is_let_go_in_motion_is_braked_and_not_stopped_dead() -> None:
+    bench = Bench()
+    position = bench.cruise(0.01 * (np.arange(ARM_DOF) == 0), 60).position
+    last = np.array(bench.core._stepper.step)
+    assert last[0] == pytest.approx(0.01)
+    for _ in range(20):
+        out = bench.step(bench.command(position, armed=0))
+        step = out.position - position
+        assert (np.abs(step - last) <= A_STEP * (1 + 1e-6)).all()
+        position, last = out.position, step
+    assert state_of(out) == (Guard.HOLD, Trip.EXPIRED, 1)
+
+
 def test_a_held_arm_at_the_rest_pose_may_be_disarmed() -> None:
     bench = Bench(start=X5.home_array)
     bench.follow(X5.home_array)

@@ -31,6 +31,7 @@ def test_the_thresholds_are_those_that_were_chosen() -> None:
     assert guardian.TAKE_UP == 0.02
     assert guardian.ENGAGE == 0.05
     assert guardian.OUTSIDE == guardian.AT_HOME == 0.1
+    assert guardian.STILL == 1e-8
     assert guardian.TRACKING_RAD == 0.4
     assert guardian.TRACKING_NS == 100_000_000
     assert guardian.BRIDGE_AFTER == 0.5
@@ -255,6 +256,18 @@ def test_torque_stays_on_while_any_joint_moves() -> None:
     moving = bench.step(bench.command(beside(0, 0.02 - 0.5 * A_STEP[0], home)))
     assert state_of(moving)[0] is Guard.FOLLOW
     assert bench.step(bench.command(moving.position, armed=0)).enabled
+
+
+@pytest.mark.parametrize(("left", "armed"), [(1e-26, False), (1e-9, False), (1e-7, True)])
+def test_what_rounding_leaves_of_a_motion_does_not_keep_the_torque_on(left: float, armed: bool) -> None:
+    home = np.array(X5.home_array)
+    home[0] = 0.0
+    bench = Bench(start=home)
+    bench.follow(home)
+    at_rest = bench.step(bench.command(beside(0, left, home)))
+    out = bench.step(bench.command(at_rest.position, armed=0))
+    assert out.enabled is armed
+    assert int(out.status["trips"]) == armed
 
 
 @pytest.mark.parametrize(("apart", "armed"), [(guardian.TAKE_UP, True), (guardian.TAKE_UP + 1e-12, False)])

@@ -104,3 +104,37 @@ def test_a_pause_just_beyond_a_commands_life_is_no_violation_at_the_device(aslee
         audit.check(output.servo_tick, output.position)
     assert Guard(int(output.status["state"])) is Guard.HOLD
     assert audit.violations == 0
+
+
+@pytest.mark.parametrize(("age", "begins"), [(0.0, True), (1.49, True), (1.5, False), (10.0, False)])
+@pytest.mark.parametrize("held", [False, True])
+def test_no_motion_begins_on_a_command_that_is_overdue(age: float, begins: bool, held: bool) -> None:
+    core, acks = GuardianCore(X5, 0, PERIOD_NS, 12 * PERIOD_NS, 200 * PERIOD_NS), 0
+    position, still = X5.home_array.copy(), np.zeros(ARM_DOF)
+    if held:
+        core.step(at(1), command(1, position, still), state(1, position))
+        for tick in range(2, 40):
+            core.step(at(tick), None, state(tick, position))
+        acks = 1
+    newest = command(50, position, still)
+    newest["valid_until_ns"], newest["ack"] = at(62), acks
+    output = core.step(at(50) + round(age * PERIOD_NS), newest, state(50, position))
+    assert (Guard(int(output.status["state"])) is Guard.FOLLOW) is begins
+
+
+def test_a_guardian_that_comes_back_to_an_overdue_command_makes_no_leap_when_the_next_one_comes() -> None:
+    """The control process stands still while a guardian is killed and restarted, then both go on."""
+    core, audit = GuardianCore(X5, 0, PERIOD_NS, 12 * PERIOD_NS, 200 * PERIOD_NS), LimitAudit(X5, PERIOD_NS / 1e9)
+    held, velocity = X5.home_array.copy(), np.zeros(ARM_DOF)
+    velocity[0] = 1.0
+    last = command(10, held + 0.01 * velocity, velocity)
+    last["valid_until_ns"] = at(22)
+    position, steps = held, 0
+    for tick in range(20, 40):
+        newest = last if tick < 22 else command(tick, held + 0.02 * velocity, 0.0 * velocity)
+        output = core.step(at(tick), newest, state(tick, position))
+        if output.enabled:
+            # By the device's own clock, whatever tick the guardian says it is.
+            position, steps = output.position, steps + 1
+            assert audit.check(tick, position)
+    assert steps == 18

@@ -120,6 +120,16 @@ def test_torque_is_given_up_at_the_rest_pose_only() -> None:
     assert after(POLICY, disarm).mode is Mode.HOLD
 
 
+@pytest.mark.parametrize("mode", [Mode.POLICY, Mode.TELEOP, Mode.HANDOVER])
+def test_a_motion_that_has_only_just_begun_ends_in_hold_before_torque_is_given_up(mode: Mode) -> None:
+    """At its first tick a plan that begins at the rest pose has moved nothing yet."""
+    moving = ModeState(mode=mode, epoch=3, engaged=mode is Mode.POLICY, want=Mode.POLICY, clear=0)
+    disarm = replace(CALM, want=Mode.DISARMED, at_home=True, chunk=True)
+    held = after(moving, disarm)
+    assert (held.mode, held.engaged) == (Mode.HOLD, False)
+    assert after(held, disarm).mode is Mode.DISARMED
+
+
 def test_the_arms_are_armed_in_every_mode_but_one() -> None:
     assert [mode for mode in Mode if not ModeState(mode=mode).armed] == [Mode.DISARMED]
 

@@ -35,10 +35,19 @@ class LimitAudit:
         self._step = [most * servo_period_s for most in self._velocity]
         self._period_s = servo_period_s
         self._gap_ticks = gap_ticks
-        self._last: tuple[int, list[float]] | None = None
+        self._last: tuple[int | None, list[float]] | None = None
         self._last_velocity: list[float] | None = None
         self._last_step_s = servo_period_s
         self.violations = 0
+
+    def let_go(self, measured: Any) -> None:
+        """Start anew where an arm is measured, shape (7,): without torque it may have moved since the last command.
+
+        Outside the position limits, that is the limit.
+        """
+        low, high = self._low, self._high
+        inside = [min(max(x, least), most) for x, least, most in zip(measured.tolist(), low, high, strict=True)]
+        self._last = None, inside
 
     def check(self, servo_tick: int, position: Any) -> bool:
         """Return whether a command is within the limits; count it when it is not. `position` has shape (7,)."""
@@ -47,8 +56,8 @@ class LimitAudit:
         fits = all(map(le, self._low, joints)) and all(map(le, joints, self._high))
         if self._last is not None:
             last_tick, last = self._last
-            ticks = servo_tick - last_tick
-            if ticks == 0 and joints == last:
+            ticks = 0 if last_tick is None else servo_tick - last_tick
+            if last_tick == servo_tick and joints == last:
                 return fits
             apart = list(map(sub, joints, last))
             if 0 < ticks <= self._gap_ticks:

@@ -75,14 +75,23 @@ class BalanceExpert:
         self._arms = [ArmIk(plant.model, side) for side in SIDES]
         self.adopt(plant.position(), np.zeros(RIG_DOF))
 
-    def adopt(self, position: Array, velocity: Array) -> None:
-        """Go on from what was commanded instead of the last target: rad and rad/s, shapes (14,)."""
+    def adopt(self, position: Array, velocity: Array, before: Array | None = None) -> None:
+        """Go on from what was commanded instead of the last target: rad and rad/s, shapes (14,).
+
+        `before` (14,) is the target two ticks before `position`: then the tray goes on in its acceleration too, which
+        else begins anew at zero.
+        """
         self.blind_rad = None
         tray_m, self._lean_rad = self._tray(position)
         then_m, then_rad = self._tray(position + velocity * TICK_S)
         self._path.current_position = tray_m.tolist()
         self._path.current_velocity = ((then_m - tray_m) / TICK_S).tolist()
-        self._path.current_acceleration = [0.0] * 3
+        speeding_m_s2 = np.zeros(3)
+        if before is not None:
+            last_m, earlier_m = self._tray(position - velocity * TICK_S)[0], self._tray(before)[0]
+            speeding_m_s2 = (tray_m - 2.0 * last_m + earlier_m) / TICK_S**2
+            speeding_m_s2 = np.clip(speeding_m_s2, -ACCELERATION_M_S2, ACCELERATION_M_S2)
+        self._path.current_acceleration = speeding_m_s2.tolist()
         self._lean_rad_s = (then_rad - self._lean_rad) / TICK_S
         joints = self._reach(tray_m, self._lean_rad, position)
         moving = (self._reach(then_m, then_rad, joints) - joints) / TICK_S
