@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bench.decoupling.cells import lab
 from bench.training.closed_loop import POLICY_HZ, hold_for_one_tick
+from bench.training.export import save, traced
 from bench.training.learn import Budget, fit
 from runtime.control.amendment import AMEND_RAD_MAX
 from runtime.drivers.sim.experts import EXPERTS
@@ -227,18 +228,19 @@ class Correction(nn.Module):  # type: ignore[misc]
 
 def export(model: Correction, path: Path) -> None:
     """Write the graph that `runtime.inference.corrector` runs."""
-    given = (
-        torch.zeros(RIG_DOF),
-        torch.zeros(RIG_DOF),
-        torch.zeros(model.objects),
-        torch.zeros(COMMITTED_STEPS + STEPS, RIG_DOF),
-    )
-    names = ["state", "velocity", "object_state", "plan"]
-    torch.onnx.export(model.eval(), given, str(path), input_names=names, output_names=["actions"], dynamo=False)
+    given = {
+        "state": torch.zeros(RIG_DOF),
+        "velocity": torch.zeros(RIG_DOF),
+        "object_state": torch.zeros(model.objects),
+        "plan": torch.zeros(COMMITTED_STEPS + STEPS, RIG_DOF),
+    }
+    save(traced(model, given, ["actions"]), path)
 
 
 def learn(lessons: Lessons, steps: int, seed: int) -> Correction:
     """Train a corrector on all that was taught so far."""
+    # Matrices this small are slower on several threads.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = Correction(lessons)
@@ -273,7 +275,6 @@ def main(
         workers: processes that play.
         seed: of the training.
     """
-    torch.set_num_threads(1)
     path, lessons, begun = out / f"{task}-corrector.onnx", Lessons(), time.monotonic()
     for number in range(rounds):
         first = TEACHING_SEED + number * episodes

@@ -175,7 +175,15 @@ def _seen(policy: FlowPolicy, encoder: Encoder | None) -> dict[str, Tensor]:
 
 def _write(graph: nn.Module, example: dict[str, Tensor], path: Path) -> None:
     reads_images = "images" in example
-    path.parent.mkdir(parents=True, exist_ok=True)
+    model = traced(graph, example, ["actions", "object_state"] if reads_images else ["actions"])
+    if not reads_images:
+        # Both variants answer with the objects; here they are the input, handed through.
+        model.graph.output.append(model.graph.input[0])
+    save(model, path)
+
+
+def traced(graph: nn.Module, example: dict[str, Tensor], outputs: list[str]) -> onnx.ModelProto:
+    """Return a computation as a graph with the inputs of `example` by name."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -183,15 +191,17 @@ def _write(graph: nn.Module, example: dict[str, Tensor], path: Path) -> None:
             graph.eval(),
             tuple(example.values()),
             input_names=list(example),
-            output_names=["actions", "object_state"] if reads_images else ["actions"],
+            output_names=outputs,
             opset_version=18,
             dynamo=True,
             verbose=False,
         )
-    model = program.model_proto
-    if not reads_images:
-        # Both variants answer with the objects; here they are the input, handed through.
-        model.graph.output.append(model.graph.input[0])
+    return program.model_proto
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph small and without a trace of where it was made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     store_fp16(model)
     forget_origin(model)
     onnx.checker.check_model(model)

@@ -52,6 +52,21 @@ def test_a_run_at_gigaworld_latency_never_starves_and_replays_bit_for_bit(
     assert retraced.again == retraced.requests > 5
 
 
+def test_a_corrector_puts_the_plan_right_in_most_ticks_and_the_run_replays(start: Callable[..., Session]) -> None:
+    """Beside a model that is 360 ms away, what is seen now acts within a few ticks; every amendment is recorded."""
+    session = start(
+        "--task", "balance", "--policy", "demo-state", "--latency", "gigaworld", "--duration-s", "10"
+    )  # fmt: skip
+    status, _, stderr = session.finish()
+    assert status == 0, stderr
+    summary = session.summary()
+    policy_ticks = summary["mode_s"]["POLICY"] * summary["policy_hz"]
+    assert summary["amendments"]["made"] >= summary["amendments"]["used"] > 0.5 * policy_ticks > 50
+    assert summary["limit_violations"] == 0
+    replayed = leadtime("replay", str(session.run_dir))
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+
+
 def test_a_run_reaches_a_policy_served_elsewhere(start: Callable[..., Session], tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/policy.sock"
     command = [sys.executable, "-m", "runtime", "serve", "--policy", "demo-state", "--bind", endpoint]

@@ -296,3 +296,28 @@ def test_a_file_that_was_not_exported_here_is_refused_in_a_line(tmp_path: Path, 
     path.write_bytes((DATA / "tiny_objects.onnx").read_bytes() if content is None else content)
     with pytest.raises(UsageError, match=r"p\.onnx (is not an ONNX file|holds no policy of bench.training.export)"):
         load_onnx_weights(path)
+
+
+def test_a_corrector_learns_what_it_is_taught_and_its_graph_does_the_same(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    from bench.training.correct import JOINTS, Lessons, export, learn
+    from runtime.inference.corrector import COMMITTED_STEPS, OnnxCorrector
+    from runtime.records import AMENDMENT_STEPS_MAX
+
+    rng = np.random.default_rng(0)
+    plans = rng.normal(0.0, 0.05, (4000, COMMITTED_STEPS + AMENDMENT_STEPS_MAX, RIG_DOF))
+    seen = rng.normal(0.0, 0.1, (4000, 2 * RIG_DOF + 12))
+    # A ball to the left is answered by every joint going to the right.
+    wanted = plans[:, [COMMITTED_STEPS - 1]] - 0.5 * seen[:, None, [2 * RIG_DOF]] * np.ones((AMENDMENT_STEPS_MAX, 1))
+    flat = np.concatenate((seen, plans.reshape(len(plans), -1)), axis=1).astype(np.float32)
+    model = learn(Lessons(list(flat), list(wanted.astype(np.float32))), steps=150, seed=0)
+    export(model, tmp_path / "corrector.onnx")
+    graph = OnnxCorrector(tmp_path / "corrector.onnx", 12)
+    with torch.no_grad():
+        said = model.actions(torch.as_tensor(flat[:5])).numpy()
+    for i in range(5):
+        actions = graph.correct(seen[i, :RIG_DOF], seen[i, RIG_DOF : 2 * RIG_DOF], seen[i, 2 * RIG_DOF :], plans[i])
+        assert actions is not None
+        np.testing.assert_allclose(actions[:, JOINTS], said[i][:, JOINTS], atol=1e-3)
+        np.testing.assert_allclose(actions[:, JOINTS], wanted[i][:, JOINTS], atol=0.02)
