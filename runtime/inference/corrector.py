@@ -32,6 +32,8 @@ LEAD_TICKS: Final = 1
 """The observation's own tick is under way before what is made of it can act."""
 COMMITTED_STEPS: Final = PAST_STEPS + LEAD_TICKS
 """Rows at the beginning of `plan` that stay as they are."""
+LEAST_LATENCY_MS: Final = 250.0
+"""A policy that answers sooner does as well by itself (docs/decoupling.md)."""
 _INPUTS: Final = frozenset({"state", "velocity", "object_state", "plan"})
 
 
