@@ -26,7 +26,7 @@ from bench.training.closed_loop import POLICY_HZ, hold_for_one_tick
 from bench.training.export import save, traced
 from bench.training.learn import Budget, fit
 from runtime.control.amendment import AMEND_RAD_MAX
-from runtime.drivers.sim.experts import EXPERTS
+from runtime.drivers.sim.experts.balance import BalanceExpert
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
 from runtime.drivers.sim.tasks.balance import Balance
@@ -77,8 +77,8 @@ class Teacher:
 
     steps = STEPS
 
-    def __init__(self, task: str, clone: Plant, rng: np.random.Generator, own: OnnxCorrector | None) -> None:
-        self._task, self._clone, self._rng, self._own = task, clone, rng, own
+    def __init__(self, clone: Plant, rng: np.random.Generator, own: OnnxCorrector | None) -> None:
+        self._clone, self._rng, self._own = clone, rng, own
         self._left = 0
         self._mode = 0
         self.plant: Plant | None = None
@@ -105,7 +105,7 @@ class Teacher:
 
     def _taught(self, plan: Array) -> Array | None:
         """Return the expert's actions (m, 14) from the end of the committed rows on; None where all is lost."""
-        clone, expert = self._clone, EXPERTS[self._task]()
+        clone, expert = self._clone, BalanceExpert()
         if self.plant is None:
             return None
         clone.restore(self.plant.snapshot())
@@ -146,7 +146,7 @@ def teach(job: Round) -> Lessons:
     own = None if job.own is None else OnnxCorrector(job.own, _object_state(job.task))
     for seed in job.seeds:
         rng = np.random.default_rng(seed)
-        teacher = Teacher(job.task, clone, rng, own)
+        teacher = Teacher(clone, rng, own)
         episode = lab(job.task, str(rng.choice(DELAYS)), "leadtime", seed, corrector=teacher)
         teacher.plant = episode.plant
         episode.run()
