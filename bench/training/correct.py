@@ -61,7 +61,7 @@ Array = NDArray[np.float64]
 
 @dataclass
 class Lessons:
-    """What was seen, (n, F): state, velocity, objects and plan in a row; and what should be done instead, (n, m, 14)."""
+    """What was seen, (n, F): state, velocity, objects and plan in a row; and what should be done, (n, m, 14)."""
 
     seen: list[NDArray[np.float32]] = field(default_factory=list)
     wanted: list[NDArray[np.float32]] = field(default_factory=list)
