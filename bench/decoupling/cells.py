@@ -27,7 +27,7 @@ from runtime.config import RigConfig, load_rig
 from runtime.control.merge import MERGES
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
-from runtime.inference.corrector import LEAST_LATENCY_MS, Corrector, load_corrector
+from runtime.inference.corrector import Corrector, is_worth_it, load_corrector
 from runtime.inference.handshake import policy_schema
 from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
@@ -126,7 +126,7 @@ def lab(
     else:
         server = LabServer(sampler, model, seed, concurrency)
         schema = msgspec.structs.replace(schema, concurrency=concurrency)
-        if corrector is None and MERGES[merge].amends and model.median_ms >= LEAST_LATENCY_MS:
+        if corrector is None and MERGES[merge].amends and is_worth_it(schema):
             corrector = _corrector(task, policy)
         driver = OwnDriver(rig(), schema, merge, observer, server, seed, corrector=corrector)
     return Lab(rig(), plant, driver, seed, jump_rad=JUMP_RAD, faults=faults, keep=keep)

@@ -7,12 +7,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faults.plan import Kind, Plan
+from bench.faults.plan import FAR_RAD, Kind, Plan
 from runtime import records
 from runtime.clock import TickBase
 from runtime.shm import blank
 
-FAR_RAD: Final = 1.5
 AMEND_RAD: Final = 0.03
 LEAD_TICKS: Final = 2
 SPOILT: Final = frozenset({Kind.AMENDMENT_NAN, Kind.AMENDMENT_FAR, Kind.AMENDMENT_WRONG})

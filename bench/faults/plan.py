@@ -18,6 +18,8 @@ TICKS: Final = (160, 360)
 """Servo ticks of an episode: 0.8 to 1.8 s at 200 Hz."""
 FAULTS_MAX: Final = 6
 CLUTCHED: Final = 0.1
+FAR_RAD: Final = 1.5
+"""How far off what a client that has gone wrong hands on is."""
 WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
     ("horizon", 0),
     ("horizon", CHUNK_STEPS_MAX + 1),

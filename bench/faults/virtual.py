@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.faults.corrector import SPOILT, SpoiltCorrector
-from bench.faults.plan import Kind, Plan
+from bench.faults.plan import FAR_RAD, Kind, Plan
 from bench.faults.witness import Witness
 from runtime import records
 from runtime.clock import NS_PER_MS, NS_PER_S, TickBase
@@ -30,7 +30,6 @@ T0_NS: Final = NS_PER_S
 HORIZON: Final = 50
 RINGS: Final = 64
 """Chunks that the ring keeps for a control process that does not read."""
-FAR_RAD: Final = 1.5
 SWAY_RAD: Final = 0.02
 """How far the leaders move by themselves."""
 _PHASES: Final = np.tile(np.arange(ARM_DOF, dtype=np.float64), len(SIDES))

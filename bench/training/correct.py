@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.decoupling.cells import lab
+from bench.lab.episode import JOINT_INDEX
 from bench.training.closed_loop import POLICY_HZ, hold_for_one_tick
 from bench.training.export import save, traced
 from bench.training.learn import Budget, fit
@@ -54,7 +55,7 @@ TYPICAL: Final = 0.68
 EASY_RAD: Final = 0.002
 """Added to the spread of what is to be corrected: finer than this nothing need be learnt."""
 
-JOINTS: Final = [i for i in range(RIG_DOF) if i not in GRIPPER_INDEX]
+JOINTS: Final = list(JOINT_INDEX)
 
 Array = NDArray[np.float64]
 

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
-from runtime.control.strategy import FULL_SPEED
 from runtime.errors import UsageError
 from runtime.inference import wire
 from runtime.inference.ask import Ask, Outcome
 from runtime.inference.client_core import ClientCore
 from runtime.inference.connection import Connection
-from runtime.inference.corrector import LEAST_LATENCY_MS, Amender, OnnxCorrector
+from runtime.inference.corrector import Amender, OnnxCorrector, is_worth_it
 from runtime.inference.executed import ExecutedLog
 from runtime.inference.foresight import Foresight, Trust, expect, record_of
 from runtime.inference.handshake import rig_schema
@@ -208,8 +207,7 @@ class Client:
             return
         self._sensors = Sensors(self._board, schema)
         corrector = self._board.spec.corrector
-        # One that was trained on steps of a tick knows nothing of slower ones.
-        if corrector and schema.latency_ms >= LEAST_LATENCY_MS and self._core.pacing.stretch == FULL_SPEED:
+        if corrector and is_worth_it(schema, self._core.pacing.stretch):
             self._amender = Amender(self._base, OnnxCorrector(Path(corrector), schema.object_state))
         if schema.stateful:
             self._executed = ExecutedLog(self._base, schema.key_every)

@@ -9,6 +9,7 @@ be in the place of the last m of them, m at most `AMENDMENT_STEPS_MAX`.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -17,10 +18,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from runtime.clock import TickBase
+from runtime.control.strategy import FULL_SPEED
 from runtime.errors import UsageError
 from runtime.inference.backends.onnx import read_signature
 from runtime.inference.observation import Observation
 from runtime.inference.policy import Policy
+from runtime.inference.wire import Schema
 from runtime.layout import RIG_DOF
 from runtime.records import AMENDMENT, AMENDMENT_STEPS_MAX, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank
@@ -33,7 +36,7 @@ LEAD_TICKS: Final = 1
 COMMITTED_STEPS: Final = PAST_STEPS + LEAD_TICKS
 """Rows at the beginning of `plan` that stay as they are."""
 LEAST_LATENCY_MS: Final = 250.0
-"""A policy that answers sooner does as well by itself (docs/decoupling.md)."""
+"""A policy that answers sooner does as well by itself (docs/measured.md)."""
 _INPUTS: Final = frozenset({"state", "velocity", "object_state", "plan"})
 
 
@@ -98,6 +101,11 @@ def load_corrector(policy: Policy, task: str) -> OnnxCorrector | None:
     """
     path = policy.corrector(task)
     return None if path is None else OnnxCorrector(path, policy.shape(task).object_state)
+
+
+def is_worth_it(schema: Schema, stretch: Fraction = FULL_SPEED) -> bool:
+    """Whether a corrector is used beside a policy: a slow one, at the pace that the corrector was trained at."""
+    return schema.latency_ms >= LEAST_LATENCY_MS and stretch == FULL_SPEED
 
 
 class Amender:
