@@ -81,6 +81,7 @@ GUARDIAN_STATUS: Final = _record(
         ("command_seq", "<u8"),
         ("limited", "<u8"),
         ("target", "<f8", (ARM_DOF,)),  # last position sent to the device
+        ("device_tick", "<i8"),  # of that target: one more for each new one, several more after a pause
     ]
 )
 
@@ -278,7 +279,7 @@ RECORDER_STATUS: Final = _record(
 DEVICE_COMMAND: Final = _record(
     [
         ("seq", "<u8"),
-        ("servo_tick", "<i8"),  # of the command it carries out, or of the guardian's own braking step
+        ("servo_tick", "<i8"),  # the guardian's device tick
         ("t_ns", "<i8"),
         ("position", "<f8", (ARM_DOF,)),
     ]

@@ -3,6 +3,9 @@
 It is the last layer before the device and shares no code with the control process's limits. A command says
 where the arm is at its servo tick and how fast it moves, and that holds until the command expires: a tick
 without a new command is bridged at that velocity, an expired command is braked from.
+
+A device has no clock of ours: what it sees is one target after the other. So each target is at most a tick's motion
+from the one before, however long it took to come, and what a standstill missed is caught up with within limits.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ BRIDGE_AFTER: Final = 0.5
 
 
 class GuardianOutput(NamedTuple):
-    """What goes to the device: a position (7,) for a servo tick, where enabled; and the status to publish."""
+    """What goes to the device, where enabled: a position (7,); and the status to publish.
+
+    `servo_tick` counts the device's own ticks: one more for each new target, several more after a pause.
+    """
 
     position: Array
     enabled: bool
@@ -87,6 +93,7 @@ class GuardianCore:
         self._seq = 0
         self._command_seq = 0
         self._tick = 0
+        self._device_tick = 0
         self._t_ns = 0
         self._goal = [0.0] * ARM_DOF
         self._pace = [0.0] * ARM_DOF
@@ -114,7 +121,9 @@ class GuardianCore:
         if command is not None:
             self._command_seq = int(command["seq"])
         target = np.array(self._stepper.target)
-        return GuardianOutput(target, self._state is not Guard.DISARMED, self._tick, self._status(now_ns, target))
+        return GuardianOutput(
+            target, self._state is not Guard.DISARMED, self._device_tick, self._status(now_ns, target)
+        )
 
     def _healthy(self, now_ns: int, state: NDArray[Any]) -> bool:
         """Whether the device's feedback is fresh, finite, not all zero, and free of device faults."""
@@ -153,6 +162,7 @@ class GuardianCore:
         inside = all(j.low - OUTSIDE <= x <= j.high + OUTSIDE for j, x in zip(joints, position, strict=True))
         if inside and _near(self._goal, position, ENGAGE):
             self._stepper.rest([j.inside(x) for j, x in zip(joints, position, strict=True)])
+            self._device_tick = self._goal_tick - 1
             self._start(now_ns)
 
     def _start(self, now_ns: int) -> None:
@@ -164,7 +174,7 @@ class GuardianCore:
     def _follow(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> None:
         if now_ns - self._t_ns > self._ttl_ns:
             # This process itself stood still, and so does the arm by now: what it missed is not made up for.
-            self._tick += (now_ns - self._t_ns) // self._period_ns
+            self._device_tick += (now_ns - self._t_ns) // self._period_ns
             self._stepper.rest(self._stepper.target)
             self._leave(Trip.EXPIRED, now_ns)
             return
@@ -185,10 +195,10 @@ class GuardianCore:
             missed = int((now_ns - self._t_ns) / self._period_ns - BRIDGE_AFTER)
             until = self._tick + missed
             self._t_ns += missed * self._period_ns
-        for tick in range(max(self._tick, until - self._ticks_max) + 1, until + 1):
-            ahead = tick - self._goal_tick
+        if until > self._tick:
+            self._tick = until
+            ahead = until - self._goal_tick
             self._move(list(map(add, self._goal, map(mul, self._pace, repeat(ahead)))), self._pace)
-        self._tick = max(self._tick, until)
 
     def _reason(self, now_ns: int, command: NDArray[Any] | None, state: NDArray[Any], healthy: bool) -> Trip:
         """Why the arm may no longer follow; NONE when it may."""
@@ -220,21 +230,21 @@ class GuardianCore:
         self._slow_down(now_ns, healthy=trip is not Trip.DEVICE)
 
     def _slow_down(self, now_ns: int, healthy: bool) -> None:
-        """Play the brake in real time, however often this is called; then hold."""
+        """Play the brake, a tick of it for each period, or for more where this is called less often; then hold."""
         passed = round((now_ns - self._t_ns) / self._period_ns)
         self._t_ns += passed * self._period_ns
-        self._tick += passed
         if passed > self._ticks_max:
+            self._device_tick += passed
             self._stepper.rest(self._stepper.target)
             self._state = Guard.HOLD if healthy else Guard.FAULT
             return
-        for _ in range(passed):
-            self._braked += 1
-            goal = self._brake.at(self._braked)
-            self._move(goal.tolist(), (goal - self._brake.at(self._braked - 1)).tolist())
-            if self._braked > self._brake.ticks and not any(self._stepper.step):
-                self._state = Guard.HOLD if healthy else Guard.FAULT
-                break
+        if passed == 0:
+            return
+        self._braked += 1
+        goal = self._brake.at(self._braked)
+        self._move(goal.tolist(), (goal - self._brake.at(self._braked - 1)).tolist())
+        if self._braked > self._brake.ticks and not any(self._stepper.step):
+            self._state = Guard.HOLD if healthy else Guard.FAULT
 
     def _hold(self, now_ns: int, command: NDArray[Any] | None, healthy: bool) -> None:
         """Stay, until a command that knows of the trip starts where the arm is."""
@@ -254,6 +264,7 @@ class GuardianCore:
     def _move(self, goal: Joints, pace: Joints) -> None:
         """Advance the target one tick towards a goal that moves at `pace`, and count where limits forbid it."""
         self._limited += not self._stepper.move(goal, pace)
+        self._device_tick += 1
 
     def _status(self, now_ns: int, target: Array) -> NDArray[Any]:
         self._seq += 1
@@ -267,6 +278,7 @@ class GuardianCore:
         status["command_seq"] = self._command_seq
         status["limited"] = self._limited
         status["target"] = target
+        status["device_tick"] = self._device_tick
         record: NDArray[Any] = status
         return record
 

@@ -116,7 +116,7 @@ def _interbotix_ros_arm(board: Board, side: Side) -> ArmDriver:
         if is_emulated(config):
             from runtime.drivers.emulators.interbotix_xs_stand_in import StandInNode  # noqa: PLC0415
 
-            return StandInNode(BoardArm(board, side, missing=1.5), clock)
+            return StandInNode(BoardArm(board, side), clock)
         from runtime.drivers.interbotix.ros_node import RosNode  # noqa: PLC0415
 
         return RosNode(config.robot, config.model, clock)
@@ -134,7 +134,7 @@ def _arx_x5(board: Board, side: Side) -> ArmDriver:
     if is_emulated(config):
         from runtime.drivers.emulators.arx5_stand_in import StandIn  # noqa: PLC0415
 
-        sdk = StandIn(BoardArm(board, side, missing=1.5), clock)
+        sdk = StandIn(BoardArm(board, side), clock)
         received = sdk.received
     else:
         sdk, received = load_sdk(), interface_counter(config.channel)

@@ -49,9 +49,9 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
             if state is not None:
                 states.push(state)
                 output = core.step(now_ns, _newest(commands), state)
+                statuses.push(output.status)
                 if output.enabled:
                     arm.command(output.servo_tick, output.position, now_ns)
-                statuses.push(output.status)
                 moving = int(output.status["state"]) in MOVING
             if steps % BEAT_EVERY_STEPS == 0:
                 heart.beat(now_ns)

@@ -94,3 +94,23 @@ def test_servos_whose_guardian_is_killed_stop_by_themselves_and_are_held_anew(st
     assert np.abs(command["position"] - state["position"])[:6].max() < 0.05
     session.await_mode(Mode.POLICY)
     assert session.interrupt() < 60.0
+
+
+@pytest.mark.parametrize("process", ["control", "guardian-left"])
+def test_standing_still_for_less_than_a_commands_life_is_no_leap_on_the_bus(
+    start: Callable[..., Session], process: str
+) -> None:
+    """The arm goes on a tick of motion at a time, and is back on its plan within its limits."""
+    session = start("--rig", "emulated-vx300s", "--policy", "sway", "--latency", "pi0", "--duration-s", "60")
+    board = session.await_mode(Mode.POLICY)
+    time.sleep(1.0)
+    pid = session.children()[process]
+    for _ in range(40):
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.012)
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.1)
+    status = board["task"].latest()
+    assert status is not None
+    assert status["limit_violations"] == 0
+    assert session.interrupt() < 60.0

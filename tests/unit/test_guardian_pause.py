@@ -106,6 +106,41 @@ def test_a_pause_just_beyond_a_commands_life_is_no_violation_at_the_device(aslee
     assert audit.violations == 0
 
 
+@pytest.mark.parametrize("asleep", [1.2, 2.0, 2.9, 3.9])
+def test_a_pause_shorter_than_a_commands_life_is_caught_up_with_a_tick_of_motion_at_a_time(asleep: float) -> None:
+    """A device sees one target after the other, however long each took to come."""
+    core, last = moving(60)
+    audit = LimitAudit(X5, PERIOD_NS / 1e9)
+    step = SPEED_RAD_S * PERIOD_NS / 1e9
+    goal, missed = last.copy(), int(asleep)
+    positions, pace = [last], np.zeros(ARM_DOF)
+    pace[0] = SPEED_RAD_S
+    for tick in range(59 + missed, 100 + missed):
+        goal[0] = last[0] + step * (tick - 59)
+        late_ns = round((asleep - missed) * PERIOD_NS) if tick == 59 + missed else 0
+        fed = state(tick, positions[-1])
+        fed["t_ns"] += late_ns
+        output = core.step(at(tick) + late_ns, command(tick, goal, pace), fed)
+        positions.append(output.position)
+    assert Guard(int(output.status["state"])) is Guard.FOLLOW
+    for i, position in enumerate(positions):
+        assert audit.check(i, position), i
+    np.testing.assert_allclose(output.position, goal, atol=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_brake_is_played_a_tick_of_motion_at_a_time_however_seldom_it_is_stepped(every: int) -> None:
+    core, last = moving(60)
+    audit = LimitAudit(X5, PERIOD_NS / 1e9)
+    positions = [last]
+    for tick in range(64, 64 + 80 * every, every):
+        output = core.step(at(tick), None, state(tick, positions[-1]))
+        positions.append(output.position)
+    assert Guard(int(output.status["state"])) is Guard.HOLD
+    for i, position in enumerate(positions):
+        assert audit.check(i, position), i
+
+
 @pytest.mark.parametrize(("age", "begins"), [(0.0, True), (1.49, True), (1.5, False), (10.0, False)])
 @pytest.mark.parametrize("held", [False, True])
 def test_no_motion_begins_on_a_command_that_is_overdue(age: float, begins: bool, held: bool) -> None:

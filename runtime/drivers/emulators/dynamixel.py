@@ -38,8 +38,6 @@ RETURN_DELAY_UNIT_NS: Final = 2_000
 STALE_NS: Final = 20 * NS_PER_MS
 """A packet that has begun and does not go on is forgotten."""
 READ_BYTES: Final = 4096
-MISSING: Final = 1.5
-"""The driver sends a target only after the last was answered: none waits in a queue, a gap is a target left out."""
 NOISE: Final = b"\xff\x13\xff\xff\xfd\x00\x42"
 FAULTY: Final = 5
 """The servo that faults of one servo are of: the elbow's shadow; limits and reversal are those of the elbow, 4."""
@@ -418,6 +416,8 @@ class DynamixelEmulator:
             for delay_ns, answer in self.device.receive(packet, now_ns):
                 due_ns += delay_ns + len(answer) * NS_PER_BYTE
                 self._late.append((due_ns, answer))
+            # What waited in the port while this process did not run is done one after the other.
+            self.device.step(now_ns)
         self.device.step(now_ns)
         answers = b""
         while self._late and self._late[0][0] <= now_ns:

@@ -67,6 +67,7 @@ class StandInCore:
             srv_type=SimpleNamespace(Request=SimpleNamespace), call_async=lambda request: _Future(self._values(request))
         )
         self._goal: list[float] | None = None
+        self._moved = False
 
     def _values(self, request: Any) -> list[int]:
         return self.robot_get_motor_registers(request.cmd_type, request.name, request.reg)
@@ -107,7 +108,13 @@ class StandInCore:
             self._goal = state["position"].tolist()
         if self._goal is not None and all(registers["Torque_Enable"] for registers in self.registers.values()):
             self._goal[part] = values
+            self._moved = True
+
+    def move(self) -> None:
+        """Move the arm to what was written since the last time, group and single joint together."""
+        if self._moved and self._goal is not None:
             self._behind.command(np.array(self._goal), self.now_ns)
+        self._moved = False
 
     def publish(self, now_ns: int, silent: str = "") -> None:
         """Publish the arm's state; from the joint `silent` on, no servo has answered."""
@@ -147,6 +154,7 @@ class StandInNode:
     def poll(self) -> None:
         """Publish what is due; of what was missed only the newest."""
         now_ns = self.core.now_ns = self._clock.now_ns()
+        self.core.move()
         if self.gone or now_ns < self._due_ns + LATENCY_NS:
             return
         self._due_ns = max(self._due_ns + PERIOD_NS, now_ns - LATENCY_NS)

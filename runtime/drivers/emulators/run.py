@@ -20,12 +20,12 @@ def _piper(board: Board, side: Side) -> ArmEmulator:
 
 
 def _interbotix(board: Board, side: Side) -> ArmEmulator:
-    from runtime.drivers.emulators.dynamixel import MISSING, DynamixelEmulator  # noqa: PLC0415
+    from runtime.drivers.emulators.dynamixel import DynamixelEmulator  # noqa: PLC0415
     from runtime.drivers.interbotix.port import emulated_port  # noqa: PLC0415
     from runtime.drivers.interbotix.table import VX300S_SERVOS  # noqa: PLC0415
 
     run_dir = board.spec.run_dir
-    behind = BoardArm(board, side, MISSING)
+    behind = BoardArm(board, side)
     return DynamixelEmulator(VX300S_SERVOS, behind, emulated_port(run_dir, side), bus_name(run_dir, side))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from runtime import realtime, records
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_S, Clock
+from runtime.drivers.emulators.base import BUS_STEP_RAD
 from runtime.drivers.sim.audit import LimitAudit
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
@@ -18,8 +18,6 @@ from runtime.shm import blank
 
 SCENE_EVERY_STEPS: Final = 8
 """Steps between two published scenes: 16 ms, twice the rate of the cameras that read them."""
-BUS_STEP_RAD: Final = {"piper": math.radians(0.001), "interbotix": 2 * math.pi / 4096}
-"""The smallest step of a target, by the driver whose bus carries it; a gripper's, as a fraction, is no larger."""
 RESYNC_NS: Final = 200_000_000
 """Behind by more than this, the simulation gives the time up instead of racing after it."""
 
