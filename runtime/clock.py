@@ -16,7 +16,9 @@ _TIMER_ABSTIME: Final = 1
 _EINTR: Final = 4
 
 
-class _Timespec(ctypes.Structure):
+class Timespec(ctypes.Structure):
+    """A time as the C library takes it."""
+
     _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
 
 
@@ -41,7 +43,7 @@ class MonotonicClock:
 
     def __init__(self, spin_ns: int = 0) -> None:
         self._spin_ns = spin_ns
-        self._timespec = _Timespec()
+        self._timespec = Timespec()
         self._pointer = ctypes.byref(self._timespec)
 
     def now_ns(self) -> int:

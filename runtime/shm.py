@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from runtime.clock import NS_PER_S, Timespec
+
 ALIGNMENT = 64
 READ_ATTEMPTS = 8
 
@@ -27,10 +29,6 @@ _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_WAIT = 0
 _FUTEX_WAKE = 1
 _EVERYONE = 2**31 - 1
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
 
 
 class TornReadError(Exception):
@@ -105,7 +103,7 @@ class Ring:
 
     def wait(self, head: int, timeout_ns: int) -> None:
         """Sleep until the ring's head differs from `head` or the timeout has passed."""
-        timeout = _Timespec(*divmod(max(timeout_ns, 0), 1_000_000_000))
+        timeout = Timespec(*divmod(max(timeout_ns, 0), NS_PER_S))
         value = ctypes.c_uint32(head & 0xFFFFFFFF)
         _libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAIT, value, ctypes.byref(timeout), None, 0)
 

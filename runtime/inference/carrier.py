@@ -7,6 +7,7 @@ time than sending them as they are. A server that does not know of either gets t
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
 from runtime.inference import jpeg, wire
 from runtime.inference.door import Knock, of_this_host
+from runtime.inference.lane import Lane, new_pair
 from runtime.inference.slots import REGION_BYTES_MAX, Slots
 from runtime.states import Carriage
 
@@ -112,6 +114,7 @@ class Carrier:
         self._awaited = False
         self._slots: Slots | None = None
         self._knock: Knock | None = None
+        self._lane: Lane | None = None
         decodes = jpeg.INSTALLED and "jpeg" in welcome.decodes
         if not sizes or forced is Carriage.RAW:
             self.ready = True
@@ -124,9 +127,15 @@ class Carrier:
             if forced is Carriage.SHARED:
                 self._settle(Carriage.RAW, "the server cannot share memory with this host")
 
+    @property
+    def lane(self) -> Lane | None:
+        """The way for short messages to a server that has taken this host's memory."""
+        return self._lane if self.carriage is Carriage.SHARED else None
+
     def fileno(self) -> int | None:
         """What to wait on besides the connection, if anything."""
-        return None if self._knock is None else self._knock.fileno()
+        waited = self._knock or self._lane
+        return None if waited is None else waited.fileno()
 
     def step(self, now_ns: int) -> tuple[wire.Ping, wire.ArrayMap] | None:
         """Go on with the choice; returns a ping to be sent now, if one is."""
@@ -176,10 +185,10 @@ class Carrier:
 
     def close(self) -> None:
         """Let go of the shared memory."""
-        for held in (self._knock, self._slots):
+        for held in (self._knock, self._slots, self._lane):
             if held is not None:
                 held.close()
-        self._knock = self._slots = None
+        self._knock = self._slots = self._lane = None
 
     def _hand_over(self, welcome: wire.Welcome, endpoint: str) -> bool:
         count = welcome.schema.concurrency + SPARE_SLOTS
@@ -187,7 +196,11 @@ class Carrier:
             return False
         try:
             self._slots = Slots(self._sizes, count)
-            self._knock = Knock(welcome.door, welcome.secret, self._slots.fd)
+            self._lane, theirs = new_pair()
+            try:
+                self._knock = Knock(welcome.door, welcome.secret, self._slots.fd, theirs)
+            finally:
+                os.close(theirs)
         except OSError:
             # The server is at the other end of a tunnel, or its door is beset.
             self.close()

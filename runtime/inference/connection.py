@@ -20,7 +20,8 @@ from runtime.inference import wire
 from runtime.inference.carrier import Carrier, carriage_of
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.keys import ClientKeys, shut_out
-from runtime.inference.sockets import check_endpoint, make_dealer, receive
+from runtime.inference.lane import Lane, LaneClosedError
+from runtime.inference.sockets import check_endpoint, make_dealer, readable, receive
 from runtime.notices import Notices
 from runtime.states import Carriage, Link
 
@@ -121,6 +122,8 @@ class Connection:
         """Send a message that was packed; as `send`."""
         if self._dealer is None:
             return False
+        if self._lane is not None and self._lane.send(frames):
+            return True
         try:
             self._dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
         except zmq.Again:
@@ -188,15 +191,31 @@ class Connection:
         elif now_ns - self._opened_ns > HANDSHAKE_NS:
             self.drop(now_ns, f"{self._endpoint} does not answer the handshake")
 
+    @property
+    def _lane(self) -> Lane | None:
+        return None if self._carrier is None else self._carrier.lane
+
+    def _received(self, now_ns: int) -> list[wire.Buffer] | None:
+        """Return the frames of the next message, whichever way it came."""
+        try:
+            frames = None if self._lane is None else self._lane.receive()
+        except LaneClosedError:
+            self.drop(now_ns, f"lost the connection to {self._endpoint}")
+            return None
+        if frames is not None or self._dealer is None:
+            return frames
+        received = receive(self._dealer, identified=False)
+        return None if received is None else received[1]
+
     def _read(self, now_ns: int) -> list[Inbound]:
         inbound: list[Inbound] = []
         for _ in range(MESSAGES_PER_STEP):
-            received = None if self._dealer is None else receive(self._dealer, identified=False)
-            if received is None:
+            frames = self._received(now_ns)
+            if frames is None:
                 break
             self._heard_ns = now_ns
             try:
-                message, arrays = wire.decode(received[1])
+                message, arrays = wire.decode(frames)
             except wire.WireError as error:
                 self._corrupt += 1
                 inbound.append((None, {}))
@@ -248,7 +267,7 @@ class Connection:
     def _torn(self) -> str:
         """Return why the connection has ended, "" while it stands."""
         events = 0
-        while self._monitor is not None and self._monitor.poll(0):
+        while self._monitor is not None and readable(self._monitor):
             events |= parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"] & _LOST_EVENTS
         if not events:
             return ""

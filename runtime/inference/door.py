@@ -1,8 +1,9 @@
 """Where a rig on the same host hands its pictures' memory to a policy server: a datagram socket of the kernel's own.
 
 The socket has a random abstract name, which a rig learns in its welcome, and with it a secret of its session. It sends
-that secret with one descriptor (unix(7), SCM_RIGHTS) and is told whether the memory was taken. A rig on another host
-finds no such socket. Nothing here waits.
+that secret with two descriptors (unix(7), SCM_RIGHTS), the memory's and its server's end of a lane
+(runtime.inference.lane), and is told whether they were taken. A rig on another host finds no such socket. Nothing here
+waits.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from runtime.inference.lane import Lane
 from runtime.inference.slots import Region, RegionError
 from runtime.inference.sockets import LOOPBACK
 
@@ -22,6 +24,7 @@ TAKEN: Final = b"taken"
 NOT_TAKEN: Final = b"not taken"
 TOKEN_BYTES: Final = 16
 READS_PER_TURN: Final = 8
+HANDED: Final = 2
 
 
 def of_this_host(endpoint: str) -> bool:
@@ -46,23 +49,36 @@ class Door:
         """The socket's descriptor."""
         return self._socket.fileno()
 
-    def answer(self, take: Callable[[str, Region], bool]) -> None:
-        """Offer `take(secret, region)` what has come and tell each rig whether it was taken."""
+    def answer(self, take: Callable[[str, Region, Lane], bool]) -> None:
+        """Offer `take(secret, region, lane)` what has come and tell each rig whether it was taken."""
         for _ in range(READS_PER_TURN):
             try:
-                data, fds, _, sender = socket.recv_fds(self._socket, 2 * TOKEN_BYTES, 1)
+                data, fds, _, sender = socket.recv_fds(self._socket, 2 * TOKEN_BYTES, HANDED)
             except BlockingIOError:
                 return
-            taken = False
-            if len(fds) == 1:
-                with contextlib.suppress(RegionError):
-                    taken = take(data.decode("ascii", "replace"), Region(fds[0]))
-            else:
-                for fd in fds:
-                    os.close(fd)
+            taken = self._offer(take, data.decode("ascii", "replace"), fds)
             if sender:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(TAKEN if taken else NOT_TAKEN, sender)
+
+    @staticmethod
+    def _offer(take: Callable[[str, Region, Lane], bool], secret: str, fds: list[int]) -> bool:
+        """Whether descriptors are a memory and a lane, and are taken; they are let go where not."""
+        if len(fds) != HANDED:
+            for fd in fds:
+                os.close(fd)
+            return False
+        memory_fd, lane_fd = fds
+        try:
+            lane = Lane(lane_fd)
+        except OSError:
+            os.close(memory_fd)
+            return False
+        with contextlib.suppress(RegionError):
+            if take(secret, Region(memory_fd), lane):
+                return True
+        lane.close()
+        return False
 
     def close(self) -> None:
         """Take no more."""
@@ -81,18 +97,18 @@ def door_for(endpoint: str) -> Iterator[Door | None]:
 
 
 class Knock:
-    """The rig's side: memory handed over, and the answer to come. `fileno` makes it pollable.
+    """The rig's side: memory and a lane's end handed over, and the answer to come. `fileno` makes it pollable.
 
     Raises:
         OSError: there is no such door on this host, or it takes nothing more.
     """
 
-    def __init__(self, door: str, secret: str, fd: int) -> None:
+    def __init__(self, door: str, secret: str, memory_fd: int, lane_fd: int) -> None:
         self._socket = _datagrams()
         try:
             self._socket.bind("")  # the kernel chooses a name to answer to
             self._socket.connect(f"\0{door}")
-            socket.send_fds(self._socket, [secret.encode()], [fd])
+            socket.send_fds(self._socket, [secret.encode()], [memory_fd, lane_fd])
         except OSError:
             self._socket.close()
             raise

@@ -103,6 +103,7 @@ class Sampler:
 
     def __init__(self, backend: Backend, blank: ModelInputs, conditions: tuple[Condition, ...]) -> None:
         self._backend = backend
+        self._stream = backend.stream if isinstance(backend, Streaming) else None
         self._blank = blank
         self.conditions = conditions
         self.timing: Timing | None = None
@@ -151,10 +152,10 @@ class Sampler:
 
         That is no help where it is pulled or one of several is chosen: all of it is needed then.
         """
-        backend, begun = self._backend, query.condition in {Condition.PLAIN, Condition.PREFIX}
-        if begun and query.condition in self.conditions and isinstance(backend, Streaming):
+        begun = query.condition in {Condition.PLAIN, Condition.PREFIX}
+        if self._stream is not None and begun and query.condition in self.conditions:
             rng = np.random.default_rng(query.seed)
-            yield from backend.stream(_noisy(_begun(inputs, query), rng))
+            yield from self._stream(_noisy(_begun(inputs, query), rng))
         else:
             yield self.sample(inputs, query)
 

@@ -18,6 +18,7 @@ from runtime.inference.door import Door, door_for
 from runtime.inference.handshake import RefusalError
 from runtime.inference.hosted import load_hosted
 from runtime.inference.keys import ServerKeys, admission
+from runtime.inference.lane import Lane, LaneClosedError
 from runtime.inference.latency import LatencyModel, parse_latency
 from runtime.inference.local import load_local
 from runtime.inference.relief import Relief
@@ -109,13 +110,13 @@ class PolicyServer:
             self._door.answer(self._attach)
         for _ in range(MESSAGES_PER_TURN):
             with self._router_lock:
-                if enough() or not self._read():
+                if enough() or not (self._read_lanes() or self._read()):
                     return
 
     def _wait(self, kick: Relief | None) -> set[int]:
         poller = select.poll()
         poller.register(self._router_fd, select.POLLIN)
-        for source in (self._door, kick):
+        for source in (self._door, kick, *(lane for _, lane in self._lanes())):
             if source is not None:
                 poller.register(source.fileno(), select.POLLIN)
         ready = {fd for fd, _ in poller.poll(POLL_MS)}
@@ -128,7 +129,29 @@ class PolicyServer:
         received = receive(self._router, identified=True)
         if received is None:
             return False
-        sender, frames = received
+        self._deal_with(*received)
+        return True
+
+    def _lanes(self) -> list[tuple[bytes, Lane]]:
+        with self._lock:
+            return self._sessions.lanes
+
+    def _read_lanes(self) -> bool:
+        """Deal with a message of each rig of this host; returns whether there was one."""
+        read = False
+        for sender, lane in self._lanes():
+            try:
+                frames = lane.receive()
+            except LaneClosedError:
+                with self._lock:
+                    self._sessions.part(sender)
+                continue
+            if frames is not None:
+                self._deal_with(sender, frames)
+                read = True
+        return read
+
+    def _deal_with(self, sender: bytes, frames: list[wire.Buffer]) -> None:
         now_ns = self._clock.now_ns()
         try:
             message, arrays = wire.decode(frames)
@@ -138,7 +161,6 @@ class PolicyServer:
             reply = self._handle(sender, message, arrays, now_ns)
         if reply is not None:
             self._put(sender, wire.encode(reply))
-        return True
 
     def _handle(self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         if isinstance(message, wire.Hello):
@@ -174,9 +196,9 @@ class PolicyServer:
             decodes=(JPEG,) if jpeg.INSTALLED else (),
         )
 
-    def _attach(self, secret: str, region: Region) -> bool:
+    def _attach(self, secret: str, region: Region, lane: Lane) -> bool:
         with self._lock:
-            return self._sessions.attach(secret, region)
+            return self._sessions.attach(secret, region, lane)
 
     def _queue(self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         with self._lock:
@@ -216,6 +238,10 @@ class PolicyServer:
             self._put(sender, frames)
 
     def _put(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
+        with self._lock:
+            lane = self._sessions.lane(sender)
+        if lane is not None and lane.send(frames):
+            return
         # A client that left or does not read is not waited for: the router drops what it cannot deliver.
         self._router.send_multipart([sender, *frames], zmq.NOBLOCK, copy=False)
 

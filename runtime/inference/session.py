@@ -9,6 +9,7 @@ from typing import Final
 
 from runtime.clock import NS_PER_S
 from runtime.inference.door import new_secret
+from runtime.inference.lane import Lane
 from runtime.inference.slots import Region
 from runtime.inference.wire import ArrayMap, Hello, Infer, Schema
 
@@ -41,7 +42,8 @@ class Job:
 class Session:
     """One client's agreed schema and the request that waits, if any.
 
-    `region` is the pictures' memory that was handed over for it under its `secret`.
+    `region` is the pictures' memory, and `lane` the way for short messages, that were handed over for it under its
+    `secret`.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Session:
     waiting: Job | None = field(default=None)
     secret: str = field(default_factory=new_secret)
     region: Region | None = None
+    lane: Lane | None = None
 
 
 class SessionTable:
@@ -68,12 +71,12 @@ class SessionTable:
         """Open a session and end any older one of the same client; None when every place is taken."""
         for other, session in list(self._sessions.items()):
             if session.hello.client == hello.client or other == sender:
-                del self._sessions[other]
+                self._end(other)
         if len(self._sessions) >= self._places:
             quiet = min(self._sessions, key=lambda key: self._sessions[key].t_seen_ns)
             if now_ns - self._sessions[quiet].t_seen_ns < IDLE_NS:
                 return None
-            del self._sessions[quiet]
+            self._end(quiet)
         self._opened += 1
         session = Session(f"s{self._opened}", hello, schema, now_ns)
         self._sessions[sender] = session
@@ -87,13 +90,34 @@ class SessionTable:
         session.t_seen_ns = now_ns
         return session
 
-    def attach(self, secret: str, region: Region) -> bool:
-        """Let the session of a secret have a memory that was handed over; False where none has it, or it has one."""
+    def _end(self, sender: bytes) -> None:
+        self.part(sender)
+        del self._sessions[sender]
+
+    def attach(self, secret: str, region: Region, lane: Lane) -> bool:
+        """Let the session of a secret have what was handed over for it; False where none has it, or it has some."""
         for session in self._sessions.values():
             if session.region is None and secrets.compare_digest(session.secret.encode(), secret.encode()):
-                session.region = region
+                session.region, session.lane = region, lane
                 return True
         return False
+
+    def lane(self, sender: bytes) -> Lane | None:
+        """Return the lane of a connection's session, if it has one."""
+        session = self._sessions.get(sender)
+        return None if session is None else session.lane
+
+    @property
+    def lanes(self) -> list[tuple[bytes, Lane]]:
+        """The lanes of all sessions, each with its connection."""
+        return [(sender, session.lane) for sender, session in self._sessions.items() if session.lane is not None]
+
+    def part(self, sender: bytes) -> None:
+        """Close a session's lane; it goes on without."""
+        session = self._sessions[sender]
+        if session.lane is not None:
+            session.lane.close()
+            session.lane = None
 
     @property
     def waits(self) -> bool:

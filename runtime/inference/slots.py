@@ -130,17 +130,25 @@ def _mapped(fd: int) -> NDArray[np.uint8]:
 def stacked(pictures: list[NDArray[Any]]) -> NDArray[Any]:
     """Return pictures of one size as (n, height, width, 3): without a copy where each begins where the last ends."""
     first = pictures[0]
-    begin = first.__array_interface__["data"][0]
+    whole, begin = _whole(first), _address(first)
     for i, picture in enumerate(pictures):
-        there = picture.__array_interface__["data"][0] == begin + i * first.nbytes
         # Of one buffer, not of two that happen to be neighbours: the first's is what the whole keeps alive.
-        if not there or not picture.flags.c_contiguous or _buffer(picture) is not _buffer(first):
+        there = _address(picture) == begin + i * first.nbytes and _whole(picture) is whole
+        if not there or not picture.flags.c_contiguous:
             return np.stack(pictures)
     shape = (len(pictures), *first.shape)
-    return np.lib.stride_tricks.as_strided(first, shape, (first.nbytes, *first.strides), writeable=False)
+    together = np.ndarray(shape, first.dtype, whole.data, begin - _address(whole))
+    together.flags.writeable = False
+    return together
 
 
-def _buffer(array: NDArray[Any]) -> Any:
+def _whole(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array that a view is of."""
     while isinstance(array.base, np.ndarray):
         array = array.base
-    return array if array.base is None else array.base
+    return array
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

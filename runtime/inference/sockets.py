@@ -118,11 +118,10 @@ def receive(link: zmq.Socket[bytes], identified: bool) -> tuple[bytes, list[Buff
     read off the socket but not kept, so a message costs no more than its bound.
     """
     keep = FRAMES_MAX + 1 + identified
-    frames: list[Buffer] = []
-    try:
-        part = link.recv(zmq.NOBLOCK, copy=False)
-    except zmq.Again:
+    if not readable(link):
         return None
+    frames: list[Buffer] = []
+    part = link.recv(copy=False)
     frames.append(part.buffer)
     while part.more:
         part = link.recv(copy=False)

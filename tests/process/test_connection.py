@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -130,6 +133,59 @@ def test_pictures_go_as_the_link_has_it_and_every_way_gives_the_same_chunk(
             noise = np.random.default_rng((5, seq)).standard_normal((50, 14), dtype=np.float32)
             assert np.allclose(arrays["actions"], 0.1 + 0.001 * noise, atol=1e-6)
             assert np.allclose(arrays["object_state"], [10, 20, 30], atol=2.0)
+        connection.close()
+
+
+def test_a_rig_whose_lane_is_gone_is_answered_all_the_same(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    with server(f"ipc://@leadtime-test-{uuid.uuid4().hex}") as running:
+        connection = connect(context, running.endpoint)
+        turn(connection, lambda: connection.link is Link.READY)
+        carrier = connection._carrier
+        assert carrier is not None
+        lane, dealer = carrier.lane, connection._dealer
+        assert lane is not None
+        assert dealer is not None
+        for seq, gone in ((1, False), (2, True)):
+            if gone:
+                lane.close()
+                carrier._lane = None
+            asked = wire.Infer(session=connection.session, request_seq=seq, obs_seq=seq, deadline_ms=10_000.0)
+            assert connection.send(asked, observation(), CLOCK.now_ns())
+            assert bool(dealer.poll(10_000 if gone else 200)) is gone
+            inbound = turn(connection, lambda: True)
+            while not inbound:
+                inbound = connection.step(CLOCK.now_ns())
+            assert isinstance(inbound[0][0], wire.Chunk)
+        connection.close()
+
+
+def test_what_comes_by_a_lane_and_is_no_message_harms_nobody(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    rng = np.random.default_rng(0)
+    with (
+        server(f"ipc://@leadtime-test-{uuid.uuid4().hex}") as running,
+        PlainClient(context, running.endpoint) as healthy,
+    ):
+        healthy.hello()
+        connection = connect(context, running.endpoint)
+        turn(connection, lambda: connection.link is Link.READY)
+        carrier = connection._carrier
+        assert carrier is not None
+        lane = carrier.lane
+        assert lane is not None
+        whole = b"".join(wire.encode(wire.Ping(session=connection.session)))
+        with socket.socket(fileno=os.dup(lane.fileno())) as raw:
+            for i in range(5000):
+                packet = bytearray(
+                    rng.bytes(int(rng.integers(1, 300))) if i % 2 else struct.pack("<II", 1, len(whole)) + whole
+                )
+                packet[int(rng.integers(len(packet)))] ^= 1 << int(rng.integers(8))
+                raw.send(packet)
+                while lane.receive() is not None:
+                    pass
+                if i % 500 == 0:
+                    healthy.ask(i + 1)
+                    chunk, _ = healthy.answer()
+                    assert isinstance(chunk, wire.Chunk), chunk
         connection.close()
 
 

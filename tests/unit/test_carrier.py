@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -29,6 +30,7 @@ from runtime.inference.carrier import (
 )
 from runtime.inference.door import Door, Knock, of_this_host
 from runtime.inference.handshake import policy_schema
+from runtime.inference.lane import Lane, LaneClosedError, new_pair
 from runtime.inference.policy import load_policy
 from runtime.inference.slots import Region, RegionError, Slots, stacked
 from runtime.states import Carriage
@@ -149,24 +151,49 @@ def test_a_picture_that_comes_twice_is_refused() -> None:
     slots.close()
 
 
-def test_the_door_takes_memory_under_the_right_secret_only() -> None:
+def test_the_door_takes_memory_and_a_lane_under_the_right_secret_only() -> None:
     door, slots = Door(), Slots(named(), 1)
-    taken: list[Region] = []
+    taken: list[Lane] = []
 
-    def take(secret: str, region: Region) -> bool:
+    def take(secret: str, region: Region, lane: Lane) -> bool:
         if secret == SECRET:
-            taken.append(region)
+            taken.append(lane)
         return secret == SECRET
 
     for secret, wanted in (("wrong", False), (SECRET, True)):
-        knock = Knock(door.name, secret, slots.fd)
+        lane, theirs = new_pair()
+        knock = Knock(door.name, secret, slots.fd, theirs)
+        os.close(theirs)
         assert knock.answer() is None
         door.answer(take)
         assert knock.answer() is wanted
+        assert lane.send([b"there"]) is wanted
         knock.close()
-    assert len(taken) == 1
+        lane.close()
+    assert taken[0].receive() == [b"there"]
+    taken[0].close()
     with pytest.raises(OSError, match="refused"):
-        Knock("leadtime-not-there", SECRET, slots.fd)
+        Knock("leadtime-not-there", SECRET, slots.fd, slots.fd)
+    door.close()
+    slots.close()
+
+
+def test_the_door_lets_go_of_what_is_no_memory_and_lane() -> None:
+    door, slots = Door(), Slots(named(), 1)
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    lane, theirs = new_pair()
+    stream, other = socket.socketpair()
+    for handed in ([], [slots.fd], [theirs], [slots.fd, slots.fd], [theirs, theirs], [slots.fd, stream.fileno()]):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knocker:
+            knocker.bind("")
+            knocker.connect(f"\0{door.name}")
+            socket.send_fds(knocker, [SECRET.encode()], handed)
+            door.answer(lambda *_: True)
+            assert knocker.recv(16) == b"not taken"
+    for held in (stream, other, lane):
+        held.close()
+    os.close(theirs)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
     door.close()
     slots.close()
 
@@ -282,16 +309,26 @@ def test_a_server_of_this_host_that_says_nothing_gets_pictures_as_they_are() -> 
     assert carrier.step(DOOR_NS) is None
     assert not carrier.ready
     carrier.step(DOOR_NS + 1)
-    assert (carrier.ready, carrier.carriage) == (True, Carriage.RAW)
+    assert (carrier.ready, carrier.carriage, carrier.lane) == (True, Carriage.RAW, None)
     door.close()
 
 
 def test_a_full_set_of_slots_sends_pictures_as_they_are() -> None:
     door = Door()
     carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, "ipc://@x", Carriage.NONE, 0)
-    door.answer(lambda secret, region: secret == SECRET)
+    lanes: list[Lane] = []
+
+    def take(secret: str, region: Region, lane: Lane) -> bool:
+        lanes.append(lane)
+        return secret == SECRET
+
+    assert carrier.lane is None
+    door.answer(take)
     carrier.step(0)
     assert carrier.carriage is Carriage.SHARED
+    assert carrier.lane is not None
+    assert lanes[0].send([b"there"])
+    assert carrier.lane.receive() == [b"there"]
     shared = 0
     for seq in range(1, 5):
         asked = wire.Infer(session="s1", request_seq=seq, obs_seq=seq, deadline_ms=100.0)
@@ -303,6 +340,9 @@ def test_a_full_set_of_slots_sends_pictures_as_they_are() -> None:
     request, arrays = carrier.pack(asked, pictures(), 0)
     assert request.shared
     carrier.close()
+    with pytest.raises(LaneClosedError):
+        lanes[0].receive()
+    lanes[0].close()
     door.close()
 
 
