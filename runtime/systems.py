@@ -14,7 +14,6 @@ from runtime.control.strategy import Execution, plan_execution
 from runtime.records import CHUNK_STEPS_MAX
 
 JOINTS: Final = "absolute joints"
-EMULATED: Final = "an emulator of its server, written from the released source, on a real socket"
 RELEASED: Final = "its released server code around a stand-in model, and an emulator of it on a real socket"
 STAND_IN: Final = "a stand-in package on disk with the signatures of its released code"
 NOT_TRIED: Final = "nothing yet"
@@ -134,7 +133,7 @@ SYSTEMS: Final = (
         hardware="hardware not stated",
         source="arXiv 2603.22078",
         profile="cosmos-policy",
-        tried=EMULATED,
+        tried=RELEASED,
     ),
     System(
         name="Fast-WAM",
@@ -268,7 +267,7 @@ SYSTEMS: Final = (
         latency_ms=None,
         hardware="",
         source="",
-        tried=EMULATED,
+        tried=RELEASED,
     ),
     System(
         name="XPolicyLab",

@@ -1,8 +1,8 @@
 """Runs a system's released server code around an emulator's model: `python -m ... SYSTEM PORT`.
 
 The code is not part of this project: LEADTIME_RELEASES names a folder with checkouts of the repositories, each under
-its own name (openpi, lingbot-va, dreamzero, roboarena, starVLA, VLA-JEPA, XPolicyLab). A prompt "fail" makes the model
-fail.
+its own name (openpi, lingbot-va, dreamzero, roboarena, starVLA, VLA-JEPA, XPolicyLab, cosmos-policy, Isaac-GR00T). A
+prompt "fail" makes the model fail.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from tests.conformance.emulators import dreamzero, lingbot_va, openpi, starvla, xpolicylab
 from tests.conformance.emulators.numpy_msgpack import unpackb
+from tests.conformance.peers import cosmos_policy, gr00t
 from tests.conformance.suite import HIDDEN
 
 RELEASES = "LEADTIME_RELEASES"
@@ -136,6 +138,74 @@ def serve_xpolicylab(port: int) -> None:
     asyncio.run(module.PolicyServer(Stepped(), module.PolicyServerConfig(HOST, port)).serve_forever())
 
 
+class _Planned:
+    """Cosmos-Policy's module of what its server asks of a model, around the emulator's."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Anything else that the server imports, and does not use as it is configured here."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return None
+
+    @staticmethod
+    def init_t5_text_embeddings_cache(path: str) -> None:
+        """Nothing to load."""
+
+    @staticmethod
+    def load_dataset_stats(path: str) -> None:
+        """Nothing to load."""
+
+    @staticmethod
+    def get_model(config: Any) -> Any:
+        dataset = SimpleNamespace(chunk_size=config.chunk_size)
+        return None, SimpleNamespace(dataloader_train=SimpleNamespace(dataset=dataset))
+
+    @staticmethod
+    def get_action(config: Any, model: Any, stats: Any, observation: Any, task: str, **_: Any) -> dict[str, Any]:
+        fail_if_told(task)
+        answer: dict[str, Any] = cosmos_policy.answer(observation)
+        return answer
+
+
+def serve_cosmos_policy(port: int) -> None:
+    package = "cosmos_policy.experiments.robot"
+    robot: Any = SimpleNamespace(get_image_resize_size=lambda family: 224)
+    utils: Any = SimpleNamespace(set_seed_everywhere=lambda seed: None)
+    planned: Any = _Planned()
+    sys.modules.update(
+        {f"{package}.cosmos_utils": planned, f"{package}.robot_utils": robot, "cosmos_policy.utils.utils": utils}
+    )
+    module = _server(f"{package}.aloha.deploy", "cosmos-policy")
+    module.PolicyServer(module.DeployConfig()).run(HOST, port)
+
+
+def serve_gr00t(port: int) -> None:
+    module = _server("gr00t.policy.server_client", "Isaac-GR00T")
+    modality = module.ModalityConfig
+
+    class Actor(module.BasePolicy):  # type: ignore[misc]
+        """The model as the server calls it."""
+
+        def get_modality_config(self) -> dict[str, Any]:
+            told = gr00t.modalities()
+            return {name: modality(**config["as_json"]) for name, config in told.items()}
+
+        def _get_action(self, observation: Any, options: Any = None) -> Any:
+            fail_if_told(observation["language"]["annotation.human.task_description"][0][0])
+            return gr00t.acted(observation), {}
+
+        def reset(self, options: Any = None) -> dict[str, Any]:
+            return {}
+
+        def check_observation(self, observation: Any) -> None:
+            """The emulator's model does."""
+
+        def check_action(self, action: Any) -> None:
+            """The rig does."""
+
+    module.PolicyServer(Actor(strict=False), HOST, port).run()
+
+
 SERVERS: dict[str, tuple[str, Callable[[int], None]]] = {
     "openpi": ("openpi", serve_openpi),
     "lingbot-va": ("lingbot-va", serve_lingbot_va),
@@ -144,6 +214,8 @@ SERVERS: dict[str, tuple[str, Callable[[int], None]]] = {
     "starvla": ("starVLA", serve_starvla),
     "vla-jepa": ("VLA-JEPA", serve_vla_jepa),
     "xpolicylab": ("XPolicyLab", serve_xpolicylab),
+    "cosmos-policy": ("cosmos-policy", serve_cosmos_policy),
+    "gr00t": ("Isaac-GR00T", serve_gr00t),
 }
 """System -> its repository's folder, what runs its server on a port."""
 

@@ -45,18 +45,41 @@ def modality(keys: Any, steps: int = 1) -> dict[str, Any]:
     return {"__ModalityConfig_class__": True, "as_json": config}
 
 
+def modalities() -> dict[str, Any]:
+    """Return what the server of a checkpoint for two arms says of itself."""
+    return {
+        "video": modality(CAMERAS),
+        "state": modality(PARTS),
+        "language": modality(["annotation.human.task_description"]),
+        "action": modality(PARTS, HORIZON),
+    }
+
+
+def acted(observation: Any) -> dict[str, Any]:
+    """Return the model's action; it is as strict as the released one."""
+    for name in CAMERAS:
+        video = observation["video"][name]
+        assert video.dtype == np.uint8
+        assert video.ndim == 5
+        assert video.shape[:2] + video.shape[-1:] == (1, 1, 3)
+    state = np.empty(14, dtype=np.float32)
+    for name, (begin, end) in PARTS.items():
+        part = observation["state"][name]
+        assert (part.dtype, part.shape) == (np.float32, (1, 1, end - begin))
+        state[begin:end] = part[0, 0]
+    ((prompt,),) = observation["language"]["annotation.human.task_description"]
+    assert isinstance(prompt, str)
+    rows = drift(state, HORIZON)
+    return {name: rows[None, :, begin:end] for name, (begin, end) in PARTS.items()}
+
+
 class Gr00tPeer(ZmqPeer):
     """The server of a checkpoint for two arms, or as its configuration is changed."""
 
     def __init__(self) -> None:
         self.resets = 0
         self.token: str | None = None
-        self.config = {
-            "video": modality(CAMERAS),
-            "state": modality(PARTS),
-            "language": modality(["annotation.human.task_description"]),
-            "action": modality(PARTS, HORIZON),
-        }
+        self.config = modalities()
         super().__init__(self.reply, "gr00t://127.0.0.1:{port}")
 
     def revive(self) -> None:
@@ -77,20 +100,7 @@ class Gr00tPeer(ZmqPeer):
         return self._action(request["data"]["observation"], how)
 
     def _action(self, observation: Any, how: str) -> bytes:
-        for name in CAMERAS:
-            video = observation["video"][name]
-            assert video.dtype == np.uint8
-            assert video.ndim == 5
-            assert video.shape[:2] + video.shape[-1:] == (1, 1, 3)
-        state = np.empty(14, dtype=np.float32)
-        for name, (begin, end) in PARTS.items():
-            part = observation["state"][name]
-            assert (part.dtype, part.shape) == (np.float32, (1, 1, end - begin))
-            state[begin:end] = part[0, 0]
-        ((prompt,),) = observation["language"]["annotation.human.task_description"]
-        assert isinstance(prompt, str)
-        rows = drift(state, HORIZON)
-        action: dict[str, Any] = {name: rows[None, :, begin:end] for name, (begin, end) in PARTS.items()}
+        action = acted(observation)
         match how:
             case "error":
                 return packed({"error": f"[Errno 2] No such file or directory: '{HIDDEN}/model.safetensors'"})
