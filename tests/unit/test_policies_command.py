@@ -120,7 +120,7 @@ def test_the_page_names_every_system_with_its_source(capsys: pytest.CaptureFixtu
         assert system.repository in page
         assert system.source in page
     assert "continuous, s in 10..22" in page
-    assert "an emulator of its server, written from the released source" in page
+    assert "its released server code around a stand-in model" in page
 
 
 def test_the_same_comes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
