@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from runtime.clock import TickBase
 from runtime.control.strategy import FULL_SPEED
 from runtime.errors import UsageError
-from runtime.inference.backends.onnx import read_signature
+from runtime.inference.backends.onnx import open_graph
 from runtime.inference.observation import Observation
 from runtime.inference.policy import Policy
 from runtime.inference.wire import Schema
@@ -61,7 +60,7 @@ class OnnxCorrector:
     """
 
     def __init__(self, path: Path, object_state: int) -> None:
-        signature = read_signature(path)
+        self._session, signature = open_graph(path)
         plan, actions = signature.inputs.get("plan"), signature.outputs.get("actions")
         self.steps = actions.shape[0] if actions is not None and len(actions.shape) == 2 else 0
         wanted = {
@@ -80,9 +79,6 @@ class OnnxCorrector:
                 listed = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
                 raise UsageError(f"{path}: input {name!r} {tensor.shape}; a corrector here may read {listed}")
         self._read = tuple(signature.inputs)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def correct(self, state: Array, velocity: Array, object_state: NDArray[Any] | None, plan: Array) -> Array | None:
         """Return actions (steps, 14) for the end of the plan (n, 14); None where it reads objects and none are seen."""

@@ -28,16 +28,22 @@ _SILENT: Final = 4
 _DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 
 
-def read_signature(path: Path) -> GraphSignature:
-    """Return the inputs and outputs of an ONNX file.
+def open_graph(path: Path) -> tuple[ort.InferenceSession, GraphSignature]:
+    """Return a session of an ONNX file on one thread of the processor, and its inputs and outputs.
 
     Raises:
         UsageError: the file is not an ONNX graph that ONNX Runtime can run.
     """
     try:
-        return _signature(_session(path, 1, [(CPU, {})]))
+        session = _session(path, 1, [(CPU, {})])
+        return session, _signature(session)
     except _UnfitError:
         raise _not_a_graph(path) from None
+
+
+def read_signature(path: Path) -> GraphSignature:
+    """Return the inputs and outputs of an ONNX file; as `open_graph`."""
+    return open_graph(path)[1]
 
 
 class OnnxBackend:
