@@ -70,7 +70,9 @@ class Foresight:
         for tick in range(ticks):
             if tick == due:
                 before = plan[max(tick - 2, 0) : tick]
-                plan[tick : tick + terms.horizon] = self._chunk(before, plan[tick : tick + committed])
+                chunk = self._chunk(before, plan[tick : tick + committed])
+                # Where an answer comes after the end of the last one, the arms stay there.
+                plan[tick : tick + terms.horizon], plan[tick + terms.horizon :] = chunk, chunk[-1]
                 due += max(committed, terms.execute_ticks)
                 committed = self._delay_ticks(delays, due)
             hold_for_one_tick(plant, plan[tick])
@@ -80,7 +82,7 @@ class Foresight:
         return Foreseen(False, plant.time_s)
 
     def _delay_ticks(self, delays: DelayProcess, tick: int) -> int:
-        """Return for how many ticks a request at `tick` has no answer; no more than the last chunk still covers."""
+        """Return for how many ticks a request at `tick` has no answer."""
         latency_ns = delays.next(tick * NS_PER_S // POLICY_HZ)
         if latency_ns is None:
             raise UsageError(f"latency {self._terms.latency!r} loses answers; give one that does not")

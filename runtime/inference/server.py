@@ -110,7 +110,8 @@ class PolicyServer:
             self._door.answer(self._attach)
         for _ in range(MESSAGES_PER_TURN):
             with self._router_lock:
-                if enough() or not (self._read_lanes() or self._read()):
+                # Both: who floods one way keeps nobody from the other.
+                if enough() or not any((self._read_lanes(), self._read())):
                     return
 
     def _wait(self, kick: Relief | None) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -173,19 +174,32 @@ def test_what_comes_by_a_lane_and_is_no_message_harms_nobody(context: zmq.Contex
         lane = carrier.lane
         assert lane is not None
         whole = b"".join(wire.encode(wire.Ping(session=connection.session)))
-        with socket.socket(fileno=os.dup(lane.fileno())) as raw:
-            for i in range(5000):
-                packet = bytearray(
-                    rng.bytes(int(rng.integers(1, 300))) if i % 2 else struct.pack("<II", 1, len(whole)) + whole
-                )
+        ended, sent = threading.Event(), 0
+
+        def flood(raw: socket.socket) -> None:
+            nonlocal sent
+            while not ended.is_set():
+                random = rng.bytes(int(rng.integers(1, 300)))
+                packet = bytearray(random if sent % 2 else struct.pack("<II", 1, len(whole)) + whole)
                 packet[int(rng.integers(len(packet)))] ^= 1 << int(rng.integers(8))
                 raw.send(packet)
+                sent += 1
                 while lane.receive() is not None:
                     pass
-                if i % 500 == 0:
-                    healthy.ask(i + 1)
+
+        with socket.socket(fileno=os.dup(lane.fileno())) as raw:
+            thread = threading.Thread(target=flood, args=(raw,))
+            thread.start()
+            try:
+                for seq in range(1, 101):
+                    healthy.ask(seq)
                     chunk, _ = healthy.answer()
                     assert isinstance(chunk, wire.Chunk), chunk
+                    assert chunk.request_seq == seq
+            finally:
+                ended.set()
+                thread.join()
+        assert sent > 100
         connection.close()
 
 
