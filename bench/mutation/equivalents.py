@@ -12,10 +12,14 @@ _RAMP: Final = "self._axes.ramp_sum(self._a_max + self._j_max)"
 EQUIVALENT: Final[dict[str, dict[str, str]]] = {
     "runtime.control.modes": {"_lead: 0 -> 1": "bit 0 is server_lost, which only notes: it is never latched"},
     "runtime.control.guardian": {
-        **{f"GuardianCore.__init__: 0 -> 1 #{n}": _OVERWRITTEN for n in (7, 8, 9, 10, 11, 12)},
+        **{f"GuardianCore.__init__: 0 -> 1 #{n}": _OVERWRITTEN for n in (6, 8, 9, 10, 11, 12, 13)},
         "GuardianCore.__init__: 0.0 -> 1.0": _OVERWRITTEN,
         "GuardianCore.__init__: 0.0 -> 1.0 #2": _OVERWRITTEN,
-        "GuardianCore.__init__: 1 -> 2 #3": "-1 or -2: no servo tick is below zero",
+        "GuardianCore.__init__: 1 -> 2 #3": "one leap more than is ever looked up",
+        "GuardianCore.__init__: 1 -> 2 #4": "-1 or -2: no servo tick is below zero",
+        "GuardianCore._leave: now_ns - self._period_ns -> now_ns + self._period_ns": (
+            "a period to come is taken back as one that has passed is: the first tick of a brake is played at once"
+        ),
         "GuardianCore.step: command is not None and fresh -> command is not None or fresh": (
             "fresh implies a command, and to take the same command again changes nothing"
         ),

@@ -85,6 +85,7 @@ def test_a_pause_in_the_middle_of_a_brake_ends_it_where_the_arm_is(asleep: int) 
     assert Guard(int(braking.status["state"])) in {Guard.BRAKE, Guard.HOLD}
     output = core.step(at(65 + asleep), None, state(65 + asleep, braking.position))
     assert np.abs(output.position - braking.position).max() <= X5.velocity_max[0] * PERIOD_NS / 1e9
+    assert output.servo_tick == braking.servo_tick + asleep
 
 
 @pytest.mark.parametrize("asleep", [4.1, 4.9, 5.0, 6.5, 8.0, 8.9, 9.0])

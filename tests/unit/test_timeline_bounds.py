@@ -163,3 +163,34 @@ def test_a_plan_that_changes_in_the_middle_of_a_tick_bends_without_a_kink(step: 
 
 def test_nothing_of_the_module_is_left_to_chance() -> None:
     assert len(planned().view(300)) == timeline.VIEW_TICKS
+
+
+@pytest.mark.parametrize(("first_tick", "count"), [(311, 1), (311, 2), (339, 2), (340, 1), (311, 30), (311, 0)])
+def test_an_amendment_takes_the_place_of_planned_actions_and_of_nothing_else(first_tick: int, count: int) -> None:
+    plan, untouched = planned(300, 40), planned(300, 40)
+    actions = REST + 7.0 + np.arange(count)[:, None]
+    plan.amend(first_tick, actions, 310 * RATIO + 1)
+    assert (plan.begin_tick, plan.end_tick, plan.chunks_end_tick) == (300, 341, 341)
+    for tick in range(305, 341):
+        planned_there = untouched.expected(tick)
+        wanted = actions[tick - first_tick] if first_tick <= tick < first_tick + count else planned_there
+        np.testing.assert_array_equal(plan.expected(tick), wanted)
+        assert plan.chunk_id(tick) == untouched.chunk_id(tick)
+
+
+@pytest.mark.parametrize(("first_tick", "count"), [(310, 1), (309, 4), (340, 2), (341, 1), (400, 1)])
+def test_an_amendment_that_is_not_all_after_the_present_tick_and_in_the_plan_is_refused(
+    first_tick: int, count: int
+) -> None:
+    plan = planned(300, 40)
+    with pytest.raises(ValueError, match=f"{count} actions from tick {first_tick} are not within the plan"):
+        plan.amend(first_tick, np.tile(REST, (count, 1)), 310 * RATIO + 1)
+
+
+def test_an_amendment_leads_the_tick_under_execution_on_from_where_its_target_is() -> None:
+    plan = planned(300, 40)
+    now = 310 * RATIO + 1
+    before = plan.target(now)
+    plan.amend(311, bent(5, 11) + 0.02, now)
+    np.testing.assert_allclose(plan.target(now), before, atol=1e-12)
+    assert np.abs(plan.target(now + 2) - planned(300, 40).target(now + 2)).max() > 1e-4
