@@ -75,6 +75,8 @@ class PolicyServer:
                 self._work_off()
         finally:
             self._relief.stop()
+            for sender, _ in self._lanes():
+                self._sessions.part(sender)
 
     def _work_off(self) -> None:
         """Answer what waits."""
