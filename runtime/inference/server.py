@@ -119,9 +119,13 @@ class PolicyServer:
     def _wait(self, kick: Relief | None) -> set[int]:
         poller = select.poll()
         poller.register(self._router_fd, select.POLLIN)
-        for source in (self._door, kick, *(lane for _, lane in self._lanes())):
+        for source in (self._door, kick):
             if source is not None:
                 poller.register(source.fileno(), select.POLLIN)
+        with self._lock:
+            # The other thread may close one meanwhile: then its number only wakes this one once.
+            for _, lane in self._sessions.lanes:
+                poller.register(lane.fileno(), select.POLLIN)
         ready = {fd for fd, _ in poller.poll(POLL_MS)}
         if kick is not None and kick.fileno() in ready:
             kick.rest()

@@ -113,9 +113,9 @@ class SessionTable:
         return [(sender, session.lane) for sender, session in self._sessions.items() if session.lane is not None]
 
     def part(self, sender: bytes) -> None:
-        """Close a session's lane; it goes on without."""
-        session = self._sessions[sender]
-        if session.lane is not None:
+        """Close the lane of a connection's session, if it has one; it goes on without."""
+        session = self._sessions.get(sender)
+        if session is not None and session.lane is not None:
             session.lane.close()
             session.lane = None
 
