@@ -71,8 +71,13 @@ def kill_for_long(role: str) -> Begin:
 
 
 def go_on(role: str) -> End:
-    """Let a stopped process go on."""
-    return lambda stage: stage.send(role, signal.SIGCONT)
+    """Let a stopped process go on; one that the supervisor has replaced meanwhile needs no word."""
+
+    def end(stage: Stage) -> None:
+        with suppress(ProcessLookupError):
+            stage.send(role, signal.SIGCONT)
+
+    return end
 
 
 def nothing(_stage: Stage) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import zmq
 
@@ -66,7 +67,7 @@ class Relay:
                     client, *frames = front.recv_multipart()
                     taken.append((False, self.to_server(_read(frames), frames)))
                 if back in ready:
-                    frames = back.recv_multipart()
+                    frames = _doorless(back.recv_multipart())
                     taken.append((True, self.to_client(_read(frames), frames)))
                 for homeward, delayed in taken:
                     for late_ns, frames in delayed:
@@ -80,6 +81,14 @@ class Relay:
                         back.send_multipart(frames)
             front.close()
             back.close()
+
+
+def _doorless(frames: Frames) -> Frames:
+    """Tell a client of no door to its server: everything is to come this way."""
+    message = _read(frames)
+    if not isinstance(message, wire.Welcome):
+        return frames
+    return packed(msgspec.structs.replace(message, door="", secret=""), {})
 
 
 def _read(frames: Frames) -> wire.Message | None:
