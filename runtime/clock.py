@@ -22,7 +22,8 @@ class Timespec(ctypes.Structure):
     _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc: Final = ctypes.CDLL(None, use_errno=True)
+"""The C library, for what Python has no call of."""
 
 
 class Clock(Protocol):
@@ -56,7 +57,7 @@ class MonotonicClock:
         if wake_ns > time.monotonic_ns():
             self._timespec.tv_sec, self._timespec.tv_nsec = divmod(wake_ns, NS_PER_S)
             while (
-                _libc.clock_nanosleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, self._pointer, None) == _EINTR
+                libc.clock_nanosleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, self._pointer, None) == _EINTR
                 and time.monotonic_ns() < wake_ns
             ):
                 pass

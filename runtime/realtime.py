@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import signal
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_libc = ctypes.CDLL(None, use_errno=True)
+from runtime.clock import libc
+
 _MCL_CURRENT_AND_FUTURE: Final = 3
 _MCL_ONFAULT: Final = 4
 _PR_SET_PDEATHSIG: Final = 1
@@ -52,7 +52,7 @@ def set_fifo(priority: int) -> bool:
 
 def lock_memory() -> bool:
     """Lock pages in memory as they are touched (mlockall); False where not permitted."""
-    return bool(_libc.mlockall(_MCL_CURRENT_AND_FUTURE | _MCL_ONFAULT) == 0)
+    return bool(libc.mlockall(_MCL_CURRENT_AND_FUTURE | _MCL_ONFAULT) == 0)
 
 
 def pin(cpu: int) -> bool:
@@ -122,6 +122,6 @@ def survey() -> tuple[Grant, ...]:
 
 def die_with_parent(signal_number: signal.Signals, parent: int) -> None:
     """Have the kernel send this process a signal when its parent ends; at once when that has happened already."""
-    _libc.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)

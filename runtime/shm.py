@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from runtime.clock import NS_PER_S, Timespec
+from runtime.clock import NS_PER_S, Timespec, libc
 
 ALIGNMENT = 64
 READ_ATTEMPTS = 8
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_WAIT = 0
 _FUTEX_WAKE = 1
@@ -99,13 +98,13 @@ class Ring:
 
     def wake(self) -> None:
         """Wake the readers that wait on this ring; a writer calls it after `push` where readers may wait."""
-        _libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAKE, _EVERYONE, None, None, 0)
+        libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAKE, _EVERYONE, None, None, 0)
 
     def wait(self, head: int, timeout_ns: int) -> None:
         """Sleep until the ring's head differs from `head` or the timeout has passed."""
         timeout = Timespec(*divmod(max(timeout_ns, 0), NS_PER_S))
         value = ctypes.c_uint32(head & 0xFFFFFFFF)
-        _libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAIT, value, ctypes.byref(timeout), None, 0)
+        libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAIT, value, ctypes.byref(timeout), None, 0)
 
     def read(self, index: int) -> NDArray[Any] | None:
         """Copy record `index` as a 0-d array; None when it is overwritten, unfinished or not yet written."""

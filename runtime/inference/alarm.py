@@ -9,9 +9,7 @@ import select
 import time
 from typing import Final
 
-from runtime.clock import NS_PER_S, Timespec
-
-_libc = ctypes.CDLL(None, use_errno=True)
+from runtime.clock import NS_PER_S, Timespec, libc
 
 
 class _Setting(ctypes.Structure):
@@ -28,14 +26,14 @@ class Alarm:
     _FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
 
     def __init__(self) -> None:
-        self._fd = _libc.timerfd_create(time.CLOCK_MONOTONIC, self._FLAGS)
+        self._fd = libc.timerfd_create(time.CLOCK_MONOTONIC, self._FLAGS)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "no timer descriptor")
 
     def set(self, after_ns: int) -> None:
         """Go off once after a time; 0 for not at all."""
         setting = _Setting(Timespec(0, 0), Timespec(*divmod(after_ns, NS_PER_S)))
-        _libc.timerfd_settime(self._fd, 0, ctypes.byref(setting), None)
+        libc.timerfd_settime(self._fd, 0, ctypes.byref(setting), None)
 
     def wait(self) -> None:
         """Return when it has gone off since the last time."""
