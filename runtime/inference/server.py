@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-import select
-import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,19 +15,16 @@ from runtime.inference.door import Door, door_for
 from runtime.inference.handshake import RefusalError
 from runtime.inference.hosted import load_hosted
 from runtime.inference.keys import ServerKeys, admission
-from runtime.inference.lane import Lane, LaneClosedError
 from runtime.inference.latency import LatencyModel, parse_latency
 from runtime.inference.local import load_local
+from runtime.inference.mail import Mail
 from runtime.inference.relief import Relief
 from runtime.inference.served import Served
 from runtime.inference.session import CLIENTS_MAX, Job, SessionTable
 from runtime.inference.slots import Region
-from runtime.inference.sockets import open_router, readable, receive
+from runtime.inference.sockets import open_router
 from runtime.inference.worker import Reply, Worker
 
-LOG = logging.getLogger(__name__)
-POLL_MS: Final = 20
-MESSAGES_PER_TURN: Final = 64
 JPEG: Final = "jpeg"
 
 
@@ -51,32 +45,27 @@ class PolicyServer:
         clock: Clock,
         door: Door | None = None,
     ) -> None:
-        self._router = router
         self._served = served
         self._clock = clock
         self._door = door
-        self._lock = threading.Lock()
         self._sessions = SessionTable(served.places or CLIENTS_MAX)
-        # The router is used by one thread at a time; to wait for it takes its descriptor only.
-        self._router_lock = threading.Lock()
-        self._router_fd = int(router.getsockopt(zmq.FD))
+        self._mail = Mail(router, self._sessions, self._answer, door=door)
         self._worker = Worker(served, latency, seed=seed, clock=clock, early=self._send_early)
         self._relief = Relief(self._relieve)
         self._stop: Callable[[], bool] = lambda: False
         self._on_turn: Callable[[], None] | None = None
 
     def run(self, stop: Callable[[], bool], on_turn: Callable[[], None] | None = None) -> None:
-        """Serve until `stop` says so; `on_turn` is called at least every `POLL_MS`, by one thread at a time."""
+        """Serve until `stop` says so; `on_turn` is called at least every `mail.POLL_MS`, by one thread at a time."""
         self._stop, self._on_turn = stop, on_turn
         self._relief.start()
         try:
             while not stop():
-                self._turn(self._job_waits)
+                self._mail.turn(lambda: self._sessions.waits, None, on_turn)
                 self._work_off()
         finally:
             self._relief.stop()
-            for sender, _ in self._lanes():
-                self._sessions.part(sender)
+            self._mail.close_lanes()
 
     def _work_off(self) -> None:
         """Answer what waits."""
@@ -84,81 +73,14 @@ class PolicyServer:
             with self._relief.duty():
                 reply = self._worker.work(job)
                 if reply is not None:
-                    self._send(*reply)
+                    self._mail.send(*reply)
 
     def _relieve(self) -> None:
         if self._stop():
             self._worker.stop()
-        self._turn(lambda: not self._relief.on_duty, self._relief)
+        self._mail.turn(lambda: not self._relief.on_duty, self._relief, self._on_turn)
 
-    def _job_waits(self) -> bool:
-        with self._lock:
-            return self._sessions.waits
-
-    def _turn(self, enough: Callable[[], bool], kick: Relief | None = None) -> None:
-        """Wait for messages, or for a `kick`, and deal with them until it is `enough`.
-
-        That is asked with the router in hand: who has had enough does not touch it any more, so that whoever waits for
-        it next is woken by what comes then.
-        """
-        with self._router_lock:
-            if enough():
-                return
-            if self._on_turn is not None:
-                self._on_turn()
-            waiting = readable(self._router)
-        ready = set() if waiting else self._wait(kick)
-        if self._door is not None and (waiting or self._door.fileno() in ready):
-            self._door.answer(self._attach)
-        for _ in range(MESSAGES_PER_TURN):
-            with self._router_lock:
-                # Both: who floods one way keeps nobody from the other.
-                if enough() or not any((self._read_lanes(), self._read())):
-                    return
-
-    def _wait(self, kick: Relief | None) -> set[int]:
-        poller = select.poll()
-        poller.register(self._router_fd, select.POLLIN)
-        for source in (self._door, kick):
-            if source is not None:
-                poller.register(source.fileno(), select.POLLIN)
-        with self._lock:
-            # The other thread may close one meanwhile: then its number only wakes this one once.
-            for _, lane in self._sessions.lanes:
-                poller.register(lane.fileno(), select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(POLL_MS)}
-        if kick is not None and kick.fileno() in ready:
-            kick.rest()
-        return ready
-
-    def _read(self) -> bool:
-        """Deal with a message; returns whether there was one."""
-        received = receive(self._router, identified=True)
-        if received is None:
-            return False
-        self._deal_with(*received)
-        return True
-
-    def _lanes(self) -> list[tuple[bytes, Lane]]:
-        with self._lock:
-            return self._sessions.lanes
-
-    def _read_lanes(self) -> bool:
-        """Deal with a message of each rig of this host; returns whether there was one."""
-        read = False
-        for sender, lane in self._lanes():
-            try:
-                frames = lane.receive()
-            except LaneClosedError:
-                with self._lock:
-                    self._sessions.part(sender)
-                continue
-            if frames is not None:
-                self._deal_with(sender, frames)
-                read = True
-        return read
-
-    def _deal_with(self, sender: bytes, frames: list[wire.Buffer]) -> None:
+    def _answer(self, sender: bytes, frames: list[wire.Buffer]) -> list[wire.Buffer] | None:
         now_ns = self._clock.now_ns()
         try:
             message, arrays = wire.decode(frames)
@@ -166,8 +88,7 @@ class PolicyServer:
             reply: wire.Message | None = wire.Error(code="bad_request", reason=str(error))
         else:
             reply = self._handle(sender, message, arrays, now_ns)
-        if reply is not None:
-            self._put(sender, wire.encode(reply))
+        return None if reply is None else wire.encode(reply)
 
     def _handle(self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         if isinstance(message, wire.Hello):
@@ -175,14 +96,12 @@ class PolicyServer:
         if isinstance(message, wire.Infer):
             return self._queue(sender, message, arrays, now_ns)
         if isinstance(message, wire.Cancel):
-            with self._lock:
-                if self._sessions.find(sender, message.session, now_ns) is not None:
-                    self._sessions.cancel(sender, message.request_seq)
-                    self._worker.cancel(sender, message.request_seq)
+            if self._sessions.find(sender, message.session, now_ns) is not None:
+                self._sessions.cancel(sender, message.request_seq)
+                self._worker.cancel(sender, message.request_seq)
             return None
         if isinstance(message, wire.Ping):
-            with self._lock:
-                session = self._sessions.find(sender, message.session, now_ns)
+            session = self._sessions.find(sender, message.session, now_ns)
             return _no_session(0) if session is None else wire.Pong(session=message.session)
         return wire.Error(code="bad_request", reason="a server takes hello, infer, cancel and ping")
 
@@ -191,8 +110,7 @@ class PolicyServer:
             schema = self._served.agree(hello)
         except RefusalError as refusal:
             return wire.Refused(reason=str(refusal)[: wire.REASON_CHARS_MAX])
-        with self._lock:
-            session = self._sessions.open(sender, hello, schema, now_ns)
+        session = self._sessions.open(sender, hello, schema, now_ns)
         if session is None:
             return wire.Error(code="busy", reason="every place of this server is taken")
         return wire.Welcome(
@@ -203,54 +121,36 @@ class PolicyServer:
             decodes=(JPEG,) if jpeg.INSTALLED else (),
         )
 
-    def _attach(self, secret: str, region: Region, lane: Lane) -> bool:
-        with self._lock:
-            return self._sessions.attach(secret, region, lane)
-
     def _queue(self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
-        with self._lock:
-            session = self._sessions.find(sender, request.session, now_ns)
-            if session is None:
-                return _no_session(request.request_seq)
-            if request.shared:
-                try:
-                    arrays = arrays | _shared(session.region, request.shared)
-                except wire.WireError as error:
-                    return wire.Error(code="bad_request", reason=str(error), request_seq=request.request_seq)
-            job = Job(sender, request, arrays, session.hello, session.schema, now_ns)
-            superseded = self._sessions.put(job)
+        session = self._sessions.find(sender, request.session, now_ns)
+        if session is None:
+            return _no_session(request.request_seq)
+        if request.shared:
+            try:
+                arrays = arrays | _shared(session.region, request.shared)
+            except wire.WireError as error:
+                return wire.Error(code="bad_request", reason=str(error), request_seq=request.request_seq)
+        job = Job(sender, request, arrays, session.hello, session.schema, now_ns)
+        superseded = self._sessions.put(job)
         if superseded is None:
             return None
         return wire.Superseded(session=superseded.request.session, request_seq=superseded.request.request_seq)
 
     def _take(self, now_ns: int) -> Job | None:
-        with self._lock:
-            job, expired = self._sessions.take(now_ns)
+        job, expired = self._sessions.take(now_ns)
         for late in expired:
             error = wire.Error(
                 code="expired",
                 reason="the deadline passed before the request was begun",
                 request_seq=late.request.request_seq,
             )
-            self._send(late.sender, wire.encode(error))
+            self._mail.send(late.sender, wire.encode(error))
         return job
 
     def _send_early(self, reply: Reply) -> None:
-        self._send(*reply)
+        self._mail.send(*reply)
         # To send may take note of what came: the thread that waits for that is to look.
         self._relief.kick()
-
-    def _send(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
-        with self._router_lock:
-            self._put(sender, frames)
-
-    def _put(self, sender: bytes, frames: Sequence[wire.Buffer]) -> None:
-        with self._lock:
-            lane = self._sessions.lane(sender)
-        if lane is not None and lane.send(frames):
-            return
-        # A client that left or does not read is not waited for: the router drops what it cannot deliver.
-        self._router.send_multipart([sender, *frames], zmq.NOBLOCK, copy=False)
 
 
 def _shared(region: Region | None, places: tuple[wire.ArrayPlace, ...]) -> wire.ArrayMap:

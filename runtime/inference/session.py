@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
@@ -57,84 +58,89 @@ class Session:
 
 
 class SessionTable:
-    """All sessions, at most `places`, in the order in which they are served next."""
+    """All sessions, at most `places`, in the order in which they are served next; any thread may ask."""
 
     def __init__(self, places: int = CLIENTS_MAX) -> None:
         self._places = places
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
         self._opened = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        with self._lock:
+            return len(self._sessions)
 
     def open(self, sender: bytes, hello: Hello, schema: Schema, now_ns: int) -> Session | None:
         """Open a session and end any older one of the same client; None when every place is taken."""
-        for other, session in list(self._sessions.items()):
-            if session.hello.client == hello.client or other == sender:
-                self._end(other)
-        if len(self._sessions) >= self._places:
-            quiet = min(self._sessions, key=lambda key: self._sessions[key].t_seen_ns)
-            if now_ns - self._sessions[quiet].t_seen_ns < IDLE_NS:
-                return None
-            self._end(quiet)
-        self._opened += 1
-        session = Session(f"s{self._opened}", hello, schema, now_ns)
-        self._sessions[sender] = session
-        return session
+        with self._lock:
+            for other, session in list(self._sessions.items()):
+                if session.hello.client == hello.client or other == sender:
+                    self._end(other)
+            if len(self._sessions) >= self._places:
+                quiet = min(self._sessions, key=lambda key: self._sessions[key].t_seen_ns)
+                if now_ns - self._sessions[quiet].t_seen_ns < IDLE_NS:
+                    return None
+                self._end(quiet)
+            self._opened += 1
+            session = Session(f"s{self._opened}", hello, schema, now_ns)
+            self._sessions[sender] = session
+            return session
 
     def find(self, sender: bytes, name: str, now_ns: int) -> Session | None:
         """Return the open session of a connection and note that it was heard of; None if it has no such one."""
-        session = self._sessions.get(sender)
-        if session is None or session.name != name:
-            return None
-        session.t_seen_ns = now_ns
-        return session
-
-    def _end(self, sender: bytes) -> None:
-        self.part(sender)
-        del self._sessions[sender]
+        with self._lock:
+            session = self._sessions.get(sender)
+            if session is None or session.name != name:
+                return None
+            session.t_seen_ns = now_ns
+            return session
 
     def attach(self, secret: str, region: Region, lane: Lane) -> bool:
         """Let the session of a secret have what was handed over for it; False where none has it, or it has some."""
-        for session in self._sessions.values():
-            if session.region is None and secrets.compare_digest(session.secret.encode(), secret.encode()):
-                session.region, session.lane = region, lane
-                return True
-        return False
+        with self._lock:
+            for session in self._sessions.values():
+                if session.region is None and secrets.compare_digest(session.secret.encode(), secret.encode()):
+                    session.region, session.lane = region, lane
+                    return True
+            return False
 
     def lane(self, sender: bytes) -> Lane | None:
         """Return the lane of a connection's session, if it has one."""
-        session = self._sessions.get(sender)
-        return None if session is None else session.lane
+        with self._lock:
+            session = self._sessions.get(sender)
+            return None if session is None else session.lane
 
     @property
     def lanes(self) -> list[tuple[bytes, Lane]]:
         """The lanes of all sessions, each with its connection."""
-        return [(sender, session.lane) for sender, session in self._sessions.items() if session.lane is not None]
+        with self._lock:
+            return [(sender, session.lane) for sender, session in self._sessions.items() if session.lane is not None]
 
     def part(self, sender: bytes) -> None:
         """Close the lane of a connection's session, if it has one; it goes on without."""
-        session = self._sessions.get(sender)
-        if session is not None and session.lane is not None:
-            session.lane.close()
-            session.lane = None
+        with self._lock:
+            self._part(sender)
 
     @property
     def waits(self) -> bool:
         """Whether a request waits."""
-        return any(session.waiting is not None for session in self._sessions.values())
+        with self._lock:
+            return any(session.waiting is not None for session in self._sessions.values())
 
     def put(self, job: Job) -> Job | None:
         """Let a request wait in its session; return the older one whose place it took."""
-        session = self._sessions[job.sender]
-        superseded, session.waiting = session.waiting, job
-        return superseded
+        with self._lock:
+            session = self._sessions[job.sender]
+            superseded, session.waiting = session.waiting, job
+            return superseded
 
     def cancel(self, sender: bytes, request_seq: int) -> None:
         """Drop a request that waits; of one that is being worked on the worker knows."""
-        session = self._sessions.get(sender)
-        if session is not None and session.waiting is not None and session.waiting.request.request_seq == request_seq:
-            session.waiting = None
+        with self._lock:
+            session = self._sessions.get(sender)
+            waiting = None if session is None else session.waiting
+            if session is not None and waiting is not None and waiting.request.request_seq == request_seq:
+                session.waiting = None
 
     def take(self, now_ns: int) -> tuple[Job | None, list[Job]]:
         """Return the next request to work on and those whose deadline has passed while they waited.
@@ -142,13 +148,24 @@ class SessionTable:
         The session served goes to the end of the turn, so no client can keep another from its answer.
         """
         expired: list[Job] = []
-        for sender, session in list(self._sessions.items()):
-            job, session.waiting = session.waiting, None
-            if job is None:
-                continue
-            if job.t_deadline_ns <= now_ns:
-                expired.append(job)
-                continue
-            self._sessions.move_to_end(sender)
-            return job, expired
-        return None, expired
+        with self._lock:
+            for sender, session in list(self._sessions.items()):
+                job, session.waiting = session.waiting, None
+                if job is None:
+                    continue
+                if job.t_deadline_ns <= now_ns:
+                    expired.append(job)
+                    continue
+                self._sessions.move_to_end(sender)
+                return job, expired
+            return None, expired
+
+    def _end(self, sender: bytes) -> None:
+        self._part(sender)
+        del self._sessions[sender]
+
+    def _part(self, sender: bytes) -> None:
+        session = self._sessions.get(sender)
+        if session is not None and session.lane is not None:
+            session.lane.close()
+            session.lane = None
