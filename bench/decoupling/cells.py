@@ -45,7 +45,6 @@ _CODE: Final = (
     "runtime/control",
     "runtime/inference",
     "runtime/drivers/sim",
-    "runtime/policies",
     "bench/lab",
     "bench/decoupling/peers",
 )
@@ -139,30 +138,46 @@ def play(task: str, latency: str, merge: str, seed: int, *, policy: str = STATE_
 
 @cache
 def code_version() -> str:
-    """Return a hash of all that decides an episode: the code of the lab, and the policies."""
+    """Return a hash of the code that decides an episode."""
     digest = hashlib.sha256()
     root = Path(runtime.__file__).parent.parent
     for folder in _CODE:
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in {".py", ".onnx", ".yaml"}:
+            if path.suffix in {".py", ".yaml"}:
                 digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
+@cache
+def policy_version(name: str, task: str) -> str:
+    """Return a hash of all that a policy brings to a task: trained again for another, it is the same."""
+    policy = load_policy(name)
+    manifest = policy.manifest
+    said = (policy_schema(policy, task, latency_ms=0.0), manifest.action, manifest.observation)
+    digest = hashlib.sha256(repr(said).encode())
+    for path in (policy.graph(task), policy.guided_graph(task), policy.corrector(task)):
+        digest.update(b"" if path is None else path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _version(cell: Cell) -> dict[str, str]:
+    return {"code": code_version(), "policy": policy_version(cell.policy, cell.task)}
+
+
 def load(folder: Path, cell: Cell) -> list[Episode]:
-    """Return the episodes of a cell that an earlier run of the same code left in a folder."""
+    """Return the episodes of a cell that an earlier run of the same code and policy left in a folder."""
     path = folder / f"{cell.key}.json"
     if not path.is_file():
         return []
     kept = json.loads(path.read_text(encoding="utf-8"))
-    if kept["code"] != code_version():
+    if kept.get("version") != _version(cell):
         return []
     return [msgspec.convert(row, Episode) for row in kept["episodes"]][: cell.episodes]
 
 
 def save(folder: Path, cell: Cell, episodes: list[Episode]) -> None:
     """Keep a cell's episodes for a run that goes on from here."""
-    text = json.dumps({"code": code_version(), "episodes": [asdict(episode) for episode in episodes]})
+    text = json.dumps({"version": _version(cell), "episodes": [asdict(episode) for episode in episodes]})
     (folder / f"{cell.key}.json").write_text(text, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 import onnxruntime
 
-from bench.decoupling.cells import FIRST_SEED, STATE_POLICY, Cell, code_version, load, play, save, score
+from bench.decoupling.cells import FIRST_SEED, STATE_POLICY, Cell, code_version, load, play, policy_version, save, score
 from bench.decoupling.peers.registry import PEERS
 from bench.decoupling.profiles import ZERO, Profile
 from bench.lab.episode import Episode
@@ -92,6 +92,7 @@ def results(plan: Plan, done: dict[str, list[Episode]]) -> dict[str, Any]:
     for task in plan.tasks:
         tasks[task] = {
             "policy": plan.policy,
+            "policy_version": policy_version(plan.policy, task),
             "episodes": plan.episodes,
             "profiles": {profile.name: _row(plan, task, profile, done) for profile in plan.profiles},
         }

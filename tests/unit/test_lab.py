@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from bench.decoupling.cells import Cell, lab, load, play, save, score
+from bench.decoupling.cells import STATE_POLICY, Cell, lab, load, play, policy_version, save, score
 from bench.decoupling.profiles import Profile, constant
 from bench.lab.episode import Episode
 from bench.lab.faults import Fault, Injection, Schedule
+from runtime.inference.policy import load_policy
 
 TASK = "conveyor"
 
@@ -68,15 +72,38 @@ def test_a_fault_schedule_is_as_repeatable_as_an_episode() -> None:
     assert once == again
 
 
-def test_a_cell_goes_on_from_what_was_kept_and_not_from_other_code(
-    tmp_path: pytest.TempPathFactory, episode: Episode, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("other", ["code_version", "policy_version"])
+def test_a_cell_goes_on_from_what_was_kept_and_not_from_other_code_or_policies(
+    tmp_path: Path, episode: Episode, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     cell = Cell(TASK, constant(10), "leadtime", 2)
     save(tmp_path, cell, [episode, replace(episode, seed=4)])
     assert load(tmp_path, cell) == [episode, replace(episode, seed=4)]
     assert load(tmp_path, replace(cell, profile=Profile("other", "constant:1"))) == []
-    monkeypatch.setattr("bench.decoupling.cells.code_version", lambda: "other")
+    monkeypatch.setattr(f"bench.decoupling.cells.{other}", lambda *_: "other")
     assert load(tmp_path, cell) == []
+
+
+def test_what_a_policy_brings_to_a_task_is_known_by_its_files_and_numbers_for_that_task(tmp_path: Path) -> None:
+    def version(task: str, change: Callable[[Path], None]) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        shutil.copytree(load_policy(STATE_POLICY).folder, folder)
+        change(folder)
+        return policy_version(str(folder), task)
+
+    def untouched(_: Path) -> None: ...
+
+    def retrained(folder: Path) -> None:
+        with (folder / "posts.onnx").open("ab") as graph:
+            graph.write(b"\0")
+
+    def shortened(folder: Path) -> None:
+        manifest = folder / "manifest.yaml"
+        manifest.write_text(manifest.read_text().replace("posts: 60", "posts: 59"))
+
+    for change in (retrained, shortened):
+        assert version("posts", change) != version("posts", untouched)
+        assert version("transfer", change) == version("transfer", untouched)
 
 
 def test_a_score_counts_what_happened(episode: Episode) -> None:
