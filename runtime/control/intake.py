@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.control.merge import Merge
 from runtime.control.plan import PAST_TICKS, Chunk, Joined, Plan
-from runtime.control.timeline import Timeline
+from runtime.control.timeline import PLAN_TICKS, Timeline
 from runtime.faults import BIT
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
@@ -104,11 +104,13 @@ class Intake:
             return Verdict.INVALID
         if not (1 <= horizon <= CHUNK_STEPS_MAX and 0 <= prefix_len <= horizon):
             return Verdict.INVALID
-        actions = np.array(record["actions"][:horizon])
-        if not np.isfinite(actions).all():
+        # What lies further than a plan reaches is left out.
+        planned = min(horizon, now.tick + PLAN_TICKS - start_tick)
+        actions = np.array(record["actions"][:planned])
+        if planned < 1 or not np.isfinite(record["actions"][:horizon]).all():
             return Verdict.INVALID
         if started:
-            verdict = self._join(Chunk(start_tick, prefix_len, actions), chunk_id, now)
+            verdict = self._join(Chunk(start_tick, min(prefix_len, planned), actions), chunk_id, now)
         else:
             verdict = self._begin(actions, chunk_id, now)
         if verdict is Verdict.USED:

@@ -12,10 +12,12 @@ from runtime.records import VIEW_PAST_TICKS, VIEW_TICKS
 
 Array = NDArray[np.float64]
 
-CAPACITY: Final = 256
+CAPACITY: Final = 512
 """Ticks kept, past and future together."""
 HISTORY_TICKS: Final = 128
 """Past ticks that stay readable."""
+PLAN_TICKS: Final = CAPACITY - HISTORY_TICKS
+"""How far from the present tick a plan may reach: three times the longest chunk."""
 PACE_TICKS: Final = 4
 _GRIPPERS: Final = slice(ARM_GRIPPER, None, ARM_DOF)
 _VIEW: Final = np.arange(VIEW_TICKS) - VIEW_PAST_TICKS
@@ -119,7 +121,7 @@ class Timeline:
         tick = servo_tick // self._ratio
         if not max(tick, self.begin_tick) < first_tick <= self.end_tick:
             raise ValueError(f"tick {first_tick} is not within ({tick}, {self.end_tick}]")
-        if first_tick + len(actions) - tick > CAPACITY - HISTORY_TICKS:
+        if first_tick + len(actions) - tick > PLAN_TICKS:
             raise ValueError(f"{len(actions)} actions from tick {first_tick} reach further than a plan holds")
         present = self._present(servo_tick)
         self._ids[(first_tick + np.arange(len(actions))) % CAPACITY] = chunk_id

@@ -8,12 +8,13 @@ import pytest
 from runtime.config import load_rig
 from runtime.control.core import ControlConfig
 from runtime.control.merge import MERGES
+from runtime.control.timeline import PLAN_TICKS
 from runtime.errors import UsageError
 from runtime.faults import BIT
 from runtime.layout import ARM_SLICE, SIDES
 from runtime.records import CHUNK_STEPS_MAX, VIEW_PAST_TICKS
 from runtime.states import Guard, Link, Mode, Source, Trip, Verdict
-from tests.fake_rig import FakeRig
+from tests.fake_rig import HORIZON, FakeRig
 
 AGE = 12
 
@@ -32,12 +33,12 @@ def refresh(rig: FakeRig, **fields: int) -> Verdict:
     return rig.last.verdicts[0][1]
 
 
-def continued(rig: FakeRig, tick: int) -> np.ndarray:
+def continued(rig: FakeRig, tick: int, count: int = HORIZON) -> np.ndarray:
     """The path that `engage` began, from another tick on."""
     first = next(o for o in rig.outputs if o.view["started"])
     zero = int(first.view["tick"]) + 1
     start = rig.outputs[0].command["position"]
-    return start + rig.path(tick - zero) - rig.path(0)[0]
+    return start + rig.path(tick - zero, count) - rig.path(0)[0]
 
 
 def test_an_unknown_merge_names_the_valid_ones() -> None:
@@ -109,6 +110,33 @@ def test_the_first_part_of_a_chunk_runs_at_once_and_the_whole_goes_on_without_a_
     seams = [float(o.tick["seam_jump_rad"]) for o in rig.outputs if o.tick["switched"]]
     assert len(seams) == 2
     assert max(seams) < 0.01
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_a_plan_is_led_on_and_on_by_the_longest_chunks_and_ends_where_it_holds_no_more(merge: str) -> None:
+    rig = FakeRig(merge=merge)
+    rig.engage()
+    reached = []
+    for _ in range(12):
+        rig.run(7)
+        end_tick = int(rig.last.view["end_tick"])
+        path = continued(rig, end_tick, CHUNK_STEPS_MAX)
+        rig.run(1, (rig.answer(path, start_tick=end_tick, prefix_len=0),))
+        reached.append(int(rig.last.view["end_tick"]) - int(rig.last.tick["tick"]))
+    assert rig.mode is Mode.POLICY
+    # Two execute whatever comes from the next tick on.
+    assert max(reached) == (CHUNK_STEPS_MAX + 1 if merge in {"sync", "naive"} else PLAN_TICKS)
+    assert not rig.violations
+
+
+def test_a_first_chunk_may_be_as_long_as_a_chunk_can_be() -> None:
+    rig = FakeRig()
+    rig.run(20)
+    rig.want = Mode.POLICY
+    rig.run(3)
+    start = rig.last.command["position"]
+    rig.run(1, (rig.answer(start + rig.path(0, CHUNK_STEPS_MAX) - rig.path(0)[0]),))
+    assert int(rig.last.view["end_tick"]) - int(rig.last.tick["tick"]) == CHUNK_STEPS_MAX + 1
 
 
 def test_a_chunk_about_what_was_seen_before_the_epoch_is_stale_whatever_epoch_it_names() -> None:

@@ -36,7 +36,7 @@ def hermite(p0: np.ndarray, v0: np.ndarray, p1: np.ndarray, v1: np.ndarray, x: f
 
 
 def test_the_sizes_are_those_that_were_chosen() -> None:
-    assert (CAPACITY, HISTORY_TICKS, PACE_TICKS) == (256, 128, 4)
+    assert (CAPACITY, HISTORY_TICKS, PACE_TICKS) == (512, 128, 4)
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.25, 0.6])
