@@ -106,15 +106,26 @@ class Ring:
         value = ctypes.c_uint32(head & 0xFFFFFFFF)
         libc.syscall(_SYS_FUTEX, self._futex_address, _FUTEX_WAIT, value, ctypes.byref(timeout), None, 0)
 
+    def peek(self, index: int) -> Any | None:
+        """Return record `index` where it lies; None as for `read`.
+
+        What was copied from it counts only where the ring still `holds` it afterwards.
+        """
+        i = index % self.topic.capacity
+        return self._payload[i] if index >= 0 and int(self._end[i]) == index + 1 and self.holds(index) else None
+
+    def holds(self, index: int) -> bool:
+        """Whether record `index` has not begun to be overwritten."""
+        return int(self._begin[index % self.topic.capacity]) == index + 1
+
     def read(self, index: int) -> NDArray[Any] | None:
         """Copy record `index` as a 0-d array; None when it is overwritten, unfinished or not yet written."""
-        i = index % self.topic.capacity
-        stamp = index + 1
-        if index < 0 or int(self._end[i]) != stamp or int(self._begin[i]) != stamp:
+        if self.peek(index) is None:
             return None
+        i = index % self.topic.capacity
         copied = self._bytes[i].copy()
         crc = int(self._crc[i])
-        if int(self._begin[i]) != stamp:
+        if not self.holds(index):
             return None
         if self.topic.checksum and zlib.crc32(copied) != crc:
             return None

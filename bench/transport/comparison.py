@@ -106,6 +106,13 @@ def _all(command: BenchTransport) -> tuple[list[Contender], dict[str, str]]:
     tcp = f"tcp://{HOST}:{PORT}"
     found = [
         _ours("leadtime", "Leadtime", ("serve", ipc), ipc),
+        _ours(
+            "leadtime-copied",
+            "Leadtime, copied to be sent",
+            ("serve", f"{ipc}-copied"),
+            f"{ipc}-copied",
+            ask="ask-copying",
+        ),
         _ours("leadtime-raw", "Leadtime, pictures raw", ("serve", f"{ipc}-raw"), f"{ipc}-raw?pictures=raw"),
         _ours("leadtime-gigabit", "Leadtime", ("serve-apart", tcp), tcp, "gigabit"),
         _ours(
@@ -137,9 +144,11 @@ def _all(command: BenchTransport) -> tuple[list[Contender], dict[str, str]]:
     return found, absent
 
 
-def _ours(name: str, label: str, serve: tuple[str, str], asked: str, link: str = "host") -> Contender:
+def _ours(
+    name: str, label: str, serve: tuple[str, str], asked: str, link: str = "host", *, ask: str = "ask"
+) -> Contender:
     program = "bench.transport.ours"
-    return Contender(name, label, sys.executable, (program, *serve), (program, "ask", asked), link)
+    return Contender(name, label, sys.executable, (program, *serve), (program, ask, asked), link)
 
 
 def run(command: BenchTransport) -> int:

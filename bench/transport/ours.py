@@ -1,7 +1,8 @@
 """Leadtime's own server and client: the policy server of a run with a policy of no latency, and a client's connection.
 
 `python -m bench.transport.ours serve ENDPOINT` and `... ask ENDPOINT`; `... serve-apart ENDPOINT` shares no memory with
-its clients, as a server on another host.
+its clients, as a server on another host. The pictures of `ask` are where a rig's sensors put each as it comes, those of
+`ask-copying` are brought there in each request.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import zmq
 
 from bench.transport import payload, turns
-from runtime.clock import MonotonicClock
+from runtime.clock import NS_PER_S, MonotonicClock
 from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
@@ -107,20 +108,20 @@ def serve(endpoint: str, *, shares: bool = True) -> None:
 
 
 class Asker:
-    """One connection, one request at a time."""
+    """One connection, one request at a time; with `copies` its pictures are brought into the gallery in each."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, *, copies: bool) -> None:
         self._clock = MonotonicClock()
         self._connection = Connection(context, endpoint, rig(), payload.PROMPT)
-        self._arrays: list[dict[str, Any]] = [
-            {**{f"image/{name}": image for name, image in payload.pictures(i).items()}, "state": payload.state(i)}
-            for i in range(payload.SETS)
-        ]
+        self._copies = copies
+        self._seen = [payload.pictures(i) for i in range(payload.SETS)]
+        self._arrays: list[dict[str, Any]] = []
 
     def connect(self) -> None:
         """Return when the session is open; LeadtimeError where it is refused."""
         while not self._ready():
             self._connection.wait(10)
+        self._arrays = [] if self._copies else [self._observed(i) for i in range(payload.SETS)]
 
     @property
     def pictures(self) -> str:
@@ -133,11 +134,20 @@ class Asker:
             raise LeadtimeError(self._connection.text)
         return self._connection.link is Link.READY
 
+    def _observed(self, i: int) -> dict[str, Any]:
+        gallery = self._connection.gallery
+        if gallery is None:
+            raise LeadtimeError(f"no session: {self._connection.text}")
+        pictures = self._seen[i % payload.SETS].items()
+        taken: dict[str, Any] = {f"image/{name}": gallery.take(name, image, i * NS_PER_S) for name, image in pictures}
+        return taken | {"state": payload.state(i % payload.SETS)}
+
     def ask(self, i: int) -> int:
         """Send one observation; when its chunk is there, return what its server spent outside the model, ns."""
         connection, seq = self._connection, i + 1
         request = wire.Infer(session=connection.session, request_seq=seq, obs_seq=seq, deadline_ms=DEADLINE_MS)
-        if not connection.send(request, self._arrays[i % payload.SETS], self._clock.now_ns()):
+        arrays = self._observed(i) if self._copies else self._arrays[i % payload.SETS]
+        if not connection.send(request, arrays, self._clock.now_ns()):
             raise LeadtimeError(connection.text)
         while True:
             connection.wait(WAIT_MS)
@@ -154,11 +164,16 @@ class Asker:
         self._connection.close()
 
 
-def ask(endpoint: str) -> None:
+def ask_copying(endpoint: str) -> None:
+    """Take turns, and bring the pictures into shared memory in each."""
+    ask(endpoint, copies=True)
+
+
+def ask(endpoint: str, *, copies: bool = False) -> None:
     """Take turns with the server at an endpoint."""
     channel = turns.claim_stdout()
     with zmq.Context() as context:
-        asker = Asker(context, endpoint)
+        asker = Asker(context, endpoint, copies=copies)
         try:
             asker.connect()
             turns.take_turns(asker.ask, channel, asker.pictures)
@@ -167,4 +182,5 @@ def ask(endpoint: str) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "serve-apart": serve_apart, "ask": ask}[sys.argv[1]](sys.argv[2])
+    roles = {"serve": serve, "serve-apart": serve_apart, "ask": ask, "ask-copying": ask_copying}
+    roles[sys.argv[1]](sys.argv[2])

@@ -21,14 +21,13 @@ from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
 from runtime.inference import jpeg, wire
 from runtime.inference.door import Knock, of_this_host
+from runtime.inference.gallery import Gallery
 from runtime.inference.lane import Lane, new_pair
-from runtime.inference.slots import REGION_BYTES_MAX, Slots
+from runtime.inference.region import REGION_BYTES_MAX
 from runtime.states import Carriage
 
 FORCED: Final = {"raw": Carriage.RAW, "shm": Carriage.SHARED, "jpeg": Carriage.JPEG}
 QUERY: Final = "pictures"
-SPARE_SLOTS: Final = 2
-"""Besides one for each request under way: answers that were given up still hold theirs until they are due."""
 DOOR_NS: Final = 200 * NS_PER_MS
 """How long a server may take to say whether it takes the memory."""
 PROBE_BYTES: Final = 512 * 1024
@@ -77,6 +76,14 @@ class LinkRate:
 
 
 @dataclass(frozen=True)
+class Held:
+    """The pictures of a request under way, which stay where they are until it is answered or of no use any more."""
+
+    pictures: wire.ArrayMap
+    until_ns: int
+
+
+@dataclass(frozen=True)
 class Coding:
     """What JPEG of one picture takes on this host, coding and decoding, and how many of its bytes are left."""
 
@@ -92,13 +99,15 @@ class Coding:
 class Carrier:
     """The pictures of one session. `carriage` is how they go once `ready`, and `text` says so in words.
 
-    `sizes` are the cameras' (width, height) in pixels by name, those that the policy reads.
+    `sizes` are the cameras' (width, height) in pixels by name, those that the policy reads; `gallery` is where the rig
+    keeps their pictures.
     """
 
     def __init__(
         self,
         welcome: wire.Welcome,
         sizes: Mapping[str, tuple[int, int]],
+        gallery: Gallery,
         endpoint: str,
         forced: Carriage,
         now_ns: int,
@@ -106,13 +115,14 @@ class Carrier:
         self.carriage = Carriage.RAW if sizes else Carriage.NONE
         self.text = "pictures as they are" if sizes else ""
         self.ready = False
-        self._sizes = {IMAGE + name: size for name, size in sizes.items()}
+        self._gallery = gallery
+        self._held: dict[int, Held] = {}
+        self._largest = max(sizes.values(), default=(0, 0))
         self._bytes = [width * height * 3 for width, height in sizes.values()]
         self._session = welcome.session
         self._begun_ns = self._asked_ns = now_ns
         self._link = LinkRate()
         self._awaited = False
-        self._slots: Slots | None = None
         self._knock: Knock | None = None
         self._lane: Lane | None = None
         decodes = jpeg.INSTALLED and "jpeg" in welcome.decodes
@@ -170,35 +180,35 @@ class Carrier:
             return request, arrays
         pictures = {name: array for name, array in arrays.items() if name.startswith(IMAGE)}
         rest = {name: array for name, array in arrays.items() if name not in pictures}
-        if self._slots is None:
+        if self.carriage is Carriage.JPEG:
             return request, rest | jpeg.encode_pictures(pictures)
-        until_ns = now_ns + round(request.deadline_ms * NS_PER_MS)
-        places = self._slots.put(request.request_seq, pictures, until_ns, now_ns)
+        self._held = {seq: held for seq, held in self._held.items() if held.until_ns > now_ns}
+        places = self._gallery.places(pictures)
         if places is None:
             return request, arrays
+        until_ns = now_ns + round(request.deadline_ms * NS_PER_MS)
+        self._held[request.request_seq] = Held(pictures, until_ns)
         return msgspec.structs.replace(request, shared=places), rest
 
     def answered(self, request_seq: int) -> None:
         """Take note that a request needs its pictures no more."""
-        if self._slots is not None:
-            self._slots.free(request_seq)
+        self._held.pop(request_seq, None)
 
     def close(self) -> None:
-        """Let go of the shared memory."""
-        for held in (self._knock, self._slots, self._lane):
-            if held is not None:
-                held.close()
-        self._knock = self._slots = self._lane = None
+        """Let go of the server."""
+        for way in (self._knock, self._lane):
+            if way is not None:
+                way.close()
+        self._knock = self._lane = None
+        self._held.clear()
 
     def _hand_over(self, welcome: wire.Welcome, endpoint: str) -> bool:
-        count = welcome.schema.concurrency + SPARE_SLOTS
-        if not welcome.door or not of_this_host(endpoint) or count * sum(self._bytes) > REGION_BYTES_MAX // 2:
+        if not welcome.door or not of_this_host(endpoint) or self._gallery.size_bytes > REGION_BYTES_MAX:
             return False
         try:
-            self._slots = Slots(self._sizes, count)
             self._lane, theirs = new_pair()
             try:
-                self._knock = Knock(welcome.door, welcome.secret, self._slots.fd, theirs)
+                self._knock = Knock(welcome.door, welcome.secret, self._gallery.fd, theirs)
             finally:
                 os.close(theirs)
         except OSError:
@@ -227,7 +237,7 @@ class Carrier:
 
     def _choose(self) -> None:
         link = self._link
-        coding = measure_coding(max(self._sizes.values()))
+        coding = measure_coding(self._largest)
         way = Carriage.JPEG if coding.pays(link, self._bytes) else Carriage.RAW
         rate = 8e3 / link.ns_per_byte
         self._settle(way, f"link {rate:.0f} Mbit/s, {link.round_trip_ns / NS_PER_MS:.1f} ms there and back")

@@ -18,6 +18,7 @@ from runtime.inference.connection import Connection
 from runtime.inference.corrector import Amender, OnnxCorrector, is_worth_it
 from runtime.inference.executed import ExecutedLog
 from runtime.inference.foresight import Foresight, Trust, expect, record_of
+from runtime.inference.gallery import Gallery
 from runtime.inference.handshake import rig_schema
 from runtime.inference.keys import ClientKeys
 from runtime.inference.observation import Observation, ObservationError
@@ -153,8 +154,8 @@ class Client:
             connection.drop(now_ns, f"no answer in {self._deadline_ms:.0f} ms")
         if connection.link is not Link.READY:
             self._publish(*core.lose(now_ns))
-        elif self._sensors is None and connection.schema is not None:
-            self._open(connection.schema)
+        elif self._sensors is None and connection.schema is not None and connection.gallery is not None:
+            self._open(connection.schema, connection.gallery)
 
     def _look_at(self, outcomes: list[Outcome], arrays: wire.ArrayMap, now_ns: int) -> None:
         """Note what is wrong with an answer, and what its policy foresees where it is used."""
@@ -199,13 +200,13 @@ class Client:
             self._note = str(error)
         self._core.near = self._foresight.trust is not Trust.FULL
 
-    def _open(self, schema: wire.Schema) -> None:
+    def _open(self, schema: wire.Schema, gallery: Gallery) -> None:
         try:
             self._core.open(schema)
         except UsageError as error:
             self._connection.refuse(str(error))
             return
-        self._sensors = Sensors(self._board, schema)
+        self._sensors = Sensors(self._board, schema, gallery)
         corrector = self._board.spec.corrector
         if corrector and is_worth_it(schema, self._core.pacing.stretch):
             self._amender = Amender(self._base, OnnxCorrector(Path(corrector), schema.object_state))

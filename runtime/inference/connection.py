@@ -18,9 +18,11 @@ from zmq.utils.monitor import parse_monitor_message
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
 from runtime.inference.carrier import Carrier, carriage_of
+from runtime.inference.gallery import Gallery
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.keys import ClientKeys, shut_out
 from runtime.inference.lane import Lane, LaneClosedError
+from runtime.inference.sensors import PICTURES_KEPT
 from runtime.inference.sockets import check_endpoint, make_dealer, readable, receive
 from runtime.notices import Notices
 from runtime.states import Carriage, Link
@@ -32,6 +34,8 @@ PING_NS: Final = 1 * NS_PER_S
 SILENCE_NS: Final = 3 * NS_PER_S
 CORRUPT_MAX: Final = 3
 MESSAGES_PER_STEP: Final = 16
+SPARE_MOMENTS: Final = 2
+"""Pictures besides those of the sensors and of requests under way: an answer given up holds its own until it is due."""
 _LOST_EVENTS: Final = (
     zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
@@ -47,9 +51,9 @@ Inbound = tuple[wire.Message | None, wire.ArrayMap]
 class Connection:
     """One session with the server at `endpoint`, kept open.
 
-    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the last handshake. How pictures
-    go is chosen before a session is READY; `endpoint` may end in `?pictures=raw|shm|jpeg`. Raises UsageError when it is
-    none.
+    `link` is its state, `text` why it is refused or lost, `schema` what was agreed at the last handshake; `gallery` is,
+    from the first one on, where the pictures of its cameras are to be kept. How pictures go is chosen before a session
+    is READY; `endpoint` may end in `?pictures=raw|shm|jpeg`. Raises UsageError when it is none.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Connection:
         self.link = Link.CONNECTING
         self.text = f"connecting to {endpoint}"
         self.schema: wire.Schema | None = None
+        self.gallery: Gallery | None = None
         self.session = ""
         self.reconnects = 0
         self.notices = Notices()
@@ -152,8 +157,11 @@ class Connection:
         poller.poll(timeout_ms)
 
     def close(self) -> None:
-        """Close the sockets for good."""
+        """Close the sockets, and the gallery, for good."""
         self._close_sockets()
+        if self.gallery is not None:
+            self.gallery.close()
+            self.gallery = None
 
     def _open(self, now_ns: int) -> None:
         self._dealer = make_dealer(self._context, self._endpoint, self._keys)
@@ -255,7 +263,9 @@ class Connection:
         self.session = welcome.session
         self._end_carrier()
         sizes = {name: self._hello.rig.cameras[name] for name in welcome.schema.cameras}
-        self._carrier = Carrier(welcome, sizes, self._endpoint, self._forced, now_ns)
+        if self.gallery is None:
+            self.gallery = Gallery(sizes, PICTURES_KEPT + welcome.schema.concurrency + SPARE_MOMENTS)
+        self._carrier = Carrier(welcome, sizes, self.gallery, self._endpoint, self._forced, now_ns)
         self._prepare(now_ns)
 
     def refuse(self, reason: str) -> None:

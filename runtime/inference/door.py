@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from runtime.inference.lane import Lane
-from runtime.inference.slots import Region, RegionError
+from runtime.inference.region import Region, RegionError
 from runtime.inference.sockets import LOOPBACK
 
 TAKEN: Final = b"taken"

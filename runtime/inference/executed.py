@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -59,8 +59,9 @@ class ExecutedLog:
         return tick - last >= self._key_every
 
     def see(self, tick: int, observation: Observation) -> None:
-        """Keep what is seen at a policy tick."""
-        self._views.append(KeyView(tick, observation))
+        """Keep what is seen at a policy tick: copied, for its pictures' places are wanted for newer ones."""
+        images = {name: image.copy() for name, image in observation.images.items()}
+        self._views.append(KeyView(tick, replace(observation, images=images)))
 
     def told(self, obs_tick: int) -> None:
         """Note that a request about `obs_tick` was answered: what was done before it is known."""

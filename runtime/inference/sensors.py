@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from runtime.board import Board
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.devices import RecordedCamera, SimCamera
 from runtime.inference.eyes import Eye
+from runtime.inference.gallery import Gallery
 from runtime.inference.observation import (
     Alignment,
     FrozenError,
@@ -26,6 +28,9 @@ from runtime.layout import SIDES, Side
 from runtime.shm import Ring
 
 FRAMES_KEPT: Final = 4
+EYES_KEEP: Final = 1
+PICTURES_KEPT: Final = FRAMES_KEPT + EYES_KEEP
+"""Of each camera: the newest few frames, and what its eye compares the next one with."""
 JOINT_RECORDS: Final = 64
 OBJECT_RECORDS: Final = 64
 OBJECT_SLACK_NS: Final = 25 * NS_PER_MS
@@ -33,21 +38,31 @@ PERIOD_SHARE: Final = 0.75
 """Of the slowest camera's period: free-running cameras of one rate are at most half a period apart."""
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A camera's picture, uint8 (height, width, 3), with its stamps."""
+
+    t_capture_ns: int
+    t_published_ns: int
+    image: NDArray[Any]
+
+
 class Sensors:
-    """The newest frames of the cameras that a policy reads, and the joints at their stamp.
+    """The newest frames of the cameras that a policy reads, in a gallery, and the joints at their stamp.
 
     A policy without cameras observes the newest moment that both arms have reported.
     """
 
-    def __init__(self, board: Board, schema: Schema) -> None:
+    def __init__(self, board: Board, schema: Schema, gallery: Gallery) -> None:
         self._board = board
         self._schema = schema
+        self._gallery = gallery
         self._stale_ns = round(board.spec.rig.frame_stale_ms * NS_PER_MS)
         cameras = board.spec.rig.cameras
         slowest_hz = min((cameras[name].rate_hz for name in schema.cameras), default=1)
         self._tolerance_ns = round(PERIOD_SHARE * NS_PER_S / slowest_hz)
         self._rings = {name: board[f"frame/{name}"] for name in schema.cameras}
-        self._frames: dict[str, deque[NDArray[Any]]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
+        self._frames: dict[str, deque[Frame]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
         self._cursors = dict.fromkeys(schema.cameras, 0)
         self._eyes = {
             name: Eye(cameras[name].rate_hz, noiseless=isinstance(cameras[name], SimCamera | RecordedCamera))
@@ -67,7 +82,7 @@ class Sensors:
                 raise FrozenError(f"camera {name!r} shows the same picture again and again")
         if self._rings:
             alignment = align_frames(
-                {name: [int(frame["t_capture_ns"]) for frame in frames] for name, frames in self._frames.items()},
+                {name: [frame.t_capture_ns for frame in frames] for name, frames in self._frames.items()},
                 self._tolerance_ns,
             )
         else:
@@ -86,14 +101,24 @@ class Sensors:
         A camera that is lost is told of at once, but asked about until its last picture is too old: it may be late.
         """
         for name, ring in self._rings.items():
-            cursor = max(self._cursors[name], ring.head - FRAMES_KEPT)
-            fresh, self._cursors[name], _ = ring.since(cursor)
-            self._frames[name].extend(fresh)
-            for frame in fresh:
-                joints = self._joints(int(frame["t_capture_ns"]))
-                self._eyes[name].take(frame["image"], int(frame["t_published_ns"]), joints)
+            head = ring.head
+            for index in range(max(self._cursors[name], head - FRAMES_KEPT), head):
+                frame = self._frame(name, ring, index)
+                if frame is not None:
+                    self._frames[name].append(frame)
+                    self._eyes[name].take(frame.image, frame.t_published_ns, self._joints(frame.t_capture_ns))
+            self._cursors[name] = head
         frozen = {FrozenError.fault for eye in self._eyes.values() if eye.frozen}
         return frozen | {LostError.fault for eye in self._eyes.values() if eye.lost(now_ns)}
+
+    def _frame(self, camera: str, ring: Ring, index: int) -> Frame | None:
+        """Take a frame off its ring into the gallery; None where it was overwritten meanwhile."""
+        record = ring.peek(index)
+        if record is None:
+            return None
+        t_capture_ns, t_published_ns = int(record["t_capture_ns"]), int(record["t_published_ns"])
+        image = self._gallery.take(camera, record["image"], t_capture_ns)
+        return Frame(t_capture_ns, t_published_ns, image) if ring.holds(index) else None
 
     def _joints(self, t_ns: int) -> NDArray[np.float64] | None:
         try:
@@ -113,8 +138,8 @@ class Sensors:
         frames = {name: self._frames[name][i] for name, i in alignment.index.items()}
         return Observation(
             t_obs_ns=t_obs_ns,
-            t_frame_ns=max((int(frame["t_published_ns"]) for frame in frames.values()), default=t_obs_ns),
-            images={name: frame["image"] for name, frame in frames.items()},
+            t_frame_ns=max((frame.t_published_ns for frame in frames.values()), default=t_obs_ns),
+            images={name: frame.image for name, frame in frames.items()},
             position=position,
             velocity=velocity,
             object_state=self._objects(t_obs_ns) if self._schema.object_state else None,

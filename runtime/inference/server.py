@@ -18,10 +18,10 @@ from runtime.inference.keys import ServerKeys, admission
 from runtime.inference.latency import LatencyModel, parse_latency
 from runtime.inference.local import load_local
 from runtime.inference.mail import Mail
+from runtime.inference.region import Region
 from runtime.inference.relief import Relief
 from runtime.inference.served import Served
 from runtime.inference.session import CLIENTS_MAX, Job, SessionTable
-from runtime.inference.slots import Region
 from runtime.inference.sockets import open_router
 from runtime.inference.worker import Reply, Worker
 

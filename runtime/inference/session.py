@@ -11,7 +11,7 @@ from typing import Final
 from runtime.clock import NS_PER_S
 from runtime.inference.door import new_secret
 from runtime.inference.lane import Lane
-from runtime.inference.slots import Region
+from runtime.inference.region import Region
 from runtime.inference.wire import ArrayMap, Hello, Infer, Schema
 
 CLIENTS_MAX: Final = 32

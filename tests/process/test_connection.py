@@ -80,6 +80,16 @@ class StandIn:
         self.says(*wire.encode(wire.Welcome(session="s1", schema=msgspec.structs.replace(schema, horizon=horizon))))
 
 
+def seen(connection: Connection) -> wire.ArrayMap:
+    """An observation as a rig's sensors keep it."""
+    gallery = connection.gallery
+    assert gallery is not None
+    return {
+        name: gallery.take(name.removeprefix("image/"), array, 0) if name.startswith("image/") else array
+        for name, array in observation().items()
+    }
+
+
 def test_it_comes_up_before_its_server_and_survives_its_death(
     context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
 ) -> None:
@@ -124,7 +134,9 @@ def test_pictures_go_as_the_link_has_it_and_every_way_gives_the_same_chunk(
         assert connection.schema is not None
         for seq in range(1, 8):
             asked = wire.Infer(session=connection.session, request_seq=seq, obs_seq=seq, deadline_ms=10_000.0, seed=5)
-            assert connection.send(asked, observation(), CLOCK.now_ns())
+            frames = connection.pack(asked, seen(connection), CLOCK.now_ns())
+            assert (sum(map(len, frames)) < observation()["image/cam_high"].nbytes) is (way is not Carriage.RAW)
+            assert connection.put(frames, CLOCK.now_ns())
             inbound: list[Inbound] = []
             while not inbound:
                 inbound = turn(connection, lambda: True) + connection.step(CLOCK.now_ns())
@@ -151,7 +163,7 @@ def test_a_rig_whose_lane_is_gone_is_answered_all_the_same(context: zmq.Context[
                 lane.close()
                 carrier._lane = None
             asked = wire.Infer(session=connection.session, request_seq=seq, obs_seq=seq, deadline_ms=10_000.0)
-            assert connection.send(asked, observation(), CLOCK.now_ns())
+            assert connection.send(asked, seen(connection), CLOCK.now_ns())
             assert bool(dealer.poll(10_000 if gone else 200)) is gone
             inbound = turn(connection, lambda: True)
             while not inbound:

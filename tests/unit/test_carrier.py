@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.clock import NS_PER_MS
+from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
 from runtime.inference import jpeg, wire
 from runtime.inference.carrier import (
@@ -29,10 +29,11 @@ from runtime.inference.carrier import (
     carriage_of,
 )
 from runtime.inference.door import Door, Knock, of_this_host
+from runtime.inference.gallery import Gallery
 from runtime.inference.handshake import policy_schema
 from runtime.inference.lane import Lane, LaneClosedError, new_pair
 from runtime.inference.policy import load_policy
-from runtime.inference.slots import Region, RegionError, Slots, stacked
+from runtime.inference.region import Region, RegionError, stacked
 from runtime.states import Carriage
 from tests.process.serving import TINY
 
@@ -48,65 +49,13 @@ def pictures(seed: int = 0) -> wire.ArrayMap:
     return {f"image/{name}": whole[i] for i, name in enumerate(SIZES)}
 
 
-def named() -> dict[str, tuple[int, int]]:
-    return {f"image/{name}": size for name, size in SIZES.items()}
+def gallery() -> Gallery:
+    return Gallery(SIZES, 1)
 
 
 def welcome(**more: object) -> wire.Welcome:
     schema = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
     return wire.Welcome(session="s1", schema=schema, **more)  # type: ignore[arg-type]
-
-
-def test_what_is_put_into_a_slot_is_read_where_it_lies_as_one_array() -> None:
-    slots = Slots(named(), 2)
-    region = Region(os.dup(slots.fd))
-    places = slots.put(1, pictures(), 10, 0)
-    assert places is not None
-    views = region.views(places)
-    for name, picture in pictures().items():
-        assert np.array_equal(views[name], picture)
-        assert not views[name].flags.writeable
-    whole = stacked(list(views.values()))
-    assert whole.shape == (2, 24, 32, 3)
-    assert np.shares_memory(whole, views["image/left"])
-    assert not whole.flags.writeable
-    assert np.array_equal(whole[1], pictures()["image/right"])
-    apart = stacked([views["image/right"], views["image/left"]])
-    assert np.array_equal(apart[1], pictures()["image/left"])
-    assert not np.shares_memory(apart, views["image/left"])
-    slots.close()
-
-
-def test_a_slot_is_used_again_only_after_its_answer_or_when_it_is_due() -> None:
-    slots = Slots(named(), 2)
-    first, second = slots.put(1, pictures(), 10, 0), slots.put(2, pictures(), 20, 0)
-    assert first is not None
-    assert second is not None
-    assert first[0].offset != second[0].offset
-    assert slots.put(3, pictures(), 30, 9) is None
-    assert slots.put(3, pictures(), 30, 10) == first
-    slots.free(1)
-    assert slots.put(4, pictures(), 30, 10) is None
-    slots.free(2)
-    assert slots.put(4, pictures(), 30, 10) == second
-    slots.close()
-
-
-def test_pictures_of_another_size_or_name_are_not_put_into_a_slot() -> None:
-    slots = Slots(named(), 1)
-    assert slots.put(1, {"image/left": pictures()["image/left"]}, 10, 0) is None
-    assert slots.put(1, pictures() | {"image/left": np.zeros((24, 31, 3), np.uint8)}, 10, 0) is None
-    assert slots.put(1, pictures(), 10, 0) is not None
-    slots.close()
-
-
-def test_a_rig_can_neither_shrink_nor_unseal_what_it_has_handed_over() -> None:
-    slots = Slots(named(), 1)
-    with pytest.raises(PermissionError):
-        os.ftruncate(slots.fd, 0)
-    with pytest.raises(PermissionError):
-        fcntl.fcntl(slots.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-    slots.close()
 
 
 def test_memory_that_could_be_taken_away_is_refused_and_let_go() -> None:
@@ -130,29 +79,29 @@ def test_memory_that_could_be_taken_away_is_refused_and_let_go() -> None:
 
 @given(offset=st.integers(0, 2**63 - 1), rows=st.integers(0, 8192), columns=st.integers(0, 8192))
 def test_no_place_reaches_beyond_the_memory(offset: int, rows: int, columns: int) -> None:
-    slots = Slots(named(), 1)
-    region = Region(os.dup(slots.fd))
+    kept = gallery()
+    region = Region(os.dup(kept.fd))
     place = wire.ArrayPlace("image/left", (rows, columns, 3), offset)
-    fits = offset + rows * columns * 3 <= os.fstat(slots.fd).st_size
+    fits = offset + rows * columns * 3 <= os.fstat(kept.fd).st_size
     try:
         assert region.views((place,))["image/left"].shape == place.shape
         assert fits
     except wire.WireError:
         assert not fits
-    slots.close()
+    kept.close()
 
 
 def test_a_picture_that_comes_twice_is_refused() -> None:
-    slots = Slots(named(), 1)
-    region = Region(os.dup(slots.fd))
+    kept = gallery()
+    region = Region(os.dup(kept.fd))
     place = wire.ArrayPlace("image/left", (1, 1, 3), 0)
     with pytest.raises(wire.WireError, match="twice"):
         region.views((place, place))
-    slots.close()
+    kept.close()
 
 
 def test_the_door_takes_memory_and_a_lane_under_the_right_secret_only() -> None:
-    door, slots = Door(), Slots(named(), 1)
+    door, kept = Door(), gallery()
     taken: list[Lane] = []
 
     def take(secret: str, region: Region, lane: Lane) -> bool:
@@ -162,7 +111,7 @@ def test_the_door_takes_memory_and_a_lane_under_the_right_secret_only() -> None:
 
     for secret, wanted in (("wrong", False), (SECRET, True)):
         lane, theirs = new_pair()
-        knock = Knock(door.name, secret, slots.fd, theirs)
+        knock = Knock(door.name, secret, kept.fd, theirs)
         os.close(theirs)
         assert knock.answer() is None
         door.answer(take)
@@ -173,17 +122,17 @@ def test_the_door_takes_memory_and_a_lane_under_the_right_secret_only() -> None:
     assert taken[0].receive() == [b"there"]
     taken[0].close()
     with pytest.raises(OSError, match="refused"):
-        Knock("leadtime-not-there", SECRET, slots.fd, slots.fd)
+        Knock("leadtime-not-there", SECRET, kept.fd, kept.fd)
     door.close()
-    slots.close()
+    kept.close()
 
 
 def test_the_door_lets_go_of_what_is_no_memory_and_lane() -> None:
-    door, slots = Door(), Slots(named(), 1)
+    door, kept = Door(), gallery()
     open_files = len(list(Path("/proc/self/fd").iterdir()))
     lane, theirs = new_pair()
     stream, other = socket.socketpair()
-    for handed in ([], [slots.fd], [theirs], [slots.fd, slots.fd], [theirs, theirs], [slots.fd, stream.fileno()]):
+    for handed in ([], [kept.fd], [theirs], [kept.fd, kept.fd], [theirs, theirs], [kept.fd, stream.fileno()]):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knocker:
             knocker.bind("")
             knocker.connect(f"\0{door.name}")
@@ -195,7 +144,7 @@ def test_the_door_lets_go_of_what_is_no_memory_and_lane() -> None:
     os.close(theirs)
     assert len(list(Path("/proc/self/fd").iterdir())) == open_files
     door.close()
-    slots.close()
+    kept.close()
 
 
 @pytest.mark.parametrize(
@@ -221,7 +170,7 @@ def test_coding_does_not_wait_for_a_second_thread_that_gets_no_processor() -> No
         assert not busy.done()
     finally:
         held.set()
-    assert done == list(named())
+    assert done == list(pictures())
 
 
 def test_jpeg_comes_back_as_nearly_the_same_pictures_in_one_buffer() -> None:
@@ -252,7 +201,7 @@ def test_a_small_file_cannot_claim_a_huge_picture() -> None:
 
 @pytest.mark.parametrize(("mbit_s", "way"), [(50, Carriage.JPEG), (40_000, Carriage.RAW)])
 def test_a_link_is_measured_and_pictures_go_as_is_sooner_there(mbit_s: int, way: Carriage) -> None:
-    carrier = Carrier(welcome(decodes=("jpeg",)), {"a": (640, 480)}, TCP, Carriage.NONE, 0)
+    carrier = Carrier(welcome(decodes=("jpeg",)), {"a": (640, 480)}, gallery(), TCP, Carriage.NONE, 0)
     now_ns, pings = 0, 0
     while not carrier.ready:
         ping = carrier.step(now_ns)
@@ -269,7 +218,7 @@ def test_a_link_is_measured_and_pictures_go_as_is_sooner_there(mbit_s: int, way:
 
 
 def test_a_link_that_does_not_answer_in_time_counts_as_slow() -> None:
-    carrier = Carrier(welcome(decodes=("jpeg",)), SIZES, TCP, Carriage.NONE, 0)
+    carrier = Carrier(welcome(decodes=("jpeg",)), SIZES, gallery(), TCP, Carriage.NONE, 0)
     assert carrier.step(0) is not None
     assert carrier.step(MEASURE_NS) is None
     assert not carrier.ready
@@ -299,13 +248,13 @@ def test_jpeg_must_save_a_quarter() -> None:
 def test_what_is_asked_for_is_done_where_both_sides_can(
     forced: Carriage, decodes: tuple[str, ...], way: Carriage
 ) -> None:
-    carrier = Carrier(welcome(decodes=decodes), SIZES, TCP, forced, 0)
+    carrier = Carrier(welcome(decodes=decodes), SIZES, gallery(), TCP, forced, 0)
     assert (carrier.ready, carrier.carriage) == (True, way)
 
 
 def test_a_server_of_this_host_that_says_nothing_gets_pictures_as_they_are() -> None:
     door = Door()
-    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, "ipc://@x", Carriage.NONE, 0)
+    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, gallery(), "ipc://@x", Carriage.NONE, 0)
     assert carrier.step(DOOR_NS) is None
     assert not carrier.ready
     carrier.step(DOOR_NS + 1)
@@ -313,9 +262,9 @@ def test_a_server_of_this_host_that_says_nothing_gets_pictures_as_they_are() -> 
     door.close()
 
 
-def test_a_full_set_of_slots_sends_pictures_as_they_are() -> None:
-    door = Door()
-    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, "ipc://@x", Carriage.NONE, 0)
+def test_pictures_of_the_gallery_are_told_of_and_stay_until_they_are_answered_or_of_no_use() -> None:
+    door, kept = Door(), Gallery(SIZES, 2)
+    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, kept, "ipc://@x", Carriage.NONE, 0)
     lanes: list[Lane] = []
 
     def take(secret: str, region: Region, lane: Lane) -> bool:
@@ -329,21 +278,45 @@ def test_a_full_set_of_slots_sends_pictures_as_they_are() -> None:
     assert carrier.lane is not None
     assert lanes[0].send([b"there"])
     assert carrier.lane.receive() == [b"there"]
-    shared = 0
-    for seq in range(1, 5):
-        asked = wire.Infer(session="s1", request_seq=seq, obs_seq=seq, deadline_ms=100.0)
-        request, arrays = carrier.pack(asked, pictures(), 0)
-        assert bool(request.shared) is (not arrays)
-        shared += bool(request.shared)
-    assert shared == 3
+
+    def asked(seq: int, now_ns: int) -> int | None:
+        """Send a new picture of each camera; returns where they lie, None where they travel as they are."""
+        request = wire.Infer(session="s1", request_seq=seq, obs_seq=seq, deadline_ms=100.0)
+        taken = {f"image/{name}": kept.take(name, pictures()[f"image/{name}"], seq * NS_PER_S) for name in SIZES}
+        told, arrays = carrier.pack(request, taken | {"state": np.zeros(14)}, now_ns)
+        assert arrays.keys() == {"state"} | (taken.keys() if not told.shared else set())
+        return told.shared[0].offset if told.shared else None
+
+    first, second = asked(1, 0), asked(2, 1)
+    assert None not in {first, second}
+    assert first != second
+    assert asked(3, 100 * NS_PER_MS - 1) is None
     carrier.answered(2)
-    request, arrays = carrier.pack(asked, pictures(), 0)
-    assert request.shared
+    assert asked(4, 100 * NS_PER_MS - 1) == second
+    # The first one's deadline has passed: noticed at the next request, and used by the one after it.
+    assert asked(5, 100 * NS_PER_MS) is None
+    assert asked(6, 100 * NS_PER_MS) == first
     carrier.close()
+    assert asked(7, 0) is not None
     with pytest.raises(LaneClosedError):
         lanes[0].receive()
     lanes[0].close()
     door.close()
+    kept.close()
+
+
+def test_pictures_from_elsewhere_travel_as_they_are() -> None:
+    door, kept = Door(), gallery()
+    carrier = Carrier(welcome(door=door.name, secret=SECRET), SIZES, kept, "ipc://@x", Carriage.NONE, 0)
+    lanes: list[Lane] = []
+    door.answer(lambda _secret, _region, lane: lanes.append(lane) is None)
+    carrier.step(0)
+    request = wire.Infer(session="s1", request_seq=1, obs_seq=1, deadline_ms=100.0)
+    told, arrays = carrier.pack(request, pictures(), 0)
+    assert not told.shared
+    assert arrays.keys() == pictures().keys()
+    for held in (carrier, lanes[0], door, kept):
+        held.close()
 
 
 def test_an_endpoint_says_how_pictures_shall_go() -> None:

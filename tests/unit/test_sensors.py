@@ -11,10 +11,11 @@ import pytest
 
 from runtime.board import Board
 from runtime.config import load_rig
+from runtime.inference.gallery import Gallery
 from runtime.inference.handshake import policy_schema
 from runtime.inference.observation import ObservationError
 from runtime.inference.policy import load_policy
-from runtime.inference.sensors import Sensors
+from runtime.inference.sensors import PICTURES_KEPT, Sensors
 from runtime.inference.wire import Schema
 from runtime.layout import CAMERAS, SIDES
 from runtime.records import ARM_STATE, OBJECT_STATE
@@ -37,6 +38,12 @@ def board() -> Board:
     return Board.create(RunSpec(rig=rig, serve=False, **texts, **numbers))  # type: ignore[arg-type]
 
 
+def sensors_of(board: Board, known: Schema) -> Sensors:
+    cameras = board.spec.rig.cameras
+    sizes = {name: (cameras[name].width_px, cameras[name].height_px) for name in known.cameras}
+    return Sensors(board, known, Gallery(sizes, PICTURES_KEPT))
+
+
 def arms(board: Board, *stamps_ms: int) -> None:
     for stamp_ms in stamps_ms:
         for side in SIDES:
@@ -56,7 +63,7 @@ def frame(
 
 
 def test_each_camera_gives_its_frame_of_the_moment_and_the_joints_are_at_it(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     arms(board, 90, 95, 100, 105)
     for camera in CAMERAS:
         frame(board, camera, 67)
@@ -70,8 +77,43 @@ def test_each_camera_gives_its_frame_of_the_moment_and_the_joints_are_at_it(boar
     assert observation.object_state is None
 
 
+def test_pictures_of_a_moment_lie_side_by_side_where_a_server_of_the_host_reads_them(board: Board) -> None:
+    known = schema()
+    sensors = sensors_of(board, known)
+    arms(board, 60, 70, 90, 100)
+    for stamp_ms in (67, 98):
+        for camera in CAMERAS:
+            frame(board, camera, stamp_ms)
+        images = sensors.observe(sensors.align(100 * MS)).images
+        places = sensors._gallery.places(images)
+        assert places is not None
+        assert [place.name for place in places] == list(known.cameras)
+        ends = [place.offset + place.size_bytes for place in places]
+        assert [place.offset for place in places[1:]] == ends[:-1]
+
+
+def test_a_frame_that_is_overwritten_while_it_is_taken_counts_for_nothing(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensors = sensors_of(board, schema())
+    for camera in CAMERAS:
+        frame(board, camera, 98)
+    take = Gallery.take
+
+    def slow(gallery: Gallery, camera: str, image: np.ndarray, t_ns: int) -> np.ndarray:
+        taken = take(gallery, camera, image, t_ns)
+        ring = board[f"frame/{camera}"]
+        for i in range(ring.topic.capacity):
+            frame(board, camera, 98 + i)
+        return taken
+
+    monkeypatch.setattr(Gallery, "take", slow)
+    with pytest.raises(ObservationError, match="has no frame yet"):
+        sensors.align(100 * MS)
+
+
 def test_only_frames_that_came_since_are_read_again(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     arms(board, 95, 130)
     for stamp_ms in (98, 131):
         for camera in CAMERAS:
@@ -80,7 +122,7 @@ def test_only_frames_that_came_since_are_read_again(board: Board) -> None:
 
 
 def test_a_camera_that_has_stopped_is_refused_as_out_of_step_or_old(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     with pytest.raises(ObservationError, match="has no frame yet"):
         sensors.align(0)
     for camera in CAMERAS:
@@ -97,7 +139,7 @@ def test_a_camera_that_has_stopped_is_refused_as_out_of_step_or_old(board: Board
 
 
 def test_a_camera_that_is_late_is_told_of_as_lost_and_still_asked_about(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     for camera in CAMERAS:
         frame(board, camera, 100)
     assert sensors.look(200 * MS) == set()
@@ -106,7 +148,7 @@ def test_a_camera_that_is_late_is_told_of_as_lost_and_still_asked_about(board: B
 
 
 def test_frames_that_come_but_were_taken_too_long_ago_are_refused(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     for camera in CAMERAS:
         frame(board, camera, 100, published_ms=400)
     with pytest.raises(ObservationError, match="301 ms old") as old:
@@ -115,7 +157,7 @@ def test_frames_that_come_but_were_taken_too_long_ago_are_refused(board: Board) 
 
 
 def test_cameras_whose_stamps_part_are_out_of_step(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     for camera in CAMERAS:
         frame(board, camera, 100 if camera == CAMERAS[0] else 160)
     with pytest.raises(ObservationError, match="out of step") as apart:
@@ -124,7 +166,7 @@ def test_cameras_whose_stamps_part_are_out_of_step(board: Board) -> None:
 
 
 def test_the_same_picture_while_the_arms_move_is_refused_as_frozen(board: Board) -> None:
-    sensors = Sensors(board, schema())
+    sensors = sensors_of(board, schema())
     for stamp_ms in (100, 133, 166):
         arms(board, stamp_ms - 5, stamp_ms + 1)
         for camera in CAMERAS:
@@ -138,7 +180,7 @@ def test_the_same_picture_while_the_arms_move_is_refused_as_frozen(board: Board)
 
 
 def test_a_policy_of_object_states_observes_what_the_simulator_said_at_the_moment(board: Board) -> None:
-    sensors = Sensors(board, schema("tiny_objects.onnx"))
+    sensors = sensors_of(board, schema("tiny_objects.onnx"))
     with pytest.raises(ObservationError, match="no joint state"):
         sensors.align(0)
     arms(board, 95, 100)
@@ -153,6 +195,6 @@ def test_a_policy_of_object_states_observes_what_the_simulator_said_at_the_momen
     assert observation.t_frame_ns == 100 * MS
     assert observation.object_state is not None
     assert observation.object_state.tolist() == [99.0] * 7
-    other = Sensors(board, msgspec.structs.replace(schema("tiny_objects.onnx"), object_state=8))
+    other = sensors_of(board, msgspec.structs.replace(schema("tiny_objects.onnx"), object_state=8))
     with pytest.raises(ObservationError, match="has 7 numbers, the policy reads 8"):
         other.observe(other.align(100 * MS))

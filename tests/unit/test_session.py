@@ -8,11 +8,12 @@ import pytest
 
 from runtime.config import load_rig
 from runtime.inference import wire
+from runtime.inference.gallery import Gallery
 from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.lane import Lane, LaneClosedError, new_pair
 from runtime.inference.policy import load_policy
+from runtime.inference.region import Region
 from runtime.inference.session import IDLE_NS, SessionTable
-from runtime.inference.slots import Region, Slots
 from tests.process.serving import TINY
 
 
@@ -26,14 +27,14 @@ class Rigs:
     def __init__(self, places: int = 4) -> None:
         self.table = SessionTable(places)
         self.schema = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
-        self.slots = Slots({"image/a": (4, 4)}, 1)
+        self.gallery = Gallery({"a": (4, 4)}, 1)
         self.ends: dict[bytes, Lane] = {}
 
     def join(self, sender: bytes, client: str, now_ns: int = 0) -> None:
         session = self.table.open(sender, hello(client), self.schema, now_ns)
         assert session is not None
         self.ends[sender], theirs = new_pair()
-        assert self.table.attach(session.secret, Region(os.dup(self.slots.fd)), Lane(theirs))
+        assert self.table.attach(session.secret, Region(os.dup(self.gallery.fd)), Lane(theirs))
 
     def closed(self, sender: bytes) -> bool:
         try:
@@ -46,7 +47,7 @@ class Rigs:
         for sender, end in self.ends.items():
             self.table.part(sender)
             end.close()
-        self.slots.close()
+        self.gallery.close()
 
 
 def test_a_session_has_the_lane_that_was_handed_over_for_it_and_takes_no_second_one() -> None:

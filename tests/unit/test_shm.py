@@ -94,6 +94,22 @@ def test_without_a_sum_the_stamps_alone_decide() -> None:
     assert ring.read(0) is None
 
 
+def test_a_record_is_looked_at_where_it_lies_and_held_until_it_is_overwritten() -> None:
+    ring = make_ring(capacity=2, checksum=False)
+    assert ring.peek(0) is None
+    ring.push(record(5))
+    seen = ring.peek(0)
+    assert seen is not None
+    assert np.shares_memory(seen["body"], ring._payload)
+    ring.push(record(6))
+    assert ring.holds(0)
+    ring.push(record(7))
+    assert not ring.holds(0)
+    assert ring.peek(0) is None
+    assert seen["value"] == 7
+    assert ring.peek(-1) is None
+
+
 def test_readers_never_see_half_of_a_record_while_a_writer_runs() -> None:
     ring = make_ring(capacity=3)
     stop = threading.Event()

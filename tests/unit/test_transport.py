@@ -179,7 +179,7 @@ def test_our_own_server_answers_on_this_host_and_over_the_emulated_link() -> Non
     ours = [contender for contender in contenders(BenchTransport())[0] if contender.name.startswith("leadtime")]
     absent: dict[str, str] = {}
     measured = comparison.measure(ours, absent, rounds=2, turn=3)
-    assert [[len(turn) for turn in entry.rounds] for entry in measured] == [[3, 3]] * 5
+    assert [[len(turn) for turn in entry.rounds] for entry in measured] == [[3, 3]] * 6
     assert not absent
     assert all(ns > 0 for entry in measured for turn in entry.rounds for ns in turn)
     # Pictures went over the link, and not past it.
@@ -189,5 +189,6 @@ def test_our_own_server_answers_on_this_host_and_over_the_emulated_link() -> Non
     assert rows["leadtime-gigabit-jpeg"]["link_bytes_per_request"] < payload.request_bytes() / 5
     assert rows["leadtime-gigabit-raw"]["link_bytes_per_request"] > payload.request_bytes()
     assert rows["leadtime"]["note"] == "pictures in shared memory"
+    assert rows["leadtime-copied"]["note"] == "pictures in shared memory"
     assert rows["leadtime-raw"]["note"] == "pictures as they are"
     assert rows["leadtime-gigabit-jpeg"]["note"].startswith("pictures as JPEG")
