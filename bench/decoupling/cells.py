@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -40,7 +41,10 @@ STATE_POLICY: Final = "demo-state"
 FIRST_SEED: Final = 1
 """Demonstrations use seeds far above: no layout of the comparison was trained on."""
 JUMP_RAD: Final = 1.0
-"""Larger than a rig's own: merges that jump are shown as they are, within the limits that follow."""
+"""Larger than a rig's own: merges that jump are shown as they are, within the limits that follow.
+
+Other projects look at no jump at all, and none of theirs is refused.
+"""
 _CODE: Final = (
     "runtime/control",
     "runtime/inference",
@@ -128,7 +132,8 @@ def lab(
         if corrector is None and MERGES[merge].amends and is_worth_it(schema):
             corrector = _corrector(task, policy)
         driver = OwnDriver(rig(), schema, merge, observer, server, seed, corrector=corrector)
-    return Lab(rig(), plant, driver, seed, jump_rad=JUMP_RAD, faults=faults, keep=keep)
+    jump_rad = math.inf if merge in PEERS else JUMP_RAD
+    return Lab(rig(), plant, driver, seed, jump_rad=jump_rad, faults=faults, keep=keep)
 
 
 def play(task: str, latency: str, merge: str, seed: int, *, policy: str = STATE_POLICY) -> Episode:

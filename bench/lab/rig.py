@@ -19,7 +19,6 @@ from runtime.config import RigConfig
 from runtime.control.core import ControlConfig, ControlCore, TickInputs, TickOutputs
 from runtime.control.settings import JUMP_RAD
 from runtime.drivers.sim.plant import Plant
-from runtime.errors import LeadtimeError
 from runtime.shm import blank
 from runtime.states import Link, Mode
 
@@ -98,10 +97,9 @@ class Lab:
         return self._arms.plant
 
     def run(self) -> Episode:
-        """Play the episode to its outcome."""
-        self._engage()
+        """Play the episode to its outcome; one that does not begin within `ENGAGE_TICKS_MAX` has failed."""
         plant = self._arms.plant
-        outcome: bool | None = None
+        outcome = None if self._engage() else False
         while outcome is None and plant.time_s < plant.task.time_limit_s:
             self._step()
             outcome = self._arms.advance()
@@ -109,15 +107,15 @@ class Lab:
             self._seed, outcome is True, plant.time_s, self._arms.violations, self._driver.inference
         )
 
-    def _engage(self) -> None:
-        """Arm the arms and start the policy, in a world that stands still until its first action."""
+    def _engage(self) -> bool:
+        """Arm the arms and start the policy, in a world that stands still until its first action; whether it began."""
         for servo_tick in range(ENGAGE_TICKS_MAX):
             mode = Mode(int(self._step().command["mode"]))
             if mode is Mode.POLICY:
-                return
+                return True
             if mode is Mode.HOLD and servo_tick > 2 * self._base.ratio:
                 self._want = Mode.POLICY
-        raise LeadtimeError("the lab's policy did not answer")
+        return False
 
     def _step(self) -> TickOutputs:
         """Let one servo tick pass: measure, let chunks arrive, decide, guard."""

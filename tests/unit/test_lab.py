@@ -66,6 +66,15 @@ def test_a_fault_by_schedule_is_survived_within_limits_and_the_work_goes_on(faul
     assert after.ages_ms[-1] < 2000.0, "chunks are executed again at the end"
 
 
+def test_an_episode_whose_policy_never_answers_has_failed_and_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.lab.rig.ENGAGE_TICKS_MAX", 500)
+    lost = play(TASK, "drop:190,100", "leadtime", 3)
+    assert (lost.success, lost.completion_s, lost.ticks) == (False, None, 0)
+    assert score([lost])["success"] == 0.0
+
+
 def test_a_fault_schedule_is_as_repeatable_as_an_episode() -> None:
     schedule = Schedule([Injection(Fault.CONTROL_PAUSED, 0.3, 0.1), Injection(Fault.ANSWERS_LOST, 0.8, 0.5)])
     once, again = (lab(TASK, "constant:100", "leadtime", 5, faults=schedule).run() for _ in range(2))
