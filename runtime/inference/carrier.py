@@ -190,9 +190,14 @@ class Carrier:
         self._held[request.request_seq] = Held(pictures, until_ns)
         return msgspec.structs.replace(request, shared=places), rest
 
-    def answered(self, request_seq: int) -> None:
-        """Take note that a request needs its pictures no more."""
-        self._held.pop(request_seq, None)
+    def answered(self, message: wire.Message) -> None:
+        """Let go of a request's pictures where a message is the last word on it."""
+        match message:
+            case wire.Chunk(final=False):
+                # The model may still look at them.
+                return
+            case wire.Chunk() | wire.Superseded() | wire.Error():
+                self._held.pop(message.request_seq, None)
 
     def close(self) -> None:
         """Let go of the server."""

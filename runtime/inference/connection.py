@@ -246,8 +246,8 @@ class Connection:
             elif isinstance(message, wire.Error) and self.link is not Link.READY:
                 self.drop(now_ns, f"{self._endpoint}: {message.reason}")
             elif self.link is Link.READY and not isinstance(message, wire.Pong):
-                if self._carrier is not None and isinstance(message, wire.Chunk | wire.Superseded | wire.Error):
-                    self._carrier.answered(message.request_seq)
+                if self._carrier is not None:
+                    self._carrier.answered(message)
                 inbound.append((message, arrays))
         return inbound
 

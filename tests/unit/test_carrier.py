@@ -10,6 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -291,7 +292,12 @@ def test_pictures_of_the_gallery_are_told_of_and_stay_until_they_are_answered_or
     assert None not in {first, second}
     assert first != second
     assert asked(3, 100 * NS_PER_MS - 1) is None
-    carrier.answered(2)
+    chunk = wire.Chunk(session="s1", request_seq=2, obs_seq=2, server_ns=0, infer_ns=0, final=False)
+    carrier.answered(chunk)
+    assert asked(3, 100 * NS_PER_MS - 1) is None
+    carrier.answered(msgspec.structs.replace(chunk, final=True))
+    assert asked(4, 100 * NS_PER_MS - 1) == second
+    carrier.answered(wire.Superseded(session="s1", request_seq=4))
     assert asked(4, 100 * NS_PER_MS - 1) == second
     # The first one's deadline has passed: noticed at the next request, and used by the one after it.
     assert asked(5, 100 * NS_PER_MS) is None
