@@ -34,7 +34,7 @@ PING_NS: Final = 1 * NS_PER_S
 SILENCE_NS: Final = 3 * NS_PER_S
 CORRUPT_MAX: Final = 3
 MESSAGES_PER_STEP: Final = 16
-SPARE_MOMENTS: Final = 2
+SPARE_PICTURES: Final = 2
 """Pictures besides those of the sensors and of requests under way: an answer given up holds its own until it is due."""
 _LOST_EVENTS: Final = (
     zmq.EVENT_CLOSED
@@ -264,7 +264,7 @@ class Connection:
         self._end_carrier()
         sizes = {name: self._hello.rig.cameras[name] for name in welcome.schema.cameras}
         if self.gallery is None:
-            self.gallery = Gallery(sizes, PICTURES_KEPT + welcome.schema.concurrency + SPARE_MOMENTS)
+            self.gallery = Gallery(sizes, PICTURES_KEPT + welcome.schema.concurrency + SPARE_PICTURES)
         self._carrier = Carrier(welcome, sizes, self.gallery, self._endpoint, self._forced, now_ns)
         self._prepare(now_ns)
 

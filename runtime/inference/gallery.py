@@ -13,7 +13,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -24,34 +24,34 @@ from runtime.inference.region import SEALS, address
 from runtime.inference.wire import ArrayPlace
 
 SAME_MOMENT_NS: Final = 8 * NS_PER_MS
-"""Pictures whose stamps are no further apart lie side by side: half a period at 60 Hz."""
+"""Pictures whose stamps are no further apart lie in one row: half a period at 60 Hz."""
 
 
-@dataclass
-class Moment:
-    """The pictures taken at about one time, side by side in memory: by camera, what is alive while one is in use."""
+@dataclass(frozen=True)
+class Kept:
+    """A picture of a time: `alive` is what every view of it keeps alive."""
 
-    t_ns: int = 0
-    pictures: dict[str, weakref.ref[NDArray[Any]]] = field(default_factory=dict)
+    t_ns: int
+    alive: weakref.ref[NDArray[Any]]
 
     @property
-    def free(self) -> bool:
-        """Whether nobody has any of its pictures any more."""
-        return all(held() is None for held in self.pictures.values())
+    def gone(self) -> bool:
+        """Whether nobody has it any more."""
+        return self.alive() is None
 
 
 class Gallery:
-    """Memory for `moments` pictures of each of some cameras, given as name -> (width, height) in pixels.
+    """Memory for `rows` pictures of each of some cameras, given as name -> (width, height) in pixels.
 
     `fd` is its descriptor and `size_bytes` its size. A picture's place is used again when nobody holds the picture, or
-    a view of it, any more. The pictures of a moment lie one behind the other, so that those of one size are one array
-    to a model.
+    a view of it, any more. In a row the cameras' pictures lie one behind the other, and those of about one time come
+    into one row, so that those of one size are one array to a model.
 
     Raises:
         OSError: there is no memory for it.
     """
 
-    def __init__(self, cameras: Mapping[str, tuple[int, int]], moments: int) -> None:
+    def __init__(self, cameras: Mapping[str, tuple[int, int]], rows: int) -> None:
         self._shapes = {name: (height, width, 3) for name, (width, height) in cameras.items()}
         self._offsets: dict[str, int] = {}
         end = 0
@@ -59,8 +59,8 @@ class Gallery:
             self._offsets[name] = end
             end += height * width * depth
         self._stride = max(-(-end // mmap.PAGESIZE), 1) * mmap.PAGESIZE
-        self._moments = [Moment() for _ in range(moments)]
-        self.size_bytes = self._stride * moments
+        self._rows: list[dict[str, Kept]] = [{} for _ in range(rows)]
+        self.size_bytes = self._stride * rows
         self.fd = os.memfd_create("leadtime-pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, self.size_bytes)
@@ -76,17 +76,17 @@ class Gallery:
         shape = self._shapes[camera]
         if picture.shape != shape:
             raise ValueError(f"a picture of camera {camera!r} is {shape}, not {picture.shape}")
-        i = self._room(camera, t_ns)
-        if i is None:
+        row = self._room(camera, t_ns)
+        if row is None:
             kept = np.array(picture, dtype=np.uint8)
         else:
             # Of its own, so that every view of it keeps this one alive and no other.
-            offset = i * self._stride + self._offsets[camera]
+            offset = row * self._stride + self._offsets[camera]
             whole: NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8, picture.size, offset)
             kept = whole.reshape(shape)
             np.copyto(kept, picture)
             whole.flags.writeable = False
-            self._moments[i].pictures[camera] = weakref.ref(whole)
+            self._rows[row][camera] = Kept(t_ns, weakref.ref(whole))
         kept.flags.writeable = False
         return kept
 
@@ -105,13 +105,11 @@ class Gallery:
         os.close(self.fd)
 
     def _room(self, camera: str, t_ns: int) -> int | None:
-        """Return the moment that a picture belongs to: one under way that has none of this camera, or a new one."""
-        free = None
-        for i, moment in enumerate(self._moments):
-            if moment.free:
-                free = i if free is None else free
-            elif camera not in moment.pictures and abs(moment.t_ns - t_ns) <= SAME_MOMENT_NS:
-                return i
-        if free is not None:
-            self._moments[free] = Moment(t_ns)
-        return free
+        """Return a row with room for a camera's picture, best one where the others' are of about the same time."""
+        free = [i for i, row in enumerate(self._rows) if camera not in row or row[camera].gone]
+
+        def preference(i: int) -> int:
+            others = [kept for name, kept in self._rows[i].items() if name != camera and not kept.gone]
+            return 2 if any(abs(kept.t_ns - t_ns) <= SAME_MOMENT_NS for kept in others) else int(not others)
+
+        return max(free, key=preference, default=None)

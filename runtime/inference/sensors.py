@@ -28,9 +28,8 @@ from runtime.layout import SIDES, Side
 from runtime.shm import Ring
 
 FRAMES_KEPT: Final = 4
-EYES_KEEP: Final = 1
-PICTURES_KEPT: Final = FRAMES_KEPT + EYES_KEEP
-"""Of each camera: the newest few frames, and what its eye compares the next one with."""
+PICTURES_KEPT: Final = FRAMES_KEPT + 2
+"""Of each camera: the newest few frames, the next one before the oldest goes, and what its eye compares that with."""
 JOINT_RECORDS: Final = 64
 OBJECT_RECORDS: Final = 64
 OBJECT_SLACK_NS: Final = 25 * NS_PER_MS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,22 @@ def test_only_pictures_of_about_one_time_lie_side_by_side() -> None:
     beside = gallery.take("right", picture(5), 2 * PERIOD_NS - SAME_MOMENT_NS)
     assert side_by_side(newer, beside)
     assert [int(image[0, 0, 0]) for image in (left, right, older, newer, beside)] == [1, 2, 3, 4, 5]
+    gallery.close()
+
+
+def test_cameras_that_take_their_pictures_at_other_times_have_as_much_room() -> None:
+    rows = 3
+    gallery = Gallery(dict.fromkeys("abc", (8, 8)), rows)
+    held: dict[str, deque[NDArray[Any]]] = {name: deque() for name in "abc"}
+    for tick in range(20):
+        for i, name in enumerate("abc"):
+            t_ns = tick * PERIOD_NS + i * PERIOD_NS // 3
+            if len(held[name]) == rows:
+                held[name].popleft()
+            held[name].append(gallery.take(name, np.full((8, 8, 3), tick, np.uint8), t_ns))
+            assert places_of(gallery, newest=held[name][-1]) is not None
+    for images in held.values():
+        assert [int(image[0, 0, 0]) for image in images] == [17, 18, 19]
     gallery.close()
 
 
