@@ -111,16 +111,18 @@ class Ring:
 
         What was copied from it counts only where the ring still `holds` it afterwards.
         """
-        i = index % self.topic.capacity
-        return self._payload[i] if index >= 0 and int(self._end[i]) == index + 1 and self.holds(index) else None
+        return self._payload[index % self.topic.capacity] if self._whole(index) else None
 
     def holds(self, index: int) -> bool:
         """Whether record `index` has not begun to be overwritten."""
         return int(self._begin[index % self.topic.capacity]) == index + 1
 
+    def _whole(self, index: int) -> bool:
+        return index >= 0 and int(self._end[index % self.topic.capacity]) == index + 1 and self.holds(index)
+
     def read(self, index: int) -> NDArray[Any] | None:
         """Copy record `index` as a 0-d array; None when it is overwritten, unfinished or not yet written."""
-        if self.peek(index) is None:
+        if not self._whole(index):
             return None
         i = index % self.topic.capacity
         copied = self._bytes[i].copy()

@@ -56,17 +56,17 @@ def play_cells(cells: Iterable[Cell], folder: Path, workers: int) -> dict[str, l
     left = [cell for cell in cells if len(done[cell.key]) < cell.episodes]
     begun = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
         jobs = {cell.key: _submit(pool, cell, len(done[cell.key])) for cell in left}
-        try:
-            for i, cell in enumerate(left, start=1):
-                for job in jobs.pop(cell.key):
-                    done[cell.key].extend(job.result())
-                save(folder, cell, done[cell.key])
-                _say(i, len(left), cell, done[cell.key], time.monotonic() - begun)
-        finally:
-            # Where one fails, or the user has had enough, the others are not waited for.
-            pool.shutdown(cancel_futures=True)
+        for i, cell in enumerate(left, start=1):
+            for job in jobs.pop(cell.key):
+                done[cell.key].extend(job.result())
+            save(folder, cell, done[cell.key])
+            _say(i, len(left), cell, done[cell.key], time.monotonic() - begun)
+    finally:
+        # Where one fails, or the user has had enough, the others are not waited for.
+        pool.shutdown(cancel_futures=True)
     return done
 
 

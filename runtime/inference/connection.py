@@ -18,11 +18,10 @@ from zmq.utils.monitor import parse_monitor_message
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
 from runtime.inference.carrier import Carrier, carriage_of
-from runtime.inference.gallery import Gallery
+from runtime.inference.gallery import Gallery, rows_for
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.keys import ClientKeys, shut_out
 from runtime.inference.lane import Lane, LaneClosedError
-from runtime.inference.sensors import PICTURES_KEPT
 from runtime.inference.sockets import check_endpoint, make_dealer, readable, receive
 from runtime.notices import Notices
 from runtime.states import Carriage, Link
@@ -34,8 +33,6 @@ PING_NS: Final = 1 * NS_PER_S
 SILENCE_NS: Final = 3 * NS_PER_S
 CORRUPT_MAX: Final = 3
 MESSAGES_PER_STEP: Final = 16
-SPARE_PICTURES: Final = 2
-"""Pictures besides those of the sensors and of requests under way: an answer given up holds its own until it is due."""
 _LOST_EVENTS: Final = (
     zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
@@ -264,7 +261,7 @@ class Connection:
         self._end_carrier()
         sizes = {name: self._hello.rig.cameras[name] for name in welcome.schema.cameras}
         if self.gallery is None:
-            self.gallery = Gallery(sizes, PICTURES_KEPT + welcome.schema.concurrency + SPARE_PICTURES)
+            self.gallery = Gallery(sizes, rows_for(welcome.schema.concurrency))
         self._carrier = Carrier(welcome, sizes, self.gallery, self._endpoint, self._forced, now_ns)
         self._prepare(now_ns)
 

@@ -23,6 +23,11 @@ from runtime.clock import NS_PER_MS
 from runtime.inference.region import SEALS, address
 from runtime.inference.wire import ArrayPlace
 
+FRAMES_KEPT: Final = 4
+"""Of each camera: the newest few, of which a rig's sensors choose."""
+SPARE_ROWS: Final = 4
+"""Besides those and one for each request under way: the next frame before the oldest goes, what an eye compares it
+with, and the pictures of two answers that were given up, which stay until those are due."""
 SAME_MOMENT_NS: Final = 8 * NS_PER_MS
 """Pictures whose stamps are no further apart lie in one row: half a period at 60 Hz."""
 
@@ -38,6 +43,11 @@ class Kept:
     def gone(self) -> bool:
         """Whether nobody has it any more."""
         return self.alive() is None
+
+
+def rows_for(requests: int) -> int:
+    """Return how many rows a rig needs that has up to so many requests under way."""
+    return FRAMES_KEPT + requests + SPARE_ROWS
 
 
 class Gallery:

@@ -13,7 +13,7 @@ from runtime.board import Board
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.devices import RecordedCamera, SimCamera
 from runtime.inference.eyes import Eye
-from runtime.inference.gallery import Gallery
+from runtime.inference.gallery import FRAMES_KEPT, Gallery
 from runtime.inference.observation import (
     Alignment,
     FrozenError,
@@ -27,9 +27,6 @@ from runtime.inference.wire import Schema
 from runtime.layout import SIDES, Side
 from runtime.shm import Ring
 
-FRAMES_KEPT: Final = 4
-PICTURES_KEPT: Final = FRAMES_KEPT + 2
-"""Of each camera: the newest few frames, the next one before the oldest goes, and what its eye compares that with."""
 JOINT_RECORDS: Final = 64
 OBJECT_RECORDS: Final = 64
 OBJECT_SLACK_NS: Final = 25 * NS_PER_MS
@@ -38,7 +35,7 @@ PERIOD_SHARE: Final = 0.75
 
 
 @dataclass(frozen=True)
-class Frame:
+class Shot:
     """A camera's picture, uint8 (height, width, 3), with its stamps."""
 
     t_capture_ns: int
@@ -61,7 +58,7 @@ class Sensors:
         slowest_hz = min((cameras[name].rate_hz for name in schema.cameras), default=1)
         self._tolerance_ns = round(PERIOD_SHARE * NS_PER_S / slowest_hz)
         self._rings = {name: board[f"frame/{name}"] for name in schema.cameras}
-        self._frames: dict[str, deque[Frame]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
+        self._frames: dict[str, deque[Shot]] = {name: deque(maxlen=FRAMES_KEPT) for name in schema.cameras}
         self._cursors = dict.fromkeys(schema.cameras, 0)
         self._eyes = {
             name: Eye(cameras[name].rate_hz, noiseless=isinstance(cameras[name], SimCamera | RecordedCamera))
@@ -110,14 +107,14 @@ class Sensors:
         frozen = {FrozenError.fault for eye in self._eyes.values() if eye.frozen}
         return frozen | {LostError.fault for eye in self._eyes.values() if eye.lost(now_ns)}
 
-    def _frame(self, camera: str, ring: Ring, index: int) -> Frame | None:
+    def _frame(self, camera: str, ring: Ring, index: int) -> Shot | None:
         """Take a frame off its ring into the gallery; None where it was overwritten meanwhile."""
         record = ring.peek(index)
         if record is None:
             return None
         t_capture_ns, t_published_ns = int(record["t_capture_ns"]), int(record["t_published_ns"])
         image = self._gallery.take(camera, record["image"], t_capture_ns)
-        return Frame(t_capture_ns, t_published_ns, image) if ring.holds(index) else None
+        return Shot(t_capture_ns, t_published_ns, image) if ring.holds(index) else None
 
     def _joints(self, t_ns: int) -> NDArray[np.float64] | None:
         try:

@@ -11,11 +11,11 @@ import pytest
 
 from runtime.board import Board
 from runtime.config import load_rig
-from runtime.inference.gallery import Gallery
+from runtime.inference.gallery import Gallery, rows_for
 from runtime.inference.handshake import policy_schema
 from runtime.inference.observation import ObservationError
 from runtime.inference.policy import load_policy
-from runtime.inference.sensors import PICTURES_KEPT, Sensors
+from runtime.inference.sensors import Sensors
 from runtime.inference.wire import Schema
 from runtime.layout import CAMERAS, SIDES
 from runtime.records import ARM_STATE, OBJECT_STATE
@@ -41,7 +41,7 @@ def board() -> Board:
 def sensors_of(board: Board, known: Schema) -> Sensors:
     cameras = board.spec.rig.cameras
     sizes = {name: (cameras[name].width_px, cameras[name].height_px) for name in known.cameras}
-    return Sensors(board, known, Gallery(sizes, PICTURES_KEPT))
+    return Sensors(board, known, Gallery(sizes, rows_for(1)))
 
 
 def arms(board: Board, *stamps_ms: int) -> None:
