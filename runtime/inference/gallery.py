@@ -1,13 +1,15 @@
 """Where a rig keeps its cameras' newest pictures: in memory that a policy server of its host can be let read.
 
 A picture is copied once, off the camera's ring into this memory, and read there by whoever is asked about it: the rig
-itself, and the server where it runs on the same host and was handed the descriptor (runtime.inference.door). The memory
-is sealed against shrinking (memfd_create(2), fcntl(2)), so that no rig can take it away from under a server. Only bytes
-of pictures lie there: whatever a rig writes while a server reads is a wrong picture and nothing else.
+itself, and the server where it runs on the same host and was handed the descriptor (runtime.inference.door). It is
+sealed (memfd_create(2), fcntl(2)): against shrinking, so that no rig can take it away from under a server, and against
+being written by anybody else, for the rig looks at these pictures too. Only bytes of pictures lie there: whatever a rig
+writes while a server reads is a wrong picture and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -23,6 +25,8 @@ from runtime.clock import NS_PER_MS
 from runtime.inference.region import SEALS, address
 from runtime.inference.wire import ArrayPlace
 
+SEAL_FUTURE_WRITE: Final = 0x10
+"""F_SEAL_FUTURE_WRITE of linux/fcntl.h: nobody but who has the memory mapped already may write to it."""
 FRAMES_KEPT: Final = 4
 """Of each camera: the newest few, of which a rig's sensors choose."""
 SPARE_ROWS: Final = 4
@@ -74,8 +78,10 @@ class Gallery:
         self.fd = os.memfd_create("leadtime-pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, self.size_bytes)
-            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEALS)
             self._memory = mmap.mmap(self.fd, self.size_bytes)
+            with contextlib.suppress(OSError):  # Linux has this seal from 5.1 on
+                fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEAL_FUTURE_WRITE)
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEALS)
         except OSError:
             os.close(self.fd)
             raise

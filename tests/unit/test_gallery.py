@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 from collections import deque
 from typing import Any
@@ -129,6 +130,20 @@ def test_a_picture_outlives_the_gallery() -> None:
 def test_a_rig_without_cameras_has_a_gallery_too() -> None:
     gallery = Gallery({}, 3)
     assert gallery.size_bytes == os.fstat(gallery.fd).st_size > 0
+    gallery.close()
+
+
+def test_nobody_else_writes_where_the_rig_looks_too() -> None:
+    gallery = Gallery(SIZES, 1)
+    first = gallery.take("left", picture(1), 0)
+    with pytest.raises(PermissionError):
+        mmap.mmap(gallery.fd, gallery.size_bytes)
+    with pytest.raises(PermissionError):
+        os.pwrite(gallery.fd, b"x", 0)
+    second = gallery.take("right", picture(2), 0)
+    assert (first == 1).all()
+    assert (second == 2).all()
+    assert len(mmap.mmap(gallery.fd, gallery.size_bytes, prot=mmap.PROT_READ)) == gallery.size_bytes
     gallery.close()
 
 
