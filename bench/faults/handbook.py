@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.faults.plan import Kind
 from bench.faults.table import ROWS, Row
 from runtime.faults import FAULTS, Fault
 
@@ -20,7 +21,7 @@ _WORDS: Final = {
     "operator": "the operator",
     "configuration": "a person, in the configuration",
 }
-_HEAD: Final = """# Faults
+_HEAD: Final = f"""# Faults
 
 What the runtime survives: what sees it, what the arms do, what clears it, and what you do. This page is made from
 `runtime/faults.py` and `bench/faults/table.py` by `python -m bench.faults.handbook`; a test checks that it is current.
@@ -33,8 +34,8 @@ from where the arms are: nothing that was planned before ever runs.
 on the board how long it took to be seen, checks what the arms did by the independent check at the simulated device, and
 then injects it again with the detector switched off: that must not hold. `--rows 1 12` takes single rows, and
 `--physical-times` a physical rig's limits of time, on a host that is quiet enough for them.
-`python -m bench.faults.schedules --count N --out DIR` plays random combinations of 30 kinds of fault against the same
-decisions in virtual time; a failure names its seed, and `--first SEED --count 1` plays it again.
+`python -m bench.faults.schedules --count N --out DIR` plays random combinations of {len(Kind)} kinds of fault against
+the same decisions in virtual time; a failure names its seed, and `--first SEED --count 1` plays it again.
 """
 
 

@@ -17,14 +17,16 @@ RIGS: Final = ("sim-x5", "sim-piper", "sim-vx300s")
 TICKS: Final = (160, 360)
 """Servo ticks of an episode: 0.8 to 1.8 s at 200 Hz."""
 FAULTS_MAX: Final = 6
+HORIZONS: Final = (16, 50, 96, CHUNK_STEPS_MAX)
+"""Policy ticks of a chunk: shorter than some delays, as the field's policies have them, and the longest there are."""
 CLUTCHED: Final = 0.1
 FAR_RAD: Final = 1.5
 """How far off what a client that has gone wrong hands on is."""
 WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
+    # And a prefix longer than its chunk.
     ("horizon", 0),
     ("horizon", CHUNK_STEPS_MAX + 1),
     ("horizon", -3),
-    ("prefix_len", 60),
     ("prefix_len", -1),
     ("start_tick", 1 << 40),
     ("start_tick", -(1 << 40)),
@@ -61,6 +63,7 @@ class Kind(StrEnum):
     CHUNK_NAN = "the client hands on an infinite number"
     CHUNK_FAR = "the client hands on a chunk far from the target"
     CHUNK_WRONG = "the client hands on a chunk with a field out of range"
+    CHUNK_LATER = "the client hands on chunks that begin where the plan ends"
     CHUNK_TWICE = "the client hands on each chunk twice"
     CHUNK_REORDERED = "two chunks change places"
     CHUNK_OLD = "an old chunk comes again"
@@ -116,6 +119,7 @@ class Plan:
     merge: str
     wait_ticks: int
     ticks: int
+    horizon: int
     latency_ms: tuple[float, float]
     reach: float
     pace: float
@@ -135,12 +139,15 @@ class Plan:
         windows = []
         for _ in range(int(rng.integers(1, FAULTS_MAX + 1))):
             first = int(rng.integers(10, 10 + ticks))
-            # Half of them a few ticks long, where limits of times lie; the others up to half a second.
-            length = int(rng.integers(1, 9) if rng.random() < 0.5 else rng.integers(9, 100))
+            # Half of them a few ticks long, where limits of times lie; most others up to half a second, some for good.
+            shortest, longest = (1, 9) if (share := rng.random()) < 0.5 else (9, 100) if share < 0.95 else (100, ticks)
+            length = int(rng.integers(shortest, longest))
             # A leader matters while its clutch is held: that is drawn more often.
             kind = Kind.CLUTCH_HELD if rng.random() < CLUTCHED else kinds[int(rng.integers(len(kinds)))]
             length = max(length, 80) if kind is Kind.CLUTCH_HELD else length
             windows.append(Window(kind, first, first + max(length, RESTART_TICKS if kind in KILLED else 0)))
+        horizon = int(rng.choice(HORIZONS))
+        wrong_fields = (*WRONG_FIELDS, ("prefix_len", horizon + 1))
         slow = float(rng.choice([5.0, 60.0, 190.0, 360.0]))
         return cls(
             seed=seed,
@@ -148,11 +155,12 @@ class Plan:
             merge=str(rng.choice(list(MERGES))),
             wait_ticks=int(rng.choice([0, 0, 20])),
             ticks=ticks,
+            horizon=horizon,
             latency_ms=(slow, slow * float(rng.uniform(1.0, 2.0))),
             reach=float(rng.uniform(0.02, 0.5)),
             pace=float(rng.uniform(0.5, 6.0)),
             noise=float(rng.choice([0.0, 0.0, 0.002, 0.05])),
-            wrong_field=WRONG_FIELDS[int(rng.integers(len(WRONG_FIELDS)))],
+            wrong_field=wrong_fields[int(rng.integers(len(wrong_fields)))],
             amends=bool(rng.random() < 0.5),
             wrong_amendment=WRONG_AMENDMENTS[int(rng.integers(len(WRONG_AMENDMENTS)))],
             windows=tuple(windows),
@@ -166,7 +174,7 @@ class Plan:
     def describe(self) -> str:
         """Return the plan in a few words, for the report of a failure."""
         wrong = "; ".join(f"{window.kind.value} [{window.first}, {window.end})" for window in self.windows)
-        return f"seed {self.seed}: {self.rig}, {self.merge}, {self.ticks} ticks: {wrong}"
+        return f"seed {self.seed}: {self.rig}, {self.merge}, chunks of {self.horizon}, {self.ticks} ticks: {wrong}"
 
 
 def _operator(rng: np.random.Generator, ticks: int) -> dict[int, tuple[Act, ...]]:

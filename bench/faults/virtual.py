@@ -27,28 +27,11 @@ from runtime.shm import blank, duplicate
 from runtime.states import Condition, Guard, Link, Verdict
 
 T0_NS: Final = NS_PER_S
-HORIZON: Final = 50
 RINGS: Final = 64
 """Chunks that the ring keeps for a control process that does not read."""
 SWAY_RAD: Final = 0.02
 """How far the leaders move by themselves."""
 _PHASES: Final = np.tile(np.arange(ARM_DOF, dtype=np.float64), len(SIDES))
-_SCHEMA: Final = wire.Schema(
-    policy="virtual",
-    policy_class="vla",
-    joint_names=tuple(JOINT_NAMES),
-    rate_hz=50,
-    horizon=HORIZON,
-    execute_steps=10,
-    prefix_max=HORIZON,
-    cameras=(),
-    width_px=0,
-    height_px=0,
-    velocity=False,
-    object_state=0,
-    latency_ms=60.0,
-    conditions=tuple(Condition),
-)
 _RIGS: Final[dict[str, RigConfig]] = {}
 
 
@@ -98,9 +81,12 @@ class VirtualRig:
         period_ns = self._base.servo_period_ns
         return GuardianCore(self._rig.arm_model(SIDES[i]), i, period_ns, round(ttl_ns), round(stale_ns))
 
-    def _new_client(self) -> ClientCore:
-        client = ClientCore(self._base, self._plan.merge, 600 * NS_PER_MS, observation_ns=0)
-        client.open(_SCHEMA)
+    def _new_client(self, chunks: int = 0, requests: int = 0) -> ClientCore:
+        deadline_ns = 600 * NS_PER_MS
+        client = ClientCore(
+            self._base, self._plan.merge, deadline_ns, observation_ns=0, chunks=chunks, requests=requests
+        )
+        client.open(_schema(self._plan.horizon))
         return client
 
     def _advance(self, servo_tick: int, wrong: frozenset[Kind]) -> None:
@@ -204,10 +190,7 @@ class VirtualRig:
         if view is None:
             return
         if Kind.CLIENT_KILLED in wrong:
-            self._client = ClientCore(
-                self._base, self._plan.merge, 600 * NS_PER_MS, observation_ns=0, chunks=self._pushed, requests=10_000
-            )
-            self._client.open(_SCHEMA)
+            self._client = self._new_client(chunks=self._pushed, requests=10_000)
             self._answers.clear()
             return
         client.follow(view)
@@ -228,7 +211,7 @@ class VirtualRig:
             return
         if ask.cold:
             self._offset = np.array(view["actions"][records.VIEW_PAST_TICKS]) - self._path(ask.obs_tick, 1)[0]
-        actions = self._path(ask.obs_tick + ask.terms.lead_ticks, HORIZON) + self._offset
+        actions = self._path(ask.obs_tick + ask.terms.lead_ticks, self._plan.horizon) + self._offset
         message = wire.Chunk(session="v", request_seq=ask.request_seq, obs_seq=ask.obs_seq, server_ns=0, infer_ns=0)
         self._send(now_ns, message, actions, wrong)
         client.sent(ask)
@@ -243,7 +226,7 @@ class VirtualRig:
             latency_ns += int(self._rng.uniform(100, 1500) * NS_PER_MS)
         if Kind.ANSWER_NAN in wrong:
             actions = actions.copy()
-            actions[int(self._rng.integers(HORIZON)), int(self._rng.integers(RIG_DOF))] = np.nan
+            actions[int(self._rng.integers(self._plan.horizon)), int(self._rng.integers(RIG_DOF))] = np.nan
         if Kind.ANSWER_SHORT in wrong:
             actions = actions[:-1]
         self._answers.append((now_ns + latency_ns, message, actions))
@@ -269,6 +252,8 @@ class VirtualRig:
                 harmless = bool(chunk["cold"]) and (field == "cold" or (field == "start_tick" and value < 0))
                 chunk[field] = value
                 sound = sound and harmless
+            if Kind.CHUNK_LATER in wrong and self._view is not None:
+                chunk["start_tick"] = self._view["end_tick"]
             copies = 2 if Kind.CHUNK_TWICE in wrong else 1
             self._ring.extend([chunk] * copies)
             if Kind.CHUNK_REORDERED in wrong and len(self._ring) > 1:
@@ -285,6 +270,25 @@ class VirtualRig:
         wave = self._plan.reach * np.sin(self._plan.pace * t_s[:, None] + np.arange(RIG_DOF))
         wave[:, [6, 13]] *= 0.3
         return wave + self._plan.noise * self._rng.standard_normal((count, RIG_DOF))
+
+
+def _schema(horizon: int) -> wire.Schema:
+    return wire.Schema(
+        policy="virtual",
+        policy_class="vla",
+        joint_names=tuple(JOINT_NAMES),
+        rate_hz=50,
+        horizon=horizon,
+        execute_steps=10,
+        prefix_max=horizon,
+        cameras=(),
+        width_px=0,
+        height_px=0,
+        velocity=False,
+        object_state=0,
+        latency_ms=60.0,
+        conditions=tuple(Condition),
+    )
 
 
 def play(seed: int) -> Witness:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.faults import schedules
-from bench.faults.plan import KILLED, RESTART_TICKS, Kind, Plan, Window
+from bench.faults.plan import KILLED, RESTART_TICKS, TICKS, Act, Kind, Plan, Window
 from bench.faults.schedules import Schedules, play_all
 from bench.faults.virtual import VirtualRig, play
 from runtime import records
@@ -20,8 +20,9 @@ from runtime.control import intake, modes
 from runtime.control.core import ControlCore
 from runtime.control.guardian import GuardianCore, GuardianOutput
 from runtime.control.limits import RigLimiter
+from runtime.records import CHUNK_STEPS_MAX
 from runtime.shm import blank
-from runtime.states import Guard
+from runtime.states import Guard, Mode
 
 SCHEDULES = 200
 BATCHES = 4
@@ -66,6 +67,26 @@ def test_plans_reach_every_kind_of_fault_and_nobody_is_restarted_at_once() -> No
     windows = [window for seed in range(500) for window in Plan.of(seed).windows]
     assert {window.kind for window in windows} == set(Kind)
     assert min(window.end - window.first for window in windows if window.kind in KILLED) >= RESTART_TICKS
+
+
+@pytest.mark.parametrize("merge", ["leadtime", "aligned", "prefix", "min_jerk"])
+def test_long_chunks_one_behind_the_other_fill_the_plan_and_break_nothing(merge: str) -> None:
+    plan = replace(
+        Plan.of(0),
+        merge=merge,
+        horizon=CHUNK_STEPS_MAX,
+        ticks=TICKS[1],
+        latency_ms=(5.0, 6.0),
+        reach=0.05,
+        noise=0.0,
+        windows=(Window(Kind.CHUNK_LATER, 30, TICKS[1]),),
+        actions={10: (Act(Mode.HOLD),), 20: (Act(Mode.POLICY),)},
+    )
+    rig = VirtualRig(plan)
+    witness = rig.run()
+    assert witness.failures == []
+    assert rig._view is not None
+    assert rig._view["end_tick"] - rig._view["tick"] > 2 * CHUNK_STEPS_MAX
 
 
 def no_limits(patch: pytest.MonkeyPatch) -> None:
