@@ -100,7 +100,7 @@ def _camera(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Cal
 def _hand_eye(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Calibration, str]:
     folder = _images(command)
     from calibration import board, hand_eye  # noqa: PLC0415  an extra
-    from runtime.inference.embodiment import RigKinematics  # noqa: PLC0415  builds the arms' model
+    from runtime.inference.adapters.embodiment import RigKinematics  # noqa: PLC0415  builds the arms' model
 
     device, lens = _camera_id(command, rig), known.intrinsics.get(command.camera)
     if lens is None:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import rotation_vector
 from runtime.errors import LeadtimeError
+from runtime.kinematics.rotations import rotation_vector
 
 Array = NDArray[np.float64]
 Parent = Literal["hand", "base"]

@@ -28,11 +28,11 @@ from runtime.config import RigConfig, load_rig
 from runtime.control.merge import MERGES
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
-from runtime.inference.corrector import Corrector, is_worth_it, load_corrector
+from runtime.inference.client.corrector import Corrector, is_worth_it, load_corrector
 from runtime.inference.handshake import policy_schema
-from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
 from runtime.inference.sampler import Sampler, load_sampler
+from runtime.inference.server.latency import parse_latency
 from runtime.workspace import Workspace
 
 RIG: Final = "sim-x5"
@@ -49,6 +49,7 @@ _CODE: Final = (
     "runtime/control",
     "runtime/inference",
     "runtime/drivers/sim",
+    "runtime/kinematics",
     "bench/lab",
     "bench/decoupling/peers",
 )

@@ -17,8 +17,8 @@ from bench.decoupling.table import Plan, play_cells, results
 from runtime.cli import BenchDecoupling
 from runtime.control.merge import MERGES
 from runtime.errors import UsageError, unknown_name
-from runtime.inference.latency import parse_latency
 from runtime.inference.policy import load_policy
+from runtime.inference.server.latency import parse_latency
 
 EPISODES: Final = 40
 QUICK_EPISODES: Final = 4

@@ -13,8 +13,8 @@ import numpy as np
 from bench.decoupling.profiles import TICK_MS
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.control.forecast import COVERAGE_TARGET
-from runtime.inference.delays import JITTER_SIGMA, BurstLatency, LognormalLatency, SwitchLatency, TraceLatency
-from runtime.inference.latency import LatencyModel, parse_latency
+from runtime.inference.server.delays import JITTER_SIGMA, BurstLatency, LognormalLatency, SwitchLatency, TraceLatency
+from runtime.inference.server.latency import LatencyModel, parse_latency
 
 TICK_NS: Final = TICK_MS * NS_PER_MS
 SOONEST_TICKS: Final = 10

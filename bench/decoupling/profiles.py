@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.server.latency import LATENCY_PROFILES
 
 TICK_MS: Final = 20
 CONSTANT_TICKS: Final = tuple(range(0, 25, 2))

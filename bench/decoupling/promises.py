@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.decoupling.profiles import TICK_MS
-from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.server.latency import LATENCY_PROFILES
 
 OURS: Final = "leadtime"
 REFERENCE: Final = "aligned"

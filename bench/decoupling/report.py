@@ -13,7 +13,7 @@ from bench.decoupling.promises import OURS, PUBLISHED, REFERENCE, Cell, Promise,
 from bench.decoupling.strips import Strip
 from runtime.console import page
 from runtime.control.merge import MERGES
-from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.server.latency import LATENCY_PROFILES
 
 FILE_NAME: Final = "report.html"
 NONE: Final = "-"

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.decoupling.cells import FIRST_SEED, lab, rig
 from bench.lab.episode import JOINT_INDEX, Trace
-from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.layout import JOINT_NAMES
 
 PROFILE: Final = "gigaworld"

@@ -13,7 +13,8 @@ from runtime.control import core, intake, loop, teleop, watch
 from runtime.control.guardian import GuardianCore
 from runtime.drivers.piper.arming import Arming
 from runtime.faults import BIT
-from runtime.inference import client_core, connection, sensors
+from runtime.inference.client import connection, sensors
+from runtime.inference.client import core as client_core
 from runtime.inference.foresight import Foresight
 from runtime.notices import Notices
 from runtime.recorder import Recorder

@@ -15,7 +15,7 @@ from bench.faults import partition, relay
 from bench.faults.expect import Begin, End
 from bench.faults.stage import MissedError, Stage
 from runtime.clock import NS_PER_MS
-from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.bus import bus_name
 from runtime.drivers.emulators.inject import inject
 from runtime.inference import wire
 

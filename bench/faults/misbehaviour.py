@@ -19,7 +19,7 @@ from runtime.drivers.emulators import inject
 from runtime.drivers.emulators.piper import PiperDevice
 from runtime.drivers.leaders.sim import ScriptedLeader
 from runtime.drivers.sim.plant import Plant
-from runtime.inference import server
+from runtime.inference.server import server
 
 DROPS: Final = "drops"
 """File in the run's folder that is there once an emulated arm has lost its torque."""

@@ -20,8 +20,8 @@ from runtime.config import RigConfig, load_rig
 from runtime.control.core import ControlConfig, ControlCore, TickInputs
 from runtime.control.guardian import GuardianCore
 from runtime.inference import wire
-from runtime.inference.ask import Outcome
-from runtime.inference.client_core import ClientCore
+from runtime.inference.client.ask import Outcome
+from runtime.inference.client.core import ClientCore
 from runtime.layout import ARM_DOF, ARM_SLICE, JOINT_NAMES, RIG_DOF, SIDES
 from runtime.shm import blank, duplicate
 from runtime.states import Condition, Guard, Link, Verdict

@@ -15,9 +15,9 @@ from bench.lab.rig import tick_base
 from bench.lab.server import DelayProcess
 from runtime.clock import NS_PER_MS
 from runtime.config import RigConfig
-from runtime.inference.latency import LatencyModel
 from runtime.inference.sampler import Query as Asked
 from runtime.inference.sampler import Sampler
+from runtime.inference.server.latency import LatencyModel
 from runtime.layout import RIG_DOF
 from runtime.records import CHUNK
 from runtime.shm import blank

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.render import SceneRenderer
 from runtime.inference.backends.base import ModelInputs
-from runtime.inference.observation import Observation
+from runtime.inference.client.observation import Observation
 from runtime.layout import RIG_DOF
 
 Array = NDArray[np.float64]

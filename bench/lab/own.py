@@ -13,10 +13,10 @@ from bench.lab.server import Job, LabServer
 from runtime.clock import NS_PER_MS
 from runtime.config import RigConfig
 from runtime.inference import wire
-from runtime.inference.ask import Ask, Outcome
 from runtime.inference.backends.base import ModelInputs
-from runtime.inference.client_core import ClientCore
-from runtime.inference.corrector import Amender, Corrector
+from runtime.inference.client.ask import Ask, Outcome
+from runtime.inference.client.core import ClientCore
+from runtime.inference.client.corrector import Amender, Corrector
 from runtime.inference.sampler import Query
 from runtime.states import Verdict
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from runtime.blackbox import Run
 from runtime.clock import NS_PER_MS
 from runtime.inference import wire
-from runtime.inference.ask import Ask
-from runtime.inference.client_core import ClientCore
+from runtime.inference.client.ask import Ask
+from runtime.inference.client.core import ClientCore
 from runtime.replay import decisions
 from runtime.states import Verdict
 

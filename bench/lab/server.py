@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference.backends.base import ModelInputs
-from runtime.inference.latency import LatencyModel
 from runtime.inference.sampler import Query, Sampler
+from runtime.inference.server.latency import LatencyModel
 
 EARLIER_NS: Final = 40 * NS_PER_S
 """A delay process has been running for this long at least, and at most twice as long, when an episode begins."""

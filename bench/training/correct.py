@@ -31,7 +31,7 @@ from runtime.drivers.sim.experts.balance import BalanceExpert
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
 from runtime.drivers.sim.tasks.balance import Balance
-from runtime.inference.corrector import COMMITTED_STEPS, PAST_STEPS, OnnxCorrector
+from runtime.inference.client.corrector import COMMITTED_STEPS, PAST_STEPS, OnnxCorrector
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import AMENDMENT_STEPS_MAX
 
@@ -228,7 +228,7 @@ class Correction(nn.Module):  # type: ignore[misc]
 
 
 def export(model: Correction, path: Path) -> None:
-    """Write the graph that `runtime.inference.corrector` runs."""
+    """Write the graph that `runtime.inference.client.corrector` runs."""
     given = {
         "state": torch.zeros(RIG_DOF),
         "velocity": torch.zeros(RIG_DOF),

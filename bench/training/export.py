@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from bench.training.model import CAMERA_COUNT, Encoder, FlowPolicy, Guide, Observed, pool
-from runtime.inference.rtc import BETA
+from runtime.inference.backends.rtc import BETA
 from runtime.layout import RIG_DOF
 
 IMAGE_SHAPE = (CAMERA_COUNT, 240, 320, 3)

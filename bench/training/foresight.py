@@ -25,7 +25,7 @@ from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
 from runtime.drivers.sim.tasks.balance import Balance
 from runtime.errors import UsageError
-from runtime.inference.latency import parse_latency
+from runtime.inference.server.latency import parse_latency
 from runtime.layout import RIG_DOF
 
 ARM: Final = "x5"

@@ -18,7 +18,7 @@ import tyro
 from bench.training.export import GuidedGraph, export_guided, export_program
 from bench.training.recover import Recovered, load_onnx_weights
 from runtime.errors import UsageError
-from runtime.inference.rtc import BETA, soft_mask
+from runtime.inference.backends.rtc import BETA, soft_mask
 from runtime.layout import RIG_DOF
 
 TOLERANCE = 1e-4

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.training.jacobian import linearise
-from runtime.inference.rtc import guidance_limit
+from runtime.inference.backends.rtc import guidance_limit
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 
 CAMERA_COUNT = 3

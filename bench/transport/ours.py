@@ -19,16 +19,16 @@ from runtime.clock import NS_PER_S, MonotonicClock
 from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
-from runtime.inference.connection import Connection
+from runtime.inference.client.connection import Connection
 from runtime.inference.door import door_for
-from runtime.inference.latency import parse_latency
-from runtime.inference.local import LocalPolicy
 from runtime.inference.manifest import ActionSpec, ObservationSpec, PolicyManifest, Units
 from runtime.inference.policy import ANY_TASK, Policy
 from runtime.inference.sampler import Sampler
-from runtime.inference.server import PolicyServer
-from runtime.inference.sockets import open_router
+from runtime.inference.server.latency import parse_latency
+from runtime.inference.server.local import LocalPolicy
+from runtime.inference.server.server import PolicyServer
 from runtime.layout import JOINT_NAMES, RIG_DOF
+from runtime.net.sockets import open_router
 from runtime.states import Condition, Link
 
 RATE_HZ: Final = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from runtime.cli import Keys
-from runtime.inference.keys import CLIENTS_NAME, SERVER_NAME, write_pair
+from runtime.net.keys import CLIENTS_NAME, SERVER_NAME, write_pair
 
 
 def keys(command: Keys) -> int:

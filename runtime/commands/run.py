@@ -23,16 +23,16 @@ from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.drivers.sim.tasks import TASKS
 from runtime.errors import UsageError, unknown_name
 from runtime.inference.adapters.registry import is_adapter, make_adapter
-from runtime.inference.carrier import carriage_of
 from runtime.inference.check import check_policy
-from runtime.inference.corrector import load_corrector
-from runtime.inference.keys import ClientKeys
-from runtime.inference.latency import parse_latency
+from runtime.inference.client.carrier import carriage_of
+from runtime.inference.client.corrector import load_corrector
+from runtime.inference.client.terms import choose
 from runtime.inference.policy import Policy, load_policy
 from runtime.inference.sampler import conditions_of
-from runtime.inference.sockets import check_endpoint
-from runtime.inference.terms import choose
+from runtime.inference.server.latency import parse_latency
 from runtime.lock import RigLock
+from runtime.net.keys import ClientKeys
+from runtime.net.sockets import check_endpoint
 from runtime.seed import check_seed
 from runtime.spec import RunSpec
 from runtime.summary import summarise

@@ -10,9 +10,9 @@ from typing import Final
 
 from runtime.cli import Serve
 from runtime.errors import UsageError
-from runtime.inference.keys import ServerKeys
-from runtime.inference.openpi_server import serve_openpi
-from runtime.inference.server import serve as serve_leadtime
+from runtime.inference.server.openpi_server import serve_openpi
+from runtime.inference.server.server import serve as serve_leadtime
+from runtime.net.keys import ServerKeys
 from runtime.seed import check_seed
 
 SERVERS: Final[dict[str, Callable[..., None]]] = {"leadtime": serve_leadtime, "openpi": serve_openpi}

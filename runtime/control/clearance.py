@@ -20,7 +20,7 @@ from runtime.arms import ARM_MODELS
 from runtime.config import RigConfig
 from runtime.kinematics import ARM_BODIES
 from runtime.kinematics.capsules import Capsule, link_capsules
-from runtime.kinematics.frames import quaternion, rotation
+from runtime.kinematics.rotations import quaternion, rpy_matrix
 from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS, SIDES, Side
 from runtime.workspace import Base, Workspace
 
@@ -92,13 +92,13 @@ class ClearanceModel:
 
     def _add_arm(self, side: Side, arm: str, base: Base) -> None:
         body, capsules = ARM_BODIES[arm], link_capsules(arm)
-        turn = quaternion(rotation((0.0, 0.0, base.yaw_rad)))
+        turn = quaternion(rpy_matrix((0.0, 0.0, base.yaw_rad)))
         chain = [self._spec.worldbody.add_body(name=f"{side}.0", pos=base.xyz_m, quat=turn)]
         for i, link in enumerate(body.links):
-            child = chain[-1].add_body(name=f"{side}.{i + 1}", pos=link.xyz, quat=quaternion(rotation(link.rpy)))
+            child = chain[-1].add_body(name=f"{side}.{i + 1}", pos=link.xyz, quat=quaternion(rpy_matrix(link.rpy)))
             child.add_joint(type=mujoco.mjtJoint.mjJNT_HINGE, axis=link.axis)
             chain.append(child)
-        turn = quaternion(rotation(body.gripper.rpy))
+        turn = quaternion(rpy_matrix(body.gripper.rpy))
         for sign in _SIGNS:
             finger = chain[ARM_JOINTS].add_body(name=f"{side}.{FINGER}{sign:+.0f}", pos=body.gripper.origin, quat=turn)
             finger.add_joint(type=mujoco.mjtJoint.mjJNT_SLIDE, axis=(0.0, sign, 0.0))

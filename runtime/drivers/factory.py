@@ -11,8 +11,9 @@ from runtime.clock import NS_PER_S, Clock, MonotonicClock
 from runtime.config import RigConfig
 from runtime.devices import Leader, is_emulated
 from runtime.drivers.base import ArmDriver, CameraDriver, LeaderDriver
+from runtime.drivers.bus import bus_name
 from runtime.drivers.corrected import CorrectedArm
-from runtime.drivers.emulators.base import BoardArm, bus_name
+from runtime.drivers.emulators.base import BoardArm
 from runtime.errors import UsageError
 from runtime.layout import SIDES, Side
 

@@ -2,7 +2,7 @@
 
 The socket has a random abstract name, which a rig learns in its welcome, and with it a secret of its session. It sends
 that secret with two descriptors (unix(7), SCM_RIGHTS), the memory's and its server's end of a lane
-(runtime.inference.lane), and is told whether they were taken. A rig on another host finds no such socket. Nothing here
+(runtime.net.lane), and is told whether they were taken. A rig on another host finds no such socket. Nothing here
 waits.
 """
 
@@ -16,20 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from runtime.inference.lane import Lane
 from runtime.inference.region import Region, RegionError
-from runtime.inference.sockets import LOOPBACK
+from runtime.net.lane import Lane
+from runtime.net.sockets import of_this_host
 
 TAKEN: Final = b"taken"
 NOT_TAKEN: Final = b"not taken"
 TOKEN_BYTES: Final = 16
 READS_PER_TURN: Final = 8
 HANDED: Final = 2
-
-
-def of_this_host(endpoint: str) -> bool:
-    """Whether only this host reaches an endpoint: `ipc://PATH`, or a loopback address."""
-    return endpoint.startswith("ipc://") or endpoint.removeprefix("tcp://").rpartition(":")[0] in LOOPBACK
 
 
 def new_secret() -> str:

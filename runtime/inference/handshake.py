@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.config import RigConfig
-from runtime.inference.pictures import Pictures
+from runtime.inference.backends.pictures import Pictures
 from runtime.inference.policy import Policy
 from runtime.inference.sampler import conditions_of
 from runtime.inference.wire import RigSchema, Schema

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.inference.wire import FRAME_BYTES_MAX, ArrayMap, WireError
+from runtime.inference.wire import ArrayMap, WireError
+from runtime.net.frames import FRAME_BYTES_MAX
 
 INSTALLED: Final = importlib.util.find_spec("simplejpeg") is not None
 QUALITY: Final = 85

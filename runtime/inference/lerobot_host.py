@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.lerobot_policy import UNITS, LeRobotPolicy, Options
-from runtime.inference.sockets import open_router, receive
 from runtime.layout import JOINT_NAMES, RIG_DOF
+from runtime.net.frames import Buffer
+from runtime.net.sockets import open_router, receive
 
 LOG = logging.getLogger(__name__)
 POLL_MS: Final = 20
@@ -70,7 +71,7 @@ class Host:
         self._opened = 0
         self._lock = threading.Condition()
         self._waiting: OrderedDict[bytes, Job] = OrderedDict()
-        self._replies: list[tuple[bytes, list[wire.Buffer]]] = []
+        self._replies: list[tuple[bytes, list[Buffer]]] = []
         self._stopping = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._episode: tuple[str, int] = ("", 0)
@@ -109,7 +110,7 @@ class Host:
             self._replies.append((sender, frames))
         os.eventfd_write(self._wake_fd, 1)
 
-    def _read(self, sender: bytes, frames: list[wire.Buffer]) -> None:
+    def _read(self, sender: bytes, frames: list[Buffer]) -> None:
         now_ns = time.monotonic_ns()
         try:
             message, arrays = wire.decode(frames)

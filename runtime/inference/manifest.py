@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from runtime.inference.pictures import Resize
+from runtime.inference.backends.pictures import Resize
 from runtime.inference.translate import Affine, Space
 from runtime.layout import RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX, OBJECT_STATE_MAX
-
-ENTRY_POINT: Final = re.compile(r"(?P<module>[A-Za-z_]\w*):(?P<function>[A-Za-z_]\w*)")
 
 Steps = Annotated[int, Meta(ge=1, le=CHUNK_STEPS_MAX)]
 PixelCount = Annotated[int, Meta(ge=16, le=4096)]
@@ -105,9 +102,9 @@ class ObservationSpec(_Strict, frozen=True, kw_only=True):
     """What the policy reads: cameras in the graph's order, all of one size.
 
     `rename` says which camera of the rig is meant by a name of the model's. `resize` is what is done where the rig's
-    size is another (runtime.inference.pictures); `pixels` are given where the model takes float pictures, channel
-    first. `object_state` is how many numbers it takes from the simulator about the objects: 0 for none, one number for
-    all tasks, or task -> number.
+    size is another (runtime.inference.backends.pictures); `pixels` are given where the model takes float pictures,
+    channel first. `object_state` is how many numbers it takes from the simulator about the objects: 0 for none, one
+    number for all tasks, or task -> number.
     """
 
     cameras: Annotated[tuple[ShortText, ...], Meta(max_length=8)] = ()
@@ -148,8 +145,9 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
     `horizon` is how many steps a chunk has, one number for all tasks or task -> number. `arms` are the arm models whose
     joint angles it was trained on; left out, it is taken to fit any. `graphs` are its ONNX files by task, `guided`
     those for guidance, `correctors` small graphs that put the next actions right each tick
-    (runtime.inference.corrector), `torch` what backend torch runs: TorchScript (.pt), an exported program (.pt2) or
-    `module:function` of a Python file in the folder. `device` and `precision` are asked of whatever backend runs it.
+    (runtime.inference.client.corrector), `torch` what backend torch runs: TorchScript (.pt), an exported program
+    (.pt2) or `module:function` of a Python file in the folder. `device` and `precision` are asked of whatever backend
+    runs it.
     """
 
     name: ShortText

@@ -10,10 +10,10 @@ import yaml
 
 from runtime.config import convert
 from runtime.errors import UsageError, unknown_name
+from runtime.inference.backends.base import ENTRY_POINT
 from runtime.inference.backends.onnx import read_signature
 from runtime.inference.backends.shape import GraphShape
 from runtime.inference.manifest import (
-    ENTRY_POINT,
     ActionSpec,
     Capabilities,
     ObservationSpec,

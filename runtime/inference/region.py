@@ -1,4 +1,4 @@
-"""Pictures read where a rig of the same host keeps them: the server's side of a gallery (runtime.inference.gallery)."""
+"""Pictures read where a rig of the same host keeps them: a server's side of runtime.inference.client.gallery."""
 
 from __future__ import annotations
 

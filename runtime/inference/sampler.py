@@ -11,7 +11,8 @@ import numpy as np
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError, unknown_name
-from runtime.inference import bid, rtc
+from runtime.inference import bid
+from runtime.inference.backends import rtc
 from runtime.inference.backends.base import Backend, Guidance, ModelInputs, ModelOutputs, Streaming
 from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.backends.tensorrt import load_tensorrt

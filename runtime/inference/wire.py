@@ -17,12 +17,11 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from runtime.net.frames import FRAMES_MAX, Buffer
 from runtime.states import Condition
 
 VERSION: Final = 1
 HEADER_BYTES_MAX: Final = 16 * 1024
-FRAMES_MAX: Final = 17
-FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 DIMENSIONS_MAX: Final = 4
 REASON_CHARS_MAX: Final = 1024
 
@@ -32,7 +31,6 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Size = Annotated[int, Meta(ge=0, le=8192)]
 Code = Literal["u1", "i8", "f4", "f8"]
 ErrorCode = Literal["bad_request", "no_session", "busy", "expired", "failed"]
-Buffer = bytes | bytearray | memoryview
 ArrayMap = dict[str, NDArray[Any]]
 
 

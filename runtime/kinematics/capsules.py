@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.kinematics import ARM_BODIES
 from runtime.kinematics.body import Shape, box
-from runtime.kinematics.frames import rotation
+from runtime.kinematics.rotations import rpy_matrix
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def enclosing(shape: Shape) -> Capsule:
     else:
         longest = int(np.argmax(shape.half_m))
         centre, half = np.array(shape.start), shape.half_m[longest]
-        axis = rotation(shape.rpy)[:, longest] * half
+        axis = rpy_matrix(shape.rpy)[:, longest] * half
         across = hypot(*(shape.half_m[i] for i in range(3) if i != longest))
     # A shorter line takes a larger radius to reach the corners.
     radii = np.hypot(half * (1.0 - _SHARES), across)

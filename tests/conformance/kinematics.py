@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import Pose
-from runtime.inference.embodiment import RigKinematics
+from runtime.inference.adapters.embodiment import RigKinematics
+from runtime.kinematics.pose import Pose
 from runtime.layout import SIDES, Side
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from runtime.errors import UsageError
 from runtime.inference.adapters import npy_codec
 from runtime.inference.adapters.base import AdapterError
+from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap
 from runtime.inference.adapters.gr00t import Gr00t, Gr00tSettings
-from runtime.inference.embodiment import Embodiment, EmbodimentMap
 from tests.conformance.peers.gr00t import HORIZON, Gr00tPeer, hook, modality, packed
 from tests.conformance.suite import PROMPT, question
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import Pose, rotation_vector
 from runtime.errors import UsageError
 from runtime.inference.adapters.base import AdapterError, Executed, Question
 from runtime.inference.adapters.lingbot_hands import Frame, Rotations
 from runtime.inference.adapters.lingbot_va import LingBotVa
-from runtime.inference.adapters.poses import matrix, quaternion, rotation
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import quaternion, quaternion_matrix, rotation_vector, vector_matrix
 from runtime.layout import ARM_SLICE, SIDES
 from tests.conformance.emulators.lingbot_va import (
     OPENING,
@@ -199,7 +199,7 @@ def hamilton_xyzw(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
 
 
 def hands(rng: np.random.Generator) -> dict[Any, Pose]:
-    return {side: Pose(rng.uniform(-0.3, 0.3, 3), rotation(rng.uniform(-1.5, 1.5, 3))) for side in SIDES}
+    return {side: Pose(rng.uniform(-0.3, 0.3, 3), vector_matrix(rng.uniform(-1.5, 1.5, 3))) for side in SIDES}
 
 
 @pytest.mark.parametrize("rotations", ["robotwin", "wxyz", "xyzw"])
@@ -224,12 +224,12 @@ def test_robotwins_rotations_are_composed_as_the_released_client_does() -> None:
         for side, part in zip(SIDES, (step[3:7], step[11:15]), strict=True):
             # RoboTwin's w, x, y, z go in and come out as they are; in between they count as x, y, z, w.
             composed = hamilton_xyzw(quaternion(first[side].rotation), part)
-            assert np.linalg.norm(rotation_vector(found[side].rotation @ matrix(composed).T)) < 1e-6
+            assert np.linalg.norm(rotation_vector(found[side].rotation @ quaternion_matrix(composed).T)) < 1e-6
 
 
 def test_a_true_rotation_is_in_the_hands_first_frame() -> None:
     rng = np.random.default_rng(7)
-    first, turn = hands(rng), rotation(np.array((0.0, 0.0, 0.4)))
+    first, turn = hands(rng), vector_matrix(np.array((0.0, 0.0, 0.4)))
     w, x, y, z = quaternion(turn)
     for rotations, written in (("wxyz", (w, x, y, z)), ("xyzw", (x, y, z, w))):
         step = np.array((0.1, 0.0, 0.0, *written, 0.5) * 2)

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference.adapters.openpi import OpenPi
-from runtime.inference.openpi_server import serve_openpi
+from runtime.inference.server.openpi_server import serve_openpi
 from runtime.layout import CAMERAS
 from tests.conformance.emulators.numpy_msgpack import packb, unpackb
 from tests.conformance.suite import ANSWER_S, PROMPT, question

@@ -14,8 +14,8 @@ from PIL import Image
 from runtime.errors import UsageError
 from runtime.inference.adapters.base import AdapterError
 from runtime.inference.adapters.cem import Cem
+from runtime.inference.adapters.embodiment import RigKinematics
 from runtime.inference.adapters.vjepa2_ac import VJepa2Ac, VJepa2AcSettings
-from runtime.inference.embodiment import RigKinematics
 from tests.conformance.suite import PROMPT, question
 
 LIMITS = np.array((0.05, 0.05, 0.05, 0.0, 0.0, 0.0, 0.75))

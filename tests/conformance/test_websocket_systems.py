@@ -18,12 +18,13 @@ from runtime.inference.adapters.base import AdapterError, Executed
 from runtime.inference.adapters.dreamzero import DreamZero
 from runtime.inference.adapters.openpi import OpenPi, OpenPiSettings
 from runtime.inference.adapters.pictures import padded, stretched
-from runtime.inference.adapters.poses import DeltaHand, delta_rows, matrix, quaternion, rotation
+from runtime.inference.adapters.poses import DeltaHand, delta_rows
 from runtime.inference.adapters.starvla import StarVla, StarVlaSettings
 from runtime.inference.adapters.unnormalise import Method, load_statistics
 from runtime.inference.adapters.vla_jepa import VlaJepa, VlaJepaSettings
 from runtime.inference.adapters.websocket import one_line
 from runtime.inference.adapters.xpolicylab import XPolicyLab, XPolicyLabSettings
+from runtime.kinematics.rotations import quaternion, quaternion_matrix, vector_matrix
 from tests.conformance.emulators.dreamzero import DreamZeroProtocol, RightArmOfSeven
 from tests.conformance.emulators.numpy_msgpack import packb
 from tests.conformance.emulators.openpi import OpenPiProtocol, drift
@@ -256,9 +257,9 @@ def test_a_turn_of_the_hand_is_about_the_worlds_axes() -> None:
     deltas[:, 5] = 0.01
     rows = delta_rows(x5_hands(), DeltaHand(arm="left", rotation_rad=2.0), deltas, start, AdapterError)
     before, after = x5_hands().forward(start)["left"], x5_hands().forward(rows[-1])["left"]
-    turned = rotation(np.array((0.0, 0.0, 0.2))) @ before.rotation
+    turned = vector_matrix(np.array((0.0, 0.0, 0.2))) @ before.rotation
     np.testing.assert_allclose(after.rotation, turned, atol=5e-3)
-    np.testing.assert_allclose(matrix(quaternion(turned)), turned, atol=1e-9)
+    np.testing.assert_allclose(quaternion_matrix(quaternion(turned)), turned, atol=1e-9)
 
 
 def test_dreamzero_is_refused_without_an_embodiment_of_its_seven_joints() -> None:

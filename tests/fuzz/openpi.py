@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from runtime.inference.latency import parse_latency
-from runtime.inference.openpi_server import INTERNAL_ERROR, Front
 from runtime.inference.policy import load_policy
 from runtime.inference.sampler import load_sampler
+from runtime.inference.server.latency import parse_latency
+from runtime.inference.server.openpi_server import INTERNAL_ERROR, Front
 from tests.fuzz.damage import Damager
 from tests.fuzz.storm import FILES_MAX, ROOT, Report, bystander, files
 from tests.fuzz.websocket_frames import Frames

@@ -18,7 +18,7 @@ import zmq
 from runtime.config import load_rig
 from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
-from runtime.inference.sockets import receive
+from runtime.net.sockets import receive
 from tests.fuzz.messages import Malformer
 from tests.fuzz.storm import ROOT, Report, bystander
 from tests.fuzz.stray import stray

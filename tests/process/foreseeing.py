@@ -14,11 +14,11 @@ import zmq
 
 from runtime.clock import MonotonicClock
 from runtime.inference.adapters.base import Card, Question, Reply
-from runtime.inference.hosted import Hosted
-from runtime.inference.latency import parse_latency
-from runtime.inference.server import PolicyServer
-from runtime.inference.sockets import open_router
+from runtime.inference.server.hosted import Hosted
+from runtime.inference.server.latency import parse_latency
+from runtime.inference.server.server import PolicyServer
 from runtime.layout import CAMERAS
+from runtime.net.sockets import open_router
 
 RIGHT: Final = 6
 PICTURES: Final = 10

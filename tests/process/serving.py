@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from runtime.config import load_rig
 from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
-from runtime.inference.keys import ClientKeys
-from runtime.inference.sockets import open_dealer, receive
 from runtime.layout import CAMERAS, JOINT_NAMES
+from runtime.net.keys import ClientKeys
+from runtime.net.sockets import open_dealer, receive
 
 TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
 ANSWER_MS = 10_000
 _PROGRAM = """
 import sys
-from runtime.inference.server import serve
+from runtime.inference.server.server import serve
 
 policy, bind, latency = sys.argv[1:4]
 

@@ -17,14 +17,14 @@ import zmq
 
 from runtime.clock import MonotonicClock
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
-from runtime.inference.latency import parse_latency
-from runtime.inference.local import LocalPolicy
 from runtime.inference.manifest import ActionSpec, Capabilities, ObservationSpec, PolicyManifest, Units
 from runtime.inference.policy import ANY_TASK, Policy
 from runtime.inference.sampler import Sampler
-from runtime.inference.server import PolicyServer
-from runtime.inference.sockets import open_router
+from runtime.inference.server.latency import parse_latency
+from runtime.inference.server.local import LocalPolicy
+from runtime.inference.server.server import PolicyServer
 from runtime.layout import JOINT_NAMES, RIG_DOF
+from runtime.net.sockets import open_router
 from runtime.states import Condition
 
 HORIZON: Final = 50

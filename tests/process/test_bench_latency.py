@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.latency.stages import STAGES
-from runtime.inference.latency import LATENCY_PROFILES
+from runtime.inference.server.latency import LATENCY_PROFILES
 
 
 def test_a_live_run_is_taken_apart_without_a_nanosecond_missing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runtime.board import Board, Heart
 from runtime.clock import MonotonicClock
 from runtime.config import load_rig
-from runtime.inference.client import run_client
+from runtime.inference.client.process import run_client
 from runtime.layout import CAMERAS, SIDES
 from runtime.records import ARM_STATE, LIFECYCLE, TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank

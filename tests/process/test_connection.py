@@ -19,7 +19,7 @@ import zmq
 from runtime.clock import NS_PER_MS, MonotonicClock
 from runtime.config import load_rig
 from runtime.inference import wire
-from runtime.inference.connection import (
+from runtime.inference.client.connection import (
     BACKOFF_MAX_NS,
     CORRUPT_MAX,
     HANDSHAKE_NS,
@@ -29,7 +29,8 @@ from runtime.inference.connection import (
 )
 from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import load_policy
-from runtime.inference.sockets import open_router, receive
+from runtime.net.frames import Buffer
+from runtime.net.sockets import open_router, receive
 from runtime.states import Carriage, Link
 from tests.process.serving import TINY, PlainClient, observation, server
 
@@ -72,7 +73,7 @@ class StandIn:
         self.sender = received[0]
         return isinstance(wire.decode(received[1])[0], kind)
 
-    def says(self, *frames: wire.Buffer) -> None:
+    def says(self, *frames: Buffer) -> None:
         self.router.send_multipart([self.sender, *frames])
 
     def welcomes(self, horizon: int = 50) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from runtime.blackbox import load_run
-from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.bus import bus_name
 from runtime.drivers.emulators.inject import inject
 from runtime.faults import BIT
 from runtime.layout import SIDES

@@ -23,10 +23,10 @@ from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.connection import Connection
+from runtime.inference.client.connection import Connection
 from runtime.inference.handshake import rig_schema
-from runtime.inference.keys import ClientKeys, ServerKeys, write_pair
-from runtime.inference.sockets import check_endpoint, open_router
+from runtime.net.keys import ClientKeys, ServerKeys, write_pair
+from runtime.net.sockets import check_endpoint, open_router
 from runtime.states import Link
 from tests.fuzz.stray import stray
 from tests.process.harness import leadtime

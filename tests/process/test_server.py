@@ -15,8 +15,8 @@ from runtime.config import load_rig
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
-from runtime.inference.sockets import check_endpoint, open_router
 from runtime.layout import JOINT_NAMES
+from runtime.net.sockets import check_endpoint, open_router
 from tests.process.serving import PlainClient, ServerProcess, named_policy, server
 
 NOISE_GAIN = 0.001

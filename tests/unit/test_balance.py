@@ -9,13 +9,13 @@ import pytest
 
 from runtime.drivers.sim.experts.balance import BalanceExpert
 from runtime.drivers.sim.experts.rollout import rollout
-from runtime.drivers.sim.ik import ArmIk
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.tasks.balance import GOAL_M, HOLD_S, START_M, Balance
 from runtime.drivers.sim.tasks.transfer import Transfer
 from runtime.drivers.sim.tasks.tray import GRIP_M, GRIP_ROTATION, REST_Z_M
 from runtime.errors import LeadtimeError
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.pose import Pose
 from runtime.layout import ARM_JOINTS, ARM_SLICE, SIDES
 from runtime.records import OBJECT_STATE_MAX
 

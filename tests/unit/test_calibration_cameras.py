@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from calibration import store
 from runtime.cli import Calibrate
 from runtime.config import load_rig
-from runtime.drivers.sim.pose import rotation_vector
 from runtime.errors import LeadtimeError, UsageError
-from runtime.inference.embodiment import RigKinematics
+from runtime.inference.adapters.embodiment import RigKinematics
+from runtime.kinematics.rotations import rotation_vector
 
 cv2 = pytest.importorskip("cv2")
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from calibration import store
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import rotation_vector
 from runtime.drivers.sim.render import RenderUnavailable, SceneRenderer
 from runtime.drivers.sim.scene import TABLE_TOP_Z_M
 from runtime.drivers.sim.task import EmptyTable
+from runtime.kinematics.rotations import rotation_vector
 from runtime.layout import ARM_JOINTS
 
 pytest.importorskip("cv2")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
 from runtime.inference import jpeg, wire
-from runtime.inference.carrier import (
+from runtime.inference.client.carrier import (
     DOOR_NS,
     MEASURE_NS,
     PROBE_BYTES,
@@ -29,12 +29,13 @@ from runtime.inference.carrier import (
     LinkRate,
     carriage_of,
 )
-from runtime.inference.door import Door, Knock, of_this_host
-from runtime.inference.gallery import Gallery
+from runtime.inference.client.gallery import Gallery
+from runtime.inference.door import Door, Knock
 from runtime.inference.handshake import policy_schema
-from runtime.inference.lane import Lane, LaneClosedError, new_pair
 from runtime.inference.policy import load_policy
 from runtime.inference.region import Region, RegionError, stacked
+from runtime.net.lane import Lane, LaneClosedError, new_pair
+from runtime.net.sockets import of_this_host
 from runtime.states import Carriage
 from tests.process.serving import TINY
 

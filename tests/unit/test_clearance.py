@@ -16,7 +16,7 @@ from runtime.drivers.sim.scene import build_model
 from runtime.kinematics import ARM_BODIES
 from runtime.kinematics.body import box, capsule, cylinder
 from runtime.kinematics.capsules import PROUD_M, Capsule, covering, enclosing, link_capsules
-from runtime.kinematics.frames import rotation
+from runtime.kinematics.rotations import rpy_matrix
 from runtime.layout import ARM_JOINTS, ARM_SLICE, SIDES, Side
 from runtime.workspace import Box, Workspace, Zone, simulated_base
 from tests.sim_contacts import SimContacts
@@ -34,15 +34,15 @@ def poses(rig: RigConfig, count: int, seed: int = 0) -> Array:
 def frames(arm: str, side: Side, joints: Array, gripper_m: float) -> list[tuple[Array, Array]]:
     """Rotation and origin of the base, the links and the first finger, from the data alone."""
     base, body = simulated_base(arm, side), ARM_BODIES[arm]
-    turn, origin = rotation((0.0, 0.0, base.yaw_rad)), np.array(base.xyz_m)
+    turn, origin = rpy_matrix((0.0, 0.0, base.yaw_rad)), np.array(base.xyz_m)
     found = [(turn, origin)]
     for link, angle in zip(body.links, joints, strict=True):
-        origin, turn = origin + turn @ np.array(link.xyz), turn @ rotation(link.rpy)
+        origin, turn = origin + turn @ np.array(link.xyz), turn @ rpy_matrix(link.rpy)
         x, y, z = link.axis
         skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
         turn = turn @ (np.eye(3) + np.sin(angle) * skew + (1.0 - np.cos(angle)) * skew @ skew)
         found.append((turn, origin))
-    finger = turn @ rotation(body.gripper.rpy)
+    finger = turn @ rpy_matrix(body.gripper.rpy)
     found.append((finger, origin + turn @ np.array(body.gripper.origin) + finger @ (0.0, gripper_m, 0.0)))
     return found
 
@@ -208,7 +208,7 @@ def test_a_capsule_encloses_its_shape(shape: object) -> None:
     kind, start, end = shape.kind, np.array(shape.start), np.array(shape.end)  # type: ignore[attr-defined]
     if kind == "box":
         corners = np.array(np.meshgrid(*[(-h, h) for h in shape.half_m])).reshape(3, -1).T  # type: ignore[attr-defined]
-        points = start + corners @ rotation(shape.rpy).T  # type: ignore[attr-defined]
+        points = start + corners @ rpy_matrix(shape.rpy).T  # type: ignore[attr-defined]
     else:
         share, angle = rng.uniform(size=(2, 400))
         axis = (end - start) / np.linalg.norm(end - start)

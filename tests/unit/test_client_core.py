@@ -15,11 +15,11 @@ from runtime.clock import TickBase
 from runtime.control.strategy import MARGIN_TICKS
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.ask import Ask, Outcome
-from runtime.inference.client_core import RETRY_NS, START_NS, VIEW_STALE_NS, ClientCore
+from runtime.inference.client.ask import Ask, Outcome
+from runtime.inference.client.core import RETRY_NS, START_NS, VIEW_STALE_NS, ClientCore
+from runtime.inference.client.terms import choose, planned, terms_for
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
-from runtime.inference.terms import choose, planned, terms_for
 from runtime.records import TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS
 from runtime.shm import blank
 from runtime.states import Condition, Link, Verdict

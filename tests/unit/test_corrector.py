@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 
 from runtime.clock import TickBase
 from runtime.errors import UsageError
-from runtime.inference.corrector import COMMITTED_STEPS, LEAD_TICKS, PAST_STEPS, Amender, OnnxCorrector, load_corrector
-from runtime.inference.observation import Observation
+from runtime.inference.client.corrector import (
+    COMMITTED_STEPS,
+    LEAD_TICKS,
+    PAST_STEPS,
+    Amender,
+    OnnxCorrector,
+    load_corrector,
+)
+from runtime.inference.client.observation import Observation
 from runtime.inference.policy import POLICY_FOLDER, load_policy
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import AMENDMENT_STEPS_MAX, TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS

@@ -16,8 +16,8 @@ from msgspec.structs import fields
 from runtime.blackbox import FILE_NAME
 from runtime.cli import Command
 from runtime.config import RIG_FOLDER, RigConfig, convert, load_rig
-from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import PolicyManifest
+from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.states import Mode
 from runtime.workspace import Workspace, simulated_base
 from tests.unit.recorded import record

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.arms import ARM_MODELS
-from runtime.drivers.sim.pose import Pose
 from runtime.inference.adapters.base import AdapterError
-from runtime.inference.adapters.poses import Kinematics, quaternion, rotation
-from runtime.inference.embodiment import Embodiment, EmbodimentMap, RigKinematics
+from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap, RigKinematics
+from runtime.inference.adapters.poses import Kinematics
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import quaternion, vector_matrix
 from runtime.layout import ARM_JOINTS, ARM_SLICE, GRIPPER_INDEX, SIDES, Side
 
 ARMS = ("x5", "piper")
@@ -136,7 +137,7 @@ def test_steps_along_the_hand_go_where_it_points() -> None:
 def test_a_turn_is_about_the_axes_of_its_frame() -> None:
     rig, start = kinematics(), home()
     rows = made(arms=("left",), space="hand", steps=True).rows(np.array([(0, 0, 0, 0, 0, 0.1, 1.0)] * 2), start)
-    wanted = rotation(np.array((0.0, 0.0, 0.2))) @ rig.forward(start)["left"].rotation
+    wanted = vector_matrix(np.array((0.0, 0.0, 0.2))) @ rig.forward(start)["left"].rotation
     assert np.allclose(rig.forward(rows[-1])["left"].rotation, wanted, atol=1e-2)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from runtime.clock import TickBase
-from runtime.inference.executed import TICKS_MAX, ExecutedLog
-from runtime.inference.observation import Observation
+from runtime.inference.client.executed import TICKS_MAX, ExecutedLog
+from runtime.inference.client.observation import Observation
 from runtime.records import JOINT_COMMAND
 from runtime.shm import blank
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.clock import NS_PER_S
-from runtime.inference.eyes import LOST_PERIODS, MOVED_RAD, SAME_MAX, Eye
+from runtime.inference.client.eyes import LOST_PERIODS, MOVED_RAD, SAME_MAX, Eye
 
 STILL = np.zeros(14)
 MOVED = np.full(14, MOVED_RAD)

@@ -10,7 +10,7 @@ import pytest
 from bench.decoupling.forecasts import forecast_all, judge
 from bench.decoupling.processes import PROCESSES, Process, requests_of
 from runtime.control.forecast import ABOVE, COVERAGE_TARGET, LEAP, LONE_ANSWERS, DelayForecast
-from runtime.inference.latency import parse_latency
+from runtime.inference.server.latency import parse_latency
 
 TOLERANCE = 0.005
 """Coverage over 3200 forecasts may fall this far below its target: two standard deviations of chance."""

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS
-from runtime.inference.gallery import SAME_MOMENT_NS, Gallery
+from runtime.inference.client.gallery import SAME_MOMENT_NS, Gallery
 from runtime.inference.region import Region, stacked
 
 SIZES = {"left": (32, 24), "right": (32, 24)}

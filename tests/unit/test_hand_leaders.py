@@ -27,10 +27,10 @@ from runtime.drivers.leaders.hand import JOINT_RAD_S, Hand
 from runtime.drivers.leaders.jog import AHEAD_RAD
 from runtime.drivers.leaders.poses import MESSAGE_BYTES_MAX, SILENT_NS, PoseError, PoseReceiver, check_access, decode
 from runtime.drivers.leaders.spacemouse import REST_NS, SpaceMouse
-from runtime.drivers.sim.ik import ArmIk
 from runtime.drivers.sim.scene import build_model
-from runtime.inference.keys import ClientKeys, write_pair
+from runtime.kinematics.ik import ArmIk
 from runtime.layout import ARM_SLICE
+from runtime.net.keys import ClientKeys, write_pair
 
 RIG = load_rig("sim-x5")
 HOME = RIG.stack("home")

@@ -16,8 +16,8 @@ from runtime.inference import wire
 from runtime.inference.adapters.base import AdapterError, Card, Question, Reply
 from runtime.inference.adapters.registry import make_adapter
 from runtime.inference.handshake import RefusalError, rig_schema
-from runtime.inference.hosted import Hosted, ticks_of
-from runtime.inference.session import Job
+from runtime.inference.server.hosted import Hosted, ticks_of
+from runtime.inference.server.session import Job
 
 RIG = rig_schema(load_rig("sim-x5"))
 CARD = Card(name="peer", kind="WAM", horizon=16, execute_steps=8, rate_hz=25, cameras=("cam_high",), stateful=True)

@@ -1,4 +1,4 @@
-"""Inverse kinematics of one arm: promises of runtime.drivers.sim.ik and runtime.drivers.sim.pose."""
+"""Inverse kinematics of one arm: promises of runtime.kinematics.ik and runtime.kinematics.pose."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.arms import ARM_MODELS
-from runtime.drivers.sim.ik import ArmIk
-from runtime.drivers.sim.pose import Pose, gripper_rotation, quarter_yaw_rad, rotation_about_z, rotation_vector
+from runtime.drivers.sim.grasp import gripper_rotation, quarter_yaw_rad, rotation_about_z
 from runtime.drivers.sim.scene import build_model
 from runtime.errors import LeadtimeError
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import rotation_vector
 from runtime.layout import ARM_JOINTS, SIDES, Side
 
 

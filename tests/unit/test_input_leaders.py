@@ -19,10 +19,10 @@ from runtime.drivers.lead import Merger, Seat
 from runtime.drivers.leaders.controls import GRIPPER, LAYOUTS, PITCH, ROLL, YAW, X, Y, Z
 from runtime.drivers.leaders.evdev import InputLeader
 from runtime.drivers.leaders.hand import ANGULAR_RAD_S, LINEAR_M_S
-from runtime.drivers.sim.ik import ArmIk
-from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.scene import build_model
-from runtime.inference.adapters.poses import rotation
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import vector_matrix
 from runtime.layout import ARM_SLICE, SIDES
 from runtime.states import Mode
 from tests.fake_rig import FakeRig
@@ -198,7 +198,7 @@ def test_a_control_moves_the_arm_s_hand_straight_along_or_about_one_axis_of_its_
     told[component] = way * HELD_S * (LINEAR_M_S if component < ROLL else ANGULAR_RAD_S)
     np.testing.assert_allclose(BASE.T @ (after.position - before.position), told[:3], atol=3e-3)
     turned = BASE.T @ after.rotation @ before.rotation.T @ BASE
-    np.testing.assert_allclose(turned, rotation(told[3:]), atol=0.01)
+    np.testing.assert_allclose(turned, vector_matrix(told[3:]), atol=0.01)
     np.testing.assert_allclose(rig.position[ARM_SLICE["right"]], right, atol=1e-9)
     assert np.abs(rig.last.command["velocity"]).max() < 1e-6
     assert rig.violations == 0

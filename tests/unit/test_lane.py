@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtime.inference import wire
-from runtime.inference.lane import PACKET_BYTES_MAX, Lane, LaneClosedError, new_pair
+from runtime.net.frames import FRAMES_MAX
+from runtime.net.lane import PACKET_BYTES_MAX, Lane, LaneClosedError, new_pair
 
 ROOM = PACKET_BYTES_MAX - 12
 """Bytes of two frames that fill a packet."""
@@ -28,7 +28,7 @@ def ends() -> Iterator[tuple[Lane, Lane]]:
     there.close()
 
 
-@given(frames=st.lists(st.binary(max_size=300), max_size=wire.FRAMES_MAX))
+@given(frames=st.lists(st.binary(max_size=300), max_size=FRAMES_MAX))
 def test_a_message_comes_as_it_was_sent(frames: list[bytes]) -> None:
     here, theirs = new_pair()
     there = Lane(theirs)
@@ -93,7 +93,7 @@ def test_an_end_that_is_gone_is_said_to_be(ends: tuple[Lane, Lane]) -> None:
 @given(packet=st.binary(min_size=1, max_size=200))
 @example(packet=struct.pack("<I", 2**32 - 1))
 @example(packet=struct.pack("<II", 1, 2**32 - 1))
-@example(packet=struct.pack("<I", wire.FRAMES_MAX + 1) + bytes(4 * (wire.FRAMES_MAX + 1)))
+@example(packet=struct.pack("<I", FRAMES_MAX + 1) + bytes(4 * (FRAMES_MAX + 1)))
 @example(packet=struct.pack("<II", 1, 3) + b"1234")
 def test_a_packet_that_is_no_message_is_an_empty_one_or_what_it_says(packet: bytes) -> None:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

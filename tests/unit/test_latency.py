@@ -9,7 +9,7 @@ import pytest
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
-from runtime.inference.latency import FORMS, LATENCY_PROFILES, LatencyModel, parse_latency
+from runtime.inference.server.latency import FORMS, LATENCY_PROFILES, LatencyModel, parse_latency
 
 
 def rng() -> np.random.Generator:

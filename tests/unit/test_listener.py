@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runtime.inference import listener
-from runtime.inference.listener import Listener
+from runtime.inference.server import listener
+from runtime.inference.server.listener import Listener
 
 BOUND = 3
 

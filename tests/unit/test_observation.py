@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from runtime.inference.observation import ObservationError, align_frames, joints_at
+from runtime.inference.client.observation import ObservationError, align_frames, joints_at
 from runtime.records import ARM_STATE
 from runtime.shm import blank
 

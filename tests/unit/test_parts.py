@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from runtime.control.merge import MERGES
 from runtime.control.strategy import MARGIN_TICKS
-from runtime.inference.ask import Ask, Outcome
-from runtime.inference.client_core import ClientCore
+from runtime.inference.client.ask import Ask, Outcome
+from runtime.inference.client.core import ClientCore
 from runtime.states import Verdict
 from tests.unit.test_client_core import BASE, DEADLINE_NS, SCHEMA, ask, at, chunk_for, next_ask, running, use, view
 

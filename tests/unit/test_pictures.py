@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.inference.pictures import Pictures, Place
+from runtime.inference.backends.pictures import Pictures, Place
 
 
 def test_a_picture_of_the_right_size_is_handed_on_as_it_is() -> None:

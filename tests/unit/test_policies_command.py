@@ -12,8 +12,8 @@ from runtime.commands.policies import Row, policies, survey
 from runtime.config import RigConfig, load_rig
 from runtime.control.strategy import Strategy, plan_execution
 from runtime.errors import UsageError
-from runtime.inference.latency import LATENCY_PROFILES
 from runtime.inference.policy import load_policy, policy_names
+from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.layout import RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
 from runtime.systems import SYSTEMS

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from runtime.drivers.sim.experts.posts import PostsExpert
 from runtime.drivers.sim.experts.rollout import rollout
-from runtime.drivers.sim.ik import ArmIk
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks.posts import HOLD_S, POST_RADIUS_M, TARGET_RATE_RAD_S, TARGET_SHAPE, Posts
 from runtime.drivers.sim.tasks.transfer import Transfer
 from runtime.errors import LeadtimeError
+from runtime.kinematics.ik import ArmIk
 from runtime.layout import ARM_JOINTS, ARM_SLICE, SIDES, Side
 from runtime.records import OBJECT_STATE_MAX
 

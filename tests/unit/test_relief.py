@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from runtime.inference.relief import Relief
+from runtime.inference.server.relief import Relief
 
 PATIENCE_S = 10.0
 

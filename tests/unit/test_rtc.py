@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runtime.inference.backends.base import Guidance, ModelInputs
 from runtime.inference.backends.onnx import GraphShape, OnnxBackend
-from runtime.inference.rtc import guidance_weight, schedule, soft_mask
+from runtime.inference.backends.rtc import guidance_weight, schedule, soft_mask
 from tests.unit.guided_case import CASES, HORIZON, OBJECTS, STEPS, Case, request, weights
 
 DATA = Path(__file__).parent.parent / "data"

@@ -16,9 +16,9 @@ from runtime.errors import UsageError
 from runtime.inference import bid
 from runtime.inference.backends.base import Guidance, ModelInputs
 from runtime.inference.backends.onnx import OnnxBackend
+from runtime.inference.backends.rtc import BETA, soft_mask
 from runtime.inference.backends.shape import GraphShape
 from runtime.inference.policy import load_policy
-from runtime.inference.rtc import BETA, soft_mask
 from runtime.inference.sampler import BACKENDS, Query, Sampler, Timing, conditions_of, load_sampler
 from runtime.layout import JOINT_NAMES
 from runtime.states import Condition
@@ -178,7 +178,7 @@ def test_guidance_that_a_backend_cannot_give_is_refused_when_it_is_loaded(
 
 
 def test_a_server_starts_without_torch() -> None:
-    program = "import sys; sys.modules['torch'] = None; import runtime.inference.server"
+    program = "import sys; sys.modules['torch'] = None; import runtime.inference.server.server"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from runtime.board import Board
 from runtime.config import load_rig
-from runtime.inference.gallery import Gallery, rows_for
+from runtime.inference.client.gallery import Gallery, rows_for
+from runtime.inference.client.observation import ObservationError
+from runtime.inference.client.sensors import Sensors
 from runtime.inference.handshake import policy_schema
-from runtime.inference.observation import ObservationError
 from runtime.inference.policy import load_policy
-from runtime.inference.sensors import Sensors
 from runtime.inference.wire import Schema
 from runtime.layout import CAMERAS, SIDES
 from runtime.records import ARM_STATE, OBJECT_STATE

@@ -8,12 +8,12 @@ import pytest
 
 from runtime.config import load_rig
 from runtime.inference import wire
-from runtime.inference.gallery import Gallery
+from runtime.inference.client.gallery import Gallery
 from runtime.inference.handshake import policy_schema, rig_schema
-from runtime.inference.lane import Lane, LaneClosedError, new_pair
 from runtime.inference.policy import load_policy
 from runtime.inference.region import Region
-from runtime.inference.session import IDLE_NS, SessionTable
+from runtime.inference.server.session import IDLE_NS, SessionTable
+from runtime.net.lane import Lane, LaneClosedError, new_pair
 from tests.process.serving import TINY
 
 

@@ -12,7 +12,7 @@ from bench.decoupling.record import latencies_ms, main
 from runtime.blackbox import load_run
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import LeadtimeError
-from runtime.inference.latency import parse_latency
+from runtime.inference.server.latency import parse_latency
 from tests.unit.recorded import LATENCY_NS, record
 
 

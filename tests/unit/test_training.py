@@ -302,7 +302,7 @@ def test_a_corrector_learns_what_it_is_taught_and_its_graph_does_the_same(tmp_pa
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnxscript")
     from bench.training.correct import JOINTS, Lessons, export, learn
-    from runtime.inference.corrector import COMMITTED_STEPS, OnnxCorrector
+    from runtime.inference.client.corrector import COMMITTED_STEPS, OnnxCorrector
     from runtime.records import AMENDMENT_STEPS_MAX
 
     rng = np.random.default_rng(0)

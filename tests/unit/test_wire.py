@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from runtime.inference import wire
+from runtime.net.frames import FRAMES_MAX
 
 INFER = wire.Infer(session="s1", request_seq=7, obs_seq=9, epoch=2, seed=3, deadline_ms=500.0)
 ARRAYS = st.dictionaries(
@@ -77,7 +78,7 @@ def test_a_damaged_message_is_understood_or_refused(data: st.DataObject) -> None
     ("frames", "reason"),
     [
         ([], "0 frames"),
-        ([b"\x80"] * (wire.FRAMES_MAX + 1), "frames; a message has"),
+        ([b"\x80"] * (FRAMES_MAX + 1), "frames; a message has"),
         ([b"\x00" * (wire.HEADER_BYTES_MAX + 1)], "header of 16385 bytes"),
         ([msgspec.msgpack.encode({"v": 2, "kind": "infer"})], "version 2; this side speaks version 1"),
         ([msgspec.msgpack.encode({"v": 1, "kind": "dance"})], "unknown message kind 'dance'"),

@@ -17,12 +17,12 @@ from runtime.clock import NS_PER_S, MonotonicClock
 from runtime.config import load_rig
 from runtime.inference import wire
 from runtime.inference.handshake import policy_schema, rig_schema
-from runtime.inference.latency import LatencyModel, parse_latency
-from runtime.inference.local import LocalPolicy, model_inputs, query
 from runtime.inference.policy import load_policy
 from runtime.inference.sampler import Query, load_sampler
-from runtime.inference.session import Job
-from runtime.inference.worker import Reply, Worker
+from runtime.inference.server.latency import LatencyModel, parse_latency
+from runtime.inference.server.local import LocalPolicy, model_inputs, query
+from runtime.inference.server.session import Job
+from runtime.inference.server.worker import Reply, Worker
 from runtime.states import Condition
 from tests.unit.test_sampler import folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from typing import Any, Final, Protocol
@@ -83,8 +82,3 @@ class BoardArm:
             if np.abs(target - position[:ARM_JOINTS]).max() <= self._near:
                 return tick
         return last if (position == self._record["position"]).all() else last + 1
-
-
-def bus_name(run_dir: str, side: Side) -> str:
-    """Return the name of a run's emulated bus, the same in the emulator and in the driver."""
-    return f"leadtime-{hashlib.sha256(run_dir.encode()).hexdigest()[:16]}-{side}"

@@ -12,7 +12,7 @@ from runtime.drivers.piper.bus import BusError, Frame, join_emulated
 
 
 class EmulatedBus(can.BusABC):  # type: ignore[misc]
-    """`can.Bus(interface="leadtime", channel=NAME)`: NAME is that of `runtime.drivers.emulators.base.bus_name`."""
+    """`can.Bus(interface="leadtime", channel=NAME)`: NAME is that of `runtime.drivers.bus.bus_name`."""
 
     def __init__(self, channel: str, **kwargs: Any) -> None:
         self._bus = join_emulated(channel)

@@ -8,7 +8,8 @@ from typing import Final
 from runtime import realtime
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
-from runtime.drivers.emulators.base import ArmEmulator, BoardArm, bus_name
+from runtime.drivers.bus import bus_name
+from runtime.drivers.emulators.base import ArmEmulator, BoardArm
 from runtime.layout import SIDES, Side
 
 

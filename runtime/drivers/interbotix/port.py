@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from runtime.drivers.base import DriverError
-from runtime.drivers.emulators.base import bus_name
+from runtime.drivers.bus import bus_name
 from runtime.layout import Side
 
 LATENCY_MS: Final = 1

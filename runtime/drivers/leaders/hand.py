@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S
-from runtime.drivers.sim.ik import ArmIk
-from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.scene import build_model
-from runtime.inference.adapters.poses import rotation
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import vector_matrix
 from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS, Side
 
 Vector = NDArray[np.float64]
@@ -89,7 +89,7 @@ class Hand:
     def push(self, now_ns: int, arm: Vector, linear_m_s: Vector, angular_rad_s: Vector, opening: float) -> None:
         """Move on at rates, (3,) each; a hand that cannot follow is not pushed further ahead."""
         span_s = self.span_s(now_ns)
-        turn = self._axes @ rotation(angular_rad_s * span_s) @ self._axes.T
+        turn = self._axes @ vector_matrix(angular_rad_s * span_s) @ self._axes.T
         before = self._goal
         goal = Pose(before.position + self._axes @ linear_m_s * span_s, turn @ before.rotation)
         self._step(now_ns, arm, goal, opening)

@@ -19,11 +19,10 @@ from runtime.devices import PoseLeader
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
 from runtime.drivers.leaders.hand import Hand
 from runtime.errors import LeadtimeError
-from runtime.inference.adapters.poses import matrix
-from runtime.inference.door import of_this_host
-from runtime.inference.keys import ServerKeys, admission
-from runtime.inference.sockets import check_endpoint
+from runtime.kinematics.rotations import quaternion_matrix
 from runtime.layout import ARM_GRIPPER, ARM_SLICE, SIDES, Side
+from runtime.net.keys import ServerKeys, admission
+from runtime.net.sockets import check_endpoint, of_this_host
 
 Vector = NDArray[np.float64]
 
@@ -97,7 +96,7 @@ class _Led:
 
     def take(self, pose: HandPose, now_ns: int, arm: Vector) -> LeaderSample:
         """Return the sample for a pose; motions count from the pose at which the clutch was last open."""
-        place, turned = np.array(pose.position_m), matrix(np.array(pose.wxyz))
+        place, turned = np.array(pose.position_m), quaternion_matrix(np.array(pose.wxyz))
         told = 1.0 - pose.grip
         paused = now_ns - self._t_ns > SILENT_NS
         self._t_ns = now_ns

@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.arms import ArmModel
 from runtime.kinematics.body import ArmBody, Inertial, Shape, Vector3
-from runtime.kinematics.frames import quaternion, rotation
+from runtime.kinematics.rotations import quaternion, rpy_matrix
 from runtime.layout import ARM_GRIPPER, Side
 
 DETAIL_GROUP: Final = 2
@@ -39,14 +39,14 @@ def add_arm(spec: mujoco.MjSpec, body: ArmBody, model: ArmModel, side: Side) -> 
     base = spec.worldbody.add_body(
         name=f"{side}_base",
         pos=(sign * body.base_x_m, body.base_y_m, body.base_z_m),
-        quat=quaternion(rotation((0.0, 0.0, pi / 2))),
+        quat=quaternion(rpy_matrix((0.0, 0.0, pi / 2))),
     )
     _add_shapes(base, body.base_shapes, side)
     chain = [f"{side}_base"]
     parent = base
     for i, link in enumerate(body.links):
         parent = parent.add_body(
-            name=f"{side}_link{i + 1}", pos=link.xyz, quat=quaternion(rotation(link.rpy)), gravcomp=1.0
+            name=f"{side}_link{i + 1}", pos=link.xyz, quat=quaternion(rpy_matrix(link.rpy)), gravcomp=1.0
         )
         chain.append(parent.name)
         _set_inertial(parent, link.inertial)
@@ -93,7 +93,7 @@ def _add_hinge(spec: mujoco.MjSpec, link: Any, body: ArmBody, model: ArmModel, *
 def _add_gripper(spec: mujoco.MjSpec, link6: Any, body: ArmBody, model: ArmModel, side: Side) -> tuple[str, ...]:
     gripper = body.gripper
     travel = model.gripper_stroke_m / 2
-    turn = rotation(gripper.rpy)
+    turn = rpy_matrix(gripper.rpy)
     names = tuple(f"{side}_finger{i + 1}" for i in range(len(_FINGER_SIGN)))
     tendon = spec.add_tendon(name=f"{side}_gripper")
     for name, sign in zip(names, _FINGER_SIGN, strict=True):
@@ -154,7 +154,7 @@ def _add_gripper(spec: mujoco.MjSpec, link6: Any, body: ArmBody, model: ArmModel
 def _add_camera(link6: Any, body: ArmBody, side: Side) -> None:
     # A MuJoCo camera looks along -z with y up: columns are its right, up and backward axes in the gripper's frame.
     c, s = np.cos(body.camera.pitch_rad), np.sin(body.camera.pitch_rad)
-    turn = rotation(body.gripper.rpy)
+    turn = rpy_matrix(body.gripper.rpy)
     axes = np.array([[0.0, s, -c], [-1.0, 0.0, 0.0], [0.0, c, s]])
     link6.add_camera(
         name=f"cam_{side}_wrist",
@@ -166,7 +166,7 @@ def _add_camera(link6: Any, body: ArmBody, side: Side) -> None:
 
 def _set_inertial(body: Any, inertial: Inertial) -> None:
     xx, yy, zz, xy, xz, yz = inertial.inertia
-    turn = rotation(inertial.rpy)
+    turn = rpy_matrix(inertial.rpy)
     full = turn @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ turn.T
     body.mass = inertial.mass_kg
     body.ipos = inertial.com
@@ -201,7 +201,7 @@ def _add_shape(body: Any, shape: Shape, side: Side) -> Any:
     if shape.kind == "box":
         geom.pos = shape.start
         geom.size = shape.half_m
-        geom.quat = quaternion(rotation(shape.rpy))
+        geom.quat = quaternion(rpy_matrix(shape.rpy))
     else:
         geom.fromto = (*shape.start, *shape.end)
         geom.size = (shape.radius_m, 0.0, 0.0)

@@ -18,7 +18,7 @@ from runtime.drivers.sim.texture import floor_texture, wood_texture
 from runtime.errors import unknown_name
 from runtime.kinematics import ARM_BODIES
 from runtime.kinematics.body import ArmBody, Vector3
-from runtime.kinematics.frames import quaternion
+from runtime.kinematics.rotations import quaternion
 from runtime.layout import SIDES, Side
 
 TIMESTEP_S: Final = 0.002

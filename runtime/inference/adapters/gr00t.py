@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from runtime.errors import UsageError
 from runtime.inference.adapters import answers
 from runtime.inference.adapters.base import AdapterError, Card, Question, RateHz, Reply, StepsOrNone
+from runtime.inference.adapters.embodiment import EmbodimentMap
 from runtime.inference.adapters.npy_codec import MESSAGE_BYTES_MAX, NpyError, pack, unpack
 from runtime.inference.adapters.zmq_link import ZmqLink, host_and_port
-from runtime.inference.embodiment import EmbodimentMap
 from runtime.layout import ARM_SLICE, CAMERAS, GRIPPER_INDEX, RIG_DOF, SIDES
 from runtime.records import CHUNK_STEPS_MAX
 

@@ -16,9 +16,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import Pose
-from runtime.inference.adapters import poses
 from runtime.inference.adapters.poses import Hands
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import quaternion, quaternion_conjugate, quaternion_matrix, quaternion_product
 from runtime.layout import SIDES, Side
 
 Rotations = Literal["robotwin", "wxyz", "xyzw"]
@@ -46,8 +46,8 @@ class Frame:
         for side in SIDES:
             part = _of(side, step)
             part[:3] = hands[side].position - self.first[side].position
-            inverse = poses.conjugate(self._read(self.first[side]))
-            part[3:7] = self._written(poses.product(inverse, self._read(hands[side])))
+            inverse = quaternion_conjugate(self._read(self.first[side]))
+            part[3:7] = self._written(quaternion_product(inverse, self._read(hands[side])))
             if near is not None and part[3:7] @ _of(side, near)[3:7] < 0.0:
                 part[3:7] *= -1.0
             part[7] = grippers[side]
@@ -55,13 +55,13 @@ class Frame:
 
     def _absolute(self, side: Side, part: NDArray[np.float64]) -> Pose:
         relative = self._parsed(part[3:7] / np.linalg.norm(part[3:7]))
-        composed = poses.product(self._read(self.first[side]), relative)
+        composed = quaternion_product(self._read(self.first[side]), relative)
         wxyz = np.roll(composed, -1) if self.rotations == "robotwin" else composed
-        return Pose(self.first[side].position + part[:3], poses.matrix(wxyz))
+        return Pose(self.first[side].position + part[:3], quaternion_matrix(wxyz))
 
     def _read(self, hand: Pose) -> NDArray[np.float64]:
         """Return a hand's rotation as the quaternion, real part first, that the model's data were composed with."""
-        wxyz = poses.quaternion(hand.rotation)
+        wxyz = quaternion(hand.rotation)
         # w, x, y, z taken for x, y, z, w: what stands last is taken for the real part.
         return np.roll(wxyz, 1) if self.rotations == "robotwin" else wxyz
 

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import Pose
 from runtime.inference.adapters.answers import Refuse
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import vector_matrix
 from runtime.layout import ARM_SLICE, GRIPPER_INDEX, SIDES, Side
 
 REACH_M: Final = 0.01
@@ -77,7 +78,7 @@ def delta_rows(
     here = poses[hand.arm]
     goals: list[Hands] = []
     for step in deltas:
-        turn = rotation(hand.rotation_rad * step[3:6])
+        turn = vector_matrix(hand.rotation_rad * step[3:6])
         here = Pose(here.position + hand.translation_m * step[:3], turn @ here.rotation)
         goals.append({**poses, hand.arm: here})
     grippers = np.tile(start[list(GRIPPER_INDEX)], (len(deltas), 1))
@@ -87,52 +88,3 @@ def delta_rows(
         if side != hand.arm:
             rows[:, ARM_SLICE[side]] = start[ARM_SLICE[side]]
     return rows
-
-
-def rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the matrix (3, 3) of a rotation vector in rad, shape (3,) (Rodrigues)."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
-    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross))
-
-
-def quaternion(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the unit quaternion (w, x, y, z), w not negative, of a rotation matrix (Bar-Itzhack 2000)."""
-    m = matrix
-    gram = np.array(
-        (
-            (m[0, 0] - m[1, 1] - m[2, 2], 0.0, 0.0, 0.0),
-            (m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], 0.0, 0.0),
-            (m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1], 0.0),
-            (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]),
-        )
-    )
-    x, y, z, w = np.linalg.eigh(gram / 3.0)[1][:, -1]
-    found = np.array((w, x, y, z))
-    return found if w >= 0.0 else -found
-
-
-def matrix(wxyz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rotation matrix (3, 3) of a quaternion (w, x, y, z) of any length but zero."""
-    w, x, y, z = wxyz / np.linalg.norm(wxyz)
-    return np.array(
-        (
-            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-        )
-    )
-
-
-def product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the product of two quaternions (w, x, y, z)."""
-    aw, bw = a[0], b[0]
-    return np.concatenate(((aw * bw - a[1:] @ b[1:],), aw * b[1:] + bw * a[1:] + np.cross(a[1:], b[1:])))
-
-
-def conjugate(a: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the inverse of a unit quaternion (w, x, y, z)."""
-    return np.concatenate((a[:1], -a[1:]))

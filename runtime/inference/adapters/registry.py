@@ -18,6 +18,7 @@ from runtime.inference.adapters import lerobot_remote
 from runtime.inference.adapters.base import Adapter
 from runtime.inference.adapters.cosmos_policy import CosmosPolicy, CosmosPolicySettings
 from runtime.inference.adapters.dreamzero import DreamZero, DreamZeroSettings
+from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap, RigKinematics
 from runtime.inference.adapters.fast_wam import FastWam, FastWamSettings
 from runtime.inference.adapters.gigaworld import GigaWorld, GigaWorldSettings
 from runtime.inference.adapters.gr00t import Gr00t, Gr00tSettings
@@ -28,7 +29,6 @@ from runtime.inference.adapters.starvla import StarVla, StarVlaSettings
 from runtime.inference.adapters.vjepa2_ac import VJepa2Ac, VJepa2AcSettings
 from runtime.inference.adapters.vla_jepa import VlaJepa, VlaJepaSettings
 from runtime.inference.adapters.xpolicylab import XPolicyLab, XPolicyLabSettings
-from runtime.inference.embodiment import Embodiment, EmbodimentMap, RigKinematics
 
 ARMS: Final = "arms"
 """The setting that every system which moves hands has: the arm model whose kinematics turn its poses into joints."""

@@ -25,8 +25,8 @@ from runtime.errors import UsageError
 from runtime.inference.adapters import answers
 from runtime.inference.adapters.base import AdapterError, Card, Question, RateHz, Reply
 from runtime.inference.adapters.cem import Cem
+from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap, RigKinematics
 from runtime.inference.adapters.pictures import stretched
-from runtime.inference.embodiment import Embodiment, EmbodimentMap, RigKinematics
 from runtime.layout import GRIPPER_INDEX, SIDES, Side
 
 SIZE_PX: Final = 256

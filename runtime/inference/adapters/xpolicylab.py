@@ -21,12 +21,13 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import Pose
 from runtime.inference.adapters import answers
 from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.openpi_codec import MSGPACK_NUMPY, CodecError, pack, unpack
-from runtime.inference.adapters.poses import Hands, Kinematics, joint_rows, matrix, quaternion
+from runtime.inference.adapters.poses import Hands, Kinematics, joint_rows
 from runtime.inference.adapters.websocket import Link, one_line
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import quaternion, quaternion_matrix
 from runtime.layout import ARM_GRIPPER, ARM_JOINTS, ARM_SLICE, CAMERAS, RIG_DOF, SIDES
 
 PORT: Final = 19000
@@ -213,6 +214,7 @@ class XPolicyLab:
         if not (np.linalg.norm(hands[..., 3:7], axis=-1) > 1e-6).all():
             raise refuse("answered a rotation that is none")
         goals: list[Hands] = [
-            {side: Pose(hand[:3], matrix(hand[3:7])) for side, hand in zip(SIDES, step, strict=True)} for step in hands
+            {side: Pose(hand[:3], quaternion_matrix(hand[3:7])) for side, hand in zip(SIDES, step, strict=True)}
+            for step in hands
         ]
         return joint_rows(self._kinematics, goals, hands[..., 7], start, refuse)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runtime.errors import UsageError
-from runtime.inference.cache import cache_folder
+from runtime.inference.backends.cache import cache_folder
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"

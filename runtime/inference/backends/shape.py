@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.backends.base import ModelInputs
-from runtime.inference.pictures import Pictures, Resize
+from runtime.inference.backends.pictures import Pictures, Resize
 from runtime.layout import RIG_DOF
 
 
@@ -45,7 +45,7 @@ class GraphSignature:
 class GraphShape:
     """What a policy says of a graph: number and size of images, length of the object state, horizon, its kind.
 
-    `resize`, `pixel_mean` and `pixel_std` as in `runtime.inference.pictures`.
+    `resize`, `pixel_mean` and `pixel_std` as in `runtime.inference.backends.pictures`.
     """
 
     cameras: int

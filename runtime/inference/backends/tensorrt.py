@@ -13,11 +13,11 @@ from typing import Any
 
 from runtime.errors import UsageError
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
+from runtime.inference.backends.cache import cache_folder
 from runtime.inference.backends.engine import cached, engine_graph
 from runtime.inference.backends.onnx import read_signature
 from runtime.inference.backends.shape import GraphShape, check_signature
 from runtime.inference.backends.torch import TorchBackend
-from runtime.inference.cache import cache_folder
 
 _EXTRA = "pip install 'leadtime[gpu]', or use --backend onnx"
 

@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UsageError
-from runtime.inference.backends.base import Backend, ModelInputs, ModelOutputs
+from runtime.inference.backends.base import ENTRY_POINT, Backend, ModelInputs, ModelOutputs
 from runtime.inference.backends.providers import DEVICES
 from runtime.inference.backends.shape import GraphShape, Tensor, check_inputs, values
 from runtime.inference.backends.torch_run import StaticRun, reason
 from runtime.inference.backends.torch_steps import StepBackend, is_step
 from runtime.inference.backends.torch_stream import TorchStream, read_answer
-from runtime.inference.manifest import ENTRY_POINT
 
 SIZES_MAX: Final = 4
 """Sizes of pictures that are kept ready at once: a rig may have another than the model."""

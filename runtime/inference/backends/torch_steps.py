@@ -14,8 +14,8 @@ import numpy as np
 
 from runtime.errors import UsageError
 from runtime.inference.backends.base import Guidance, ModelInputs, ModelOutputs
+from runtime.inference.backends.rtc import schedule
 from runtime.inference.backends.shape import GraphShape
-from runtime.inference.rtc import schedule
 from runtime.layout import RIG_DOF
 
 _STATE: Final = ("steps", "policy.arm", "policy.action_scale", "policy.objects_mean", "policy.row_weight")

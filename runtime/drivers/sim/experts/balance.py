@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from ruckig import InputParameter, OutputParameter, Ruckig
 
 from runtime.drivers.sim.experts.guide import TICK_S
-from runtime.drivers.sim.ik import ArmIk
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import rotation_vector
 from runtime.drivers.sim.tasks.balance import Balance
 from runtime.drivers.sim.tasks.tray import GRIP_M, GRIP_ROTATION
 from runtime.errors import LeadtimeError
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.rotations import rotation_vector
 from runtime.layout import ARM_JOINTS, ARM_SLICE, RIG_DOF, SIDES
 
 Array = NDArray[np.float64]

@@ -11,7 +11,6 @@ from runtime.drivers.sim.experts.picking import ALIGNED_M, CLEAR, DOWN, GRIP, Pi
 from runtime.drivers.sim.experts.scripted import Intent, ScriptedExpert
 from runtime.drivers.sim.experts.view import View
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.tasks.conveyor import (
     BELT_HALF_WIDTH_M,
     BELT_SPEED_M_S,
@@ -20,6 +19,7 @@ from runtime.drivers.sim.tasks.conveyor import (
     BLOCK,
     REST_Z_M,
 )
+from runtime.kinematics.pose import Pose
 
 WIDTH: Final = 0.70
 """Opening over the block: 11 mm of play on either side, so that the timing matters."""

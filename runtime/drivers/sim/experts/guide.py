@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from ruckig import InputParameter, OutputParameter, Ruckig, RuckigError, Synchronization
 
 from runtime.arms import ArmModel
-from runtime.drivers.sim.ik import ArmIk
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import Pose
 from runtime.errors import LeadtimeError
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.pose import Pose
 from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS, ARM_SLICE, Side
 
 TICK_S: Final = 0.02

@@ -7,7 +7,9 @@ from typing import Final
 import numpy as np
 
 from runtime.drivers.sim.experts.view import Hand, View
-from runtime.drivers.sim.pose import Pose, gripper_rotation, rotation_about_z, rotation_vector
+from runtime.drivers.sim.grasp import gripper_rotation, rotation_about_z
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import rotation_vector
 
 OPEN: Final = 1.0
 CLEAR: Final = 0.75

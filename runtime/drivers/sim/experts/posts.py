@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from runtime.drivers.sim.experts.guide import TICK_S, ArmGuide, Goal, Pace
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.tasks.posts import HAND_Z_M, Posts
 from runtime.errors import LeadtimeError
+from runtime.kinematics.pose import Pose
 from runtime.layout import ARM_JOINTS, ARM_SLICE, SIDES, Side
 
 Array = NDArray[np.float64]

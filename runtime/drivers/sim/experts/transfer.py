@@ -10,10 +10,11 @@ from runtime.drivers.sim.experts.guide import Goal, Pace
 from runtime.drivers.sim.experts.picking import CLEAR, DOWN, GRIP, HOVER_M, OPEN, Picker
 from runtime.drivers.sim.experts.scripted import Intent, ScriptedExpert
 from runtime.drivers.sim.experts.view import Hand, View
+from runtime.drivers.sim.grasp import gripper_rotation
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import Pose, gripper_rotation
 from runtime.drivers.sim.scene import TABLE_TOP_Z_M
 from runtime.drivers.sim.tasks.transfer import CUBE, ZONE_RADIUS_M, ZONE_XY_M
+from runtime.kinematics.pose import Pose
 from runtime.layout import SIDES, Side
 
 REST_Z_M: Final = TABLE_TOP_Z_M + CUBE.half_m

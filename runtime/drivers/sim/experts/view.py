@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.drivers.sim.plant import Plant
-from runtime.drivers.sim.pose import Pose
 from runtime.drivers.sim.tasks.cube import Cube
 from runtime.drivers.sim.touch import Touch
+from runtime.kinematics.pose import Pose
 from runtime.layout import ARM_GRIPPER, ARM_SLICE, SIDES, Side
 
 STILL_1_S: Final = 0.15

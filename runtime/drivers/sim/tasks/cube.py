@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import quarter_yaw_rad
+from runtime.drivers.sim.grasp import quarter_yaw_rad
 
 AT_REST_M_S = 0.03
 AT_REST_RAD_S = 0.5

@@ -7,8 +7,9 @@ from typing import Final
 import mujoco
 import numpy as np
 
-from runtime.drivers.sim.pose import Vector3, gripper_rotation
-from runtime.kinematics.frames import quaternion
+from runtime.drivers.sim.grasp import gripper_rotation
+from runtime.kinematics.body import Vector3
+from runtime.kinematics.rotations import quaternion
 from runtime.layout import SIDES
 
 TRAY_HALF_M: Final = (0.21, 0.18, 0.004)

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from runtime.inference.wire import FRAMES_MAX, Buffer
+from runtime.net.frames import FRAMES_MAX, Buffer
 
 PACKET_BYTES_MAX: Final = 64 * 1024
 _LENGTH: Final = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from runtime.control.forecast import DelayForecast
 from runtime.control.strategy import MARGIN_TICKS
-from runtime.inference.ask import Ask
+from runtime.inference.client.ask import Ask
 
 
 class Delays:

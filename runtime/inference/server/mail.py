@@ -10,11 +10,11 @@ from typing import Final
 import zmq
 
 from runtime.inference.door import Door
-from runtime.inference.lane import LaneClosedError
-from runtime.inference.relief import Relief
-from runtime.inference.session import SessionTable
-from runtime.inference.sockets import readable, receive
-from runtime.inference.wire import Buffer
+from runtime.inference.server.relief import Relief
+from runtime.inference.server.session import SessionTable
+from runtime.net.frames import Buffer
+from runtime.net.lane import LaneClosedError
+from runtime.net.sockets import readable, receive
 
 POLL_MS: Final = 20
 MESSAGES_PER_TURN: Final = 64

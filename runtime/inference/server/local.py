@@ -16,8 +16,8 @@ from runtime.inference.handshake import RefusalError, check_fit, policy_schema
 from runtime.inference.policy import Policy, load_policy
 from runtime.inference.region import stacked
 from runtime.inference.sampler import Query, Sampler, load_sampler
-from runtime.inference.served import Answer
-from runtime.inference.session import Job
+from runtime.inference.server.served import Answer
+from runtime.inference.server.session import Job
 from runtime.layout import RIG_DOF
 from runtime.states import Condition
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from runtime.errors import UsageError
-from runtime.inference.delays import (
+from runtime.inference.server.delays import (
     LATENCY_MS_MAX,
     BurstLatency,
     ConstantLatency,

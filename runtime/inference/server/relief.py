@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from runtime.clock import NS_PER_MS
-from runtime.inference.alarm import Alarm
+from runtime.inference.server.alarm import Alarm
 
 LONG_NS: Final = 1 * NS_PER_MS
 """How long the first thread is away before the second one takes its place."""

@@ -20,7 +20,7 @@ from runtime.clock import TickBase
 from runtime.control.strategy import FULL_SPEED
 from runtime.errors import UsageError
 from runtime.inference.backends.onnx import open_graph
-from runtime.inference.observation import Observation
+from runtime.inference.client.observation import Observation
 from runtime.inference.policy import Policy
 from runtime.inference.wire import Schema
 from runtime.layout import RIG_DOF

@@ -10,9 +10,9 @@ from typing import Final
 
 from runtime.clock import NS_PER_S
 from runtime.inference.door import new_secret
-from runtime.inference.lane import Lane
 from runtime.inference.region import Region
 from runtime.inference.wire import ArrayMap, Hello, Infer, Schema
+from runtime.net.lane import Lane
 
 CLIENTS_MAX: Final = 32
 IDLE_NS: Final = 10 * NS_PER_S

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.inference import wire
-from runtime.inference.ask import Ask
-from runtime.inference.observation import Observation
+from runtime.inference.client.ask import Ask
+from runtime.inference.client.observation import Observation
 from runtime.inference.pacing import Pacing
 
 

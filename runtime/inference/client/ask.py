@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.inference import wire
-from runtime.inference.terms import Terms
+from runtime.inference.client.terms import Terms
 from runtime.records import CHUNK, REQUEST
 from runtime.shm import blank
 from runtime.states import Verdict

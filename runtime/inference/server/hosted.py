@@ -18,8 +18,8 @@ from runtime.inference.adapters.registry import make_adapter
 from runtime.inference.foresight import chosen, is_film
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.pacing import resample
-from runtime.inference.served import Answer
-from runtime.inference.session import Job
+from runtime.inference.server.served import Answer
+from runtime.inference.server.session import Job
 from runtime.layout import JOINT_NAMES, RIG_DOF, SIDES
 from runtime.records import CHUNK_STEPS_MAX
 from runtime.states import Condition

@@ -17,12 +17,13 @@ from zmq.utils.monitor import parse_monitor_message
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
-from runtime.inference.carrier import Carrier, carriage_of
-from runtime.inference.gallery import Gallery, rows_for
+from runtime.inference.client.carrier import Carrier, carriage_of
+from runtime.inference.client.gallery import Gallery, rows_for
 from runtime.inference.handshake import RefusalError, check_fit
-from runtime.inference.keys import ClientKeys, shut_out
-from runtime.inference.lane import Lane, LaneClosedError
-from runtime.inference.sockets import check_endpoint, make_dealer, readable, receive
+from runtime.net.frames import Buffer
+from runtime.net.keys import ClientKeys, shut_out
+from runtime.net.lane import Lane, LaneClosedError
+from runtime.net.sockets import check_endpoint, make_dealer, readable, receive
 from runtime.notices import Notices
 from runtime.states import Carriage, Link
 
@@ -114,13 +115,13 @@ class Connection:
         """Send to the server without waiting; False, and the connection dropped, when it takes no more."""
         return self.put(self.pack(message, arrays, now_ns), now_ns)
 
-    def pack(self, message: wire.Message, arrays: Mapping[str, NDArray[Any]], now_ns: int) -> list[wire.Buffer]:
+    def pack(self, message: wire.Message, arrays: Mapping[str, NDArray[Any]], now_ns: int) -> list[Buffer]:
         """Return a message as it travels, its pictures as was chosen; `put` sends it."""
         if isinstance(message, wire.Infer) and self._carrier is not None:
             message, arrays = self._carrier.pack(message, dict(arrays), now_ns)
         return wire.encode(message, arrays)
 
-    def put(self, frames: list[wire.Buffer], now_ns: int) -> bool:
+    def put(self, frames: list[Buffer], now_ns: int) -> bool:
         """Send a message that was packed; as `send`."""
         if self._dealer is None:
             return False
@@ -200,7 +201,7 @@ class Connection:
     def _lane(self) -> Lane | None:
         return None if self._carrier is None else self._carrier.lane
 
-    def _received(self, now_ns: int) -> list[wire.Buffer] | None:
+    def _received(self, now_ns: int) -> list[Buffer] | None:
         """Return the frames of the next message, whichever way it came."""
         try:
             frames = None if self._lane is None else self._lane.receive()

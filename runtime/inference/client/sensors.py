@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from runtime.board import Board
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.devices import RecordedCamera, SimCamera
-from runtime.inference.eyes import Eye
-from runtime.inference.gallery import FRAMES_KEPT, Gallery
-from runtime.inference.observation import (
+from runtime.inference.client.eyes import Eye
+from runtime.inference.client.gallery import FRAMES_KEPT, Gallery
+from runtime.inference.client.observation import (
     Alignment,
     FrozenError,
     LostError,

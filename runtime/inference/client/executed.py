@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import TickBase
-from runtime.inference.observation import Observation
+from runtime.inference.client.observation import Observation
 from runtime.inference.wire import ArrayMap
 from runtime.layout import RIG_DOF
 

@@ -9,8 +9,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.pose import Pose, rotation_vector
 from runtime.errors import LeadtimeError
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import rotation_vector
 from runtime.layout import ARM_JOINTS, Side
 
 POSITION_TOLERANCE_M: Final = 2e-4

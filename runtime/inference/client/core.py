@@ -19,10 +19,10 @@ from runtime.control.merge import MERGES
 from runtime.control.schedule import RequestScheduler
 from runtime.control.strategy import Execution, Strategy, plan_execution
 from runtime.inference import wire
-from runtime.inference.ask import Ask, Outcome, chunk_record, request_record
+from runtime.inference.client.ask import Ask, Outcome, chunk_record, request_record
+from runtime.inference.client.parts import Delays, lasts
+from runtime.inference.client.terms import NOTHING, choose, terms_for
 from runtime.inference.pacing import Pacing
-from runtime.inference.parts import Delays, lasts
-from runtime.inference.terms import NOTHING, choose, terms_for
 from runtime.layout import RIG_DOF
 from runtime.records import CLIENT_STATUS, TEXT_BYTES, VIEW_PAST_TICKS
 from runtime.shm import blank

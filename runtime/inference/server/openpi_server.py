@@ -27,12 +27,12 @@ from websockets.sync.server import Server, ServerConnection, serve
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference.adapters.openpi_codec import pack
-from runtime.inference.latency import LatencyModel, parse_latency
-from runtime.inference.listener import Listener
-from runtime.inference.openpi_request import BadRequestError, model_inputs, read_observation, task_of
 from runtime.inference.policy import ANY_TASK, Policy, load_policy
 from runtime.inference.sampler import Query, Sampler, load_sampler
-from runtime.inference.sockets import LOOPBACK, check_endpoint
+from runtime.inference.server.latency import LatencyModel, parse_latency
+from runtime.inference.server.listener import Listener
+from runtime.inference.server.openpi_request import BadRequestError, model_inputs, read_observation, task_of
+from runtime.net.sockets import LOOPBACK, check_endpoint
 from runtime.states import Condition
 
 LOG = logging.getLogger(__name__)

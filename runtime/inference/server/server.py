@@ -13,17 +13,18 @@ from runtime.inference import jpeg, wire
 from runtime.inference.adapters.registry import is_adapter
 from runtime.inference.door import Door, door_for
 from runtime.inference.handshake import RefusalError
-from runtime.inference.hosted import load_hosted
-from runtime.inference.keys import ServerKeys, admission
-from runtime.inference.latency import LatencyModel, parse_latency
-from runtime.inference.local import load_local
-from runtime.inference.mail import Mail
 from runtime.inference.region import Region
-from runtime.inference.relief import Relief
-from runtime.inference.served import Served
-from runtime.inference.session import CLIENTS_MAX, Job, SessionTable
-from runtime.inference.sockets import open_router
-from runtime.inference.worker import Reply, Worker
+from runtime.inference.server.hosted import load_hosted
+from runtime.inference.server.latency import LatencyModel, parse_latency
+from runtime.inference.server.local import load_local
+from runtime.inference.server.mail import Mail
+from runtime.inference.server.relief import Relief
+from runtime.inference.server.served import Served
+from runtime.inference.server.session import CLIENTS_MAX, Job, SessionTable
+from runtime.inference.server.worker import Reply, Worker
+from runtime.net.frames import Buffer
+from runtime.net.keys import ServerKeys, admission
+from runtime.net.sockets import open_router
 
 JPEG: Final = "jpeg"
 
@@ -80,7 +81,7 @@ class PolicyServer:
             self._worker.stop()
         self._mail.turn(lambda: not self._relief.on_duty, self._relief, self._on_turn)
 
-    def _answer(self, sender: bytes, frames: list[wire.Buffer]) -> list[wire.Buffer] | None:
+    def _answer(self, sender: bytes, frames: list[Buffer]) -> list[Buffer] | None:
         now_ns = self._clock.now_ns()
         try:
             message, arrays = wire.decode(frames)

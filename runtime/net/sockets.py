@@ -10,8 +10,8 @@ from typing import Final
 import zmq
 
 from runtime.errors import LeadtimeError, UsageError
-from runtime.inference.keys import ClientKeys, ServerKeys
-from runtime.inference.wire import FRAME_BYTES_MAX, FRAMES_MAX, Buffer
+from runtime.net.frames import FRAME_BYTES_MAX, FRAMES_MAX, Buffer
+from runtime.net.keys import ClientKeys, ServerKeys
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 ABSTRACT: Final = "@"
@@ -21,6 +21,11 @@ HEARTBEAT_INTERVAL_MS: Final = 500
 HEARTBEAT_TIMEOUT_MS: Final = 1500
 QUEUE_MESSAGES_MAX: Final = 16
 _TCP: Final = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+):(?P<port>\d{1,5}|\*)")
+
+
+def of_this_host(endpoint: str) -> bool:
+    """Whether only this host reaches an endpoint: `ipc://PATH`, or a loopback address."""
+    return endpoint.startswith("ipc://") or endpoint.removeprefix("tcp://").rpartition(":")[0] in LOOPBACK
 
 
 def check_endpoint(endpoint: str, *, bind: bool, exposed: bool = False, keyless: bool = False) -> str:

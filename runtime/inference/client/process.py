@@ -12,18 +12,19 @@ from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
 from runtime.errors import UsageError
 from runtime.inference import wire
-from runtime.inference.ask import Ask, Outcome
-from runtime.inference.client_core import ClientCore
-from runtime.inference.connection import Connection
-from runtime.inference.corrector import Amender, OnnxCorrector, is_worth_it
-from runtime.inference.executed import ExecutedLog
+from runtime.inference.client.ask import Ask, Outcome
+from runtime.inference.client.connection import Connection
+from runtime.inference.client.core import ClientCore
+from runtime.inference.client.corrector import Amender, OnnxCorrector, is_worth_it
+from runtime.inference.client.executed import ExecutedLog
+from runtime.inference.client.gallery import Gallery
+from runtime.inference.client.observation import Observation, ObservationError
+from runtime.inference.client.request import request_of
+from runtime.inference.client.sensors import Sensors
 from runtime.inference.foresight import Foresight, Trust, expect, record_of
-from runtime.inference.gallery import Gallery
 from runtime.inference.handshake import rig_schema
-from runtime.inference.keys import ClientKeys
-from runtime.inference.observation import Observation, ObservationError
-from runtime.inference.request import request_of
-from runtime.inference.sensors import Sensors
+from runtime.net.frames import Buffer
+from runtime.net.keys import ClientKeys
 from runtime.shm import TornReadError
 from runtime.states import Link, Verdict
 
@@ -233,7 +234,7 @@ class Client:
         if self._connection.put(frames, now_ns):
             self._core.sent(ask, t_frame_ns=observation.t_frame_ns, t_sent_ns=t_sent_ns)
 
-    def _packed(self, ask: Ask, observation: Observation, now_ns: int) -> list[wire.Buffer]:
+    def _packed(self, ask: Ask, observation: Observation, now_ns: int) -> list[Buffer]:
         executed_tick, told = (0, {}) if self._executed is None else self._executed.until(ask.obs_tick)
         request, arrays = request_of(
             ask,

@@ -14,13 +14,14 @@ from runtime.clock import NS_PER_S, Clock
 from runtime.inference import wire
 from runtime.inference.adapters.base import AdapterError
 from runtime.inference.jpeg import decode_pictures
-from runtime.inference.latency import LatencyModel
-from runtime.inference.served import Answer, Served
-from runtime.inference.session import Job
+from runtime.inference.server.latency import LatencyModel
+from runtime.inference.server.served import Answer, Served
+from runtime.inference.server.session import Job
+from runtime.net.frames import Buffer
 
 LOG = logging.getLogger(__name__)
 
-Reply = tuple[bytes, list[wire.Buffer]]
+Reply = tuple[bytes, list[Buffer]]
 PARTS_MAX: Final = 4
 """Parts of an answer before its whole: a rig uses one, and reads few messages at once."""
 
@@ -36,7 +37,7 @@ class Progress:
         self.parts = 0
         self.rows = 0
 
-    def message(self, answer: Answer, now_ns: int, *, final: bool) -> list[wire.Buffer]:
+    def message(self, answer: Answer, now_ns: int, *, final: bool) -> list[Buffer]:
         """Return a part of the answer, or the whole of it, that leaves now."""
         request = self._job.request
         chunk = wire.Chunk(
@@ -112,7 +113,7 @@ class Worker:
         answer = self._answer(job)
         return None if answer is None else (job.sender, answer)
 
-    def _answer(self, job: Job) -> list[wire.Buffer] | None:
+    def _answer(self, job: Job) -> list[Buffer] | None:
         taken_ns = self._clock.now_ns()
         begun_ns = max(job.t_receipt_ns, self._free_ns)
         latency_ns = self._latency.sample(self._rng, begun_ns - self._begun_ns)
@@ -127,7 +128,7 @@ class Worker:
             LOG.exception("the model failed on request %d", job.request.request_seq)
             return _error(job, "failed", "the model failed")
 
-    def _infer(self, job: Job, taken_ns: int, begun_ns: int, latency_ns: int | None) -> list[wire.Buffer] | None:
+    def _infer(self, job: Job, taken_ns: int, begun_ns: int, latency_ns: int | None) -> list[Buffer] | None:
         """Run the model, send what may leave early and return the whole, in time; None if it is lost or cancelled."""
         opened = replace(job, arrays=decode_pictures(job.arrays))
         progress = Progress(job, taken_ns, self._clock.now_ns())
@@ -162,7 +163,7 @@ class Worker:
         return self._let_go.is_set() and not self._stopped
 
 
-def _error(job: Job, code: wire.ErrorCode, reason: str) -> list[wire.Buffer]:
+def _error(job: Job, code: wire.ErrorCode, reason: str) -> list[Buffer]:
     return wire.encode(
         wire.Error(code=code, reason=reason[: wire.REASON_CHARS_MAX], request_seq=job.request.request_seq)
     )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from runtime.inference import wire
-from runtime.inference.session import Job
+from runtime.inference.server.session import Job
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from runtime.drivers.sim.ik import ArmIk
-from runtime.drivers.sim.pose import Pose, rotation_vector
 from runtime.drivers.sim.scene import build_model
 from runtime.inference.adapters.base import AdapterError
-from runtime.inference.adapters.poses import REACH_M, REACH_RAD, matrix, rotation
+from runtime.inference.adapters.poses import REACH_M, REACH_RAD
+from runtime.kinematics.ik import ArmIk
+from runtime.kinematics.pose import Pose
+from runtime.kinematics.rotations import quaternion_matrix, rotation_vector, vector_matrix
 from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS, ARM_SLICE, RIG_DOF, SIDES, Side
 
 Vector = NDArray[np.float64]
@@ -182,15 +183,15 @@ class EmbodimentMap:
     def _goal(self, i: int, side: Side, part: Vector, here: Pose) -> Pose:
         embodiment, frame = self._embodiment, self._frame(side, here)
         if embodiment.steps:
-            turn = frame.rotation @ rotation(embodiment.rotation_rad * part[3:6]) @ frame.rotation.T
+            turn = frame.rotation @ vector_matrix(embodiment.rotation_rad * part[3:6]) @ frame.rotation.T
             move = embodiment.translation_m * (frame.rotation @ part[:3])
             return Pose(here.position + move, turn @ here.rotation)
         if embodiment.rotation == "vector":
-            turned = rotation(embodiment.rotation_rad * part[3:6])
+            turned = vector_matrix(embodiment.rotation_rad * part[3:6])
         else:
             if float(np.linalg.norm(part[3:7])) < 1e-6:
                 raise AdapterError(f"step {i} of the chunk has a rotation of the {side} hand that is none")
-            turned = matrix(part[3:7] if embodiment.rotation == "wxyz" else np.roll(part[3:7], 1))
+            turned = quaternion_matrix(part[3:7] if embodiment.rotation == "wxyz" else np.roll(part[3:7], 1))
         position = frame.position + embodiment.translation_m * (frame.rotation @ part[:3])
         return Pose(position, frame.rotation @ turned)
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
 from runtime.inference import jpeg, wire
-from runtime.inference.door import Knock, of_this_host
-from runtime.inference.gallery import Gallery
-from runtime.inference.lane import Lane, new_pair
+from runtime.inference.client.gallery import Gallery
+from runtime.inference.door import Knock
 from runtime.inference.region import REGION_BYTES_MAX
+from runtime.net.lane import Lane, new_pair
+from runtime.net.sockets import of_this_host
 from runtime.states import Carriage
 
 FORCED: Final = {"raw": Carriage.RAW, "shm": Carriage.SHARED, "jpeg": Carriage.JPEG}

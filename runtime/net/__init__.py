@@ -1,0 +1,1 @@
+"""Sockets and keys: how processes of several hosts find, trust and bound each other."""
