@@ -21,10 +21,14 @@ from runtime.states import Life
 
 START_TIMEOUT_NS: Final = 120 * NS_PER_S
 STOP_TIMEOUT_NS: Final = 1100 * NS_PER_MS
+KILL_TIMEOUT_S: Final = 5.0
+"""How long a process that was killed may take to end."""
 POLL_NS: Final = 5 * NS_PER_MS
 SILENT_NS: Final = 3 * NS_PER_S
 """A process whose heart has not beaten for this long hangs and is replaced; the slowest beats five times a second."""
 RESTARTS_MAX: Final = 3
+TERMINAL_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+"""Ctrl-C, the terminal closed or its connection lost, Ctrl-\\ and Ctrl-Z: each goes to every process of the run."""
 RESTARTABLE: Final = (
     "server",
     "recorder",
@@ -105,8 +109,8 @@ class Children:
         self._watched_ns = now_ns
         for role, child in list(self._children.items()):
             if self._silent(role):
+                # Not waited for: what hangs in the kernel does not end yet, and the others are to be watched meanwhile.
                 _signal(child.process, signal.SIGKILL)
-                child.process.wait()
             status = child.process.poll()
             if status is None:
                 continue
@@ -130,7 +134,7 @@ class Children:
         )
 
     def stop(self) -> None:
-        """Ask all to end, then end what has not: nothing of the run is left when this returns."""
+        """Ask all to end, then end what has not: nothing of the run is left but what is named on standard error."""
         self._publish(stage=len(ROLES), stop=1)
         deadline_ns = self.clock.now_ns() + STOP_TIMEOUT_NS
         for child in self._children.values():
@@ -141,7 +145,12 @@ class Children:
         for child in self._alive():
             _signal(child.process, signal.SIGKILL)
         for child in self._children.values():
-            child.process.wait()
+            try:
+                child.process.wait(KILL_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                sys.stderr.write(
+                    f"leadtime: {child.role}, process {child.process.pid}, hangs in the kernel and lives on\n"
+                )
 
     def _alive(self) -> list[Child]:
         return [child for child in self._children.values() if child.process.poll() is None]
@@ -191,8 +200,10 @@ class Children:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Block Ctrl-C for the processes started meanwhile: it reaches them all, but who stops when is decided here."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Block what a terminal sends for the processes started meanwhile: it reaches them all, but who stops when is
+    decided here, and guardians have arms to brake.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)
     try:
         yield
     finally:

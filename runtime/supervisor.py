@@ -14,7 +14,7 @@ import numpy as np
 
 from runtime import records
 from runtime.board import ROLES, Board
-from runtime.children import Children
+from runtime.children import TERMINAL_SIGNALS, Children
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.devices import has_emulated_bus
 from runtime.episodes import Episodes, Phase, Sight
@@ -73,8 +73,8 @@ class Supervisor:
         spec_file = self._spec.save()
         board = self._board = Board.create(self._spec)
         children = Children(board, spec_file, self._clock, self._clock.now_ns(), self._roles(), self._entries)
-        ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        handlers = {number: signal.signal(number, self._interrupt) for number in ends}
+        # A run that nobody looks after any more ends: Ctrl-Z as well.
+        handlers = {number: signal.signal(number, self._interrupt) for number in (signal.SIGTERM, *TERMINAL_SIGNALS)}
         try:
             self._ask(Mode.HOLD, 0)
             children.start(lambda: self._interrupted)

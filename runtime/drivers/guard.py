@@ -25,7 +25,8 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
     """Guard one arm until the run stops and the arm is at rest, then leave it holding.
 
     It wakes on each new command, and one and a half servo periods after the last when none comes, to bridge it.
-    However the run ends, the commands end with it, they expire, and the arm is braked before this process goes.
+    However the run ends, or this process alone is told to, it takes no more commands, the last one expires, and the arm
+    is braked before it goes.
     """
     spec = board.spec
     arm = open_arm(board, side)
@@ -48,7 +49,7 @@ def run_guard(board: Board, clock: Clock, heart: Heart, side: Side) -> None:
             now_ns = clock.now_ns()
             if state is not None:
                 states.push(state)
-                output = core.step(now_ns, _newest(commands), state)
+                output = core.step(now_ns, None if stop_ns else _newest(commands), state)
                 statuses.push(output.status)
                 if output.enabled:
                     arm.command(output.servo_tick, output.position, now_ns)

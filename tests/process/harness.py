@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -35,10 +36,20 @@ class Session:
 
     @classmethod
     def start(cls, out: Path, *arguments: str, command: str = "run") -> Session:
-        """Start a headless run, or another `command` that makes one, that writes below `out`."""
+        """Start a headless run, or another `command` that makes one, that writes below `out`, in a group of its own."""
         words = [sys.executable, "-m", "runtime", command, "--headless", "--out", str(out), *arguments]
         pipe = subprocess.PIPE
-        return cls(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True), out)
+        return cls(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, process_group=0), out)
+
+    @classmethod
+    def start_on_terminal(cls, out: Path, *arguments: str) -> tuple[Session, int]:
+        """Start a headless run on a terminal of its own; returns it and the terminal's other end."""
+        command = [sys.executable, "-m", "runtime", "run", "--headless", "--out", str(out), *arguments]
+        ours, theirs = pty.openpty()
+        words = ["setsid", "--ctty", *command]
+        process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, text=True)
+        os.close(theirs)
+        return cls(process, out), ours
 
     @property
     def run_dir(self) -> Path:

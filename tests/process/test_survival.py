@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,55 @@ def test_a_killed_guardian_stops_the_other_arm(start: Callable[..., Session]) ->
     wait_for(lambda: at_rest(board, "right"), "the other arm to stand still")
     session.interrupt()
     assert session.children() == {}
+
+
+def test_a_guardian_that_alone_is_told_to_end_brakes_its_arm_first(start: Callable[..., Session]) -> None:
+    session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
+    board = session.await_mode(Mode.POLICY)
+    time.sleep(1.0)
+    told = session.children()["guardian-left"]
+    statuses = board["guardian/left"]
+    head = statuses.head
+    os.kill(told, signal.SIGTERM)
+    wait_for(lambda: session.children().get("guardian-left", told) != told, "a new guardian")
+    wait_for(lambda: Guard.DISARMED in [int(s["state"]) for s in statuses.since(head)[0]], "its first status")
+    states = [int(status["state"]) for status in statuses.since(head)[0]]
+    assert states[states.index(Guard.DISARMED) - 1] == Guard.HOLD
+    session.interrupt()
+    assert session.summary()["limit_violations"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP])
+def test_what_a_terminal_sends_to_all_processes_ends_the_run_as_ctrl_c_does(
+    start: Callable[..., Session], number: signal.Signals
+) -> None:
+    session = start("--policy", "demo-state", "--duration-s", "60", "--latency", "pi0")
+    board = session.await_mode(Mode.POLICY)
+    time.sleep(1.0)
+    os.killpg(session.process.pid, number)
+    status, stdout, stderr = session.finish()
+    assert (status, "interrupted" in stdout) == (0, True), stderr
+    check_ended_at_rest(session, board)
+
+
+def test_a_terminal_that_is_gone_leaves_the_arms_at_rest_and_the_recording_whole(tmp_path: Path) -> None:
+    session, terminal = Session.start_on_terminal(tmp_path, "--policy", "demo-state", "--duration-s", "60")
+    try:
+        board = session.await_mode(Mode.POLICY)
+        time.sleep(1.0)
+        os.close(terminal)
+        session.finish()
+        check_ended_at_rest(session, board)
+    finally:
+        session.close()
+
+
+def check_ended_at_rest(session: Session, board: Board) -> None:
+    assert session.children() == {}
+    assert guardian_states(board) == [Guard.HOLD, Guard.HOLD]
+    summary = session.summary()
+    assert summary["limit_violations"] == 0
+    assert summary["recorder"]["complete"]
 
 
 def test_a_killed_server_comes_back_and_the_arms_wait_in_hold(start: Callable[..., Session]) -> None:
