@@ -37,15 +37,13 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """CLOCK_MONOTONIC with absolute sleep and a short spin before the due time.
+    """CLOCK_MONOTONIC with absolute sleep and a short spin before the due time; any thread may use it.
 
     `spin_ns` trades processor time for punctuality: the sleep ends that much early and the rest is spun.
     """
 
     def __init__(self, spin_ns: int = 0) -> None:
         self._spin_ns = spin_ns
-        self._timespec = Timespec()
-        self._pointer = ctypes.byref(self._timespec)
 
     def now_ns(self) -> int:
         """Return CLOCK_MONOTONIC in nanoseconds."""
@@ -55,9 +53,10 @@ class MonotonicClock:
         """Sleep with an absolute deadline (clock_nanosleep), then spin for at most `spin_ns`."""
         wake_ns = t_ns - self._spin_ns
         if wake_ns > time.monotonic_ns():
-            self._timespec.tv_sec, self._timespec.tv_nsec = divmod(wake_ns, NS_PER_S)
+            # Of this call alone: threads that share a clock sleep at the same time.
+            until = ctypes.byref(Timespec(*divmod(wake_ns, NS_PER_S)))
             while (
-                libc.clock_nanosleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, self._pointer, None) == _EINTR
+                libc.clock_nanosleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, until, None) == _EINTR
                 and time.monotonic_ns() < wake_ns
             ):
                 pass

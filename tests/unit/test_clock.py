@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.clock import NS_PER_MS, MonotonicClock, TickBase, VirtualClock
+import runtime.clock
+from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock, TickBase, VirtualClock
 
 BASE = TickBase(t0_ns=1_000_000_007, servo_hz=200, policy_hz=50)
 
@@ -18,6 +22,24 @@ def test_a_sleep_never_returns_early(spin_ns: int) -> None:
         due_ns = clock.now_ns() + 2 * NS_PER_MS
         clock.sleep_until_ns(due_ns)
         assert clock.now_ns() >= due_ns
+
+
+def test_a_thread_that_begins_to_sleep_changes_no_other_threads_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, now, asked = MonotonicClock(), VirtualClock(1), []
+
+    def sleep(_clock: int, _flags: int, until: Any, _rest: None) -> int:
+        if not asked:
+            # As another thread would, before the kernel has read what this one asks for.
+            asked.append(0)
+            clock.sleep_until_ns(3 * NS_PER_S)
+        asked.append(until._obj.tv_sec)
+        now.sleep_until_ns(until._obj.tv_sec * NS_PER_S)
+        return 0
+
+    monkeypatch.setattr(runtime.clock, "libc", SimpleNamespace(clock_nanosleep=sleep))
+    monkeypatch.setattr(runtime.clock.time, "monotonic_ns", now.now_ns)
+    clock.sleep_until_ns(2 * NS_PER_S)
+    assert asked == [0, 3, 2]
 
 
 def test_a_sleep_until_the_past_returns() -> None:
