@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.control.guardian import ENGAGE
 from runtime.control.settings import ControlConfig
 from runtime.control.ticks import TickInputs
 from runtime.faults import BIT
@@ -17,8 +18,6 @@ from runtime.states import Guard, Link, Trip
 
 Record = NDArray[Any]
 
-OUTSIDE_RAD: Final = 0.1
-"""How far a measured position may lie outside its limits when the arms are armed."""
 CLIENT_SILENT_NS: Final = 500_000_000
 OVERRUN_COST: Final = 10
 OVERRUN_MAX: Final = 2000
@@ -119,7 +118,8 @@ class Watch:
     def _usable(self, arm: Record, part: slice, now_ns: int) -> bool:
         position = arm["position"]
         finite = bool(np.isfinite(position).all() and np.isfinite(arm["velocity"]).all())
-        low, high = self._low[part] - OUTSIDE_RAD, self._high[part] + OUTSIDE_RAD
+        # Further outside its limits the command, which is inside, would be too far from it for the guardian to engage.
+        low, high = self._low[part] - ENGAGE, self._high[part] + ENGAGE
         inside = bool(((position >= low) & (position <= high)).all())
         alive = self._fresh(arm, now_ns) and int(arm["fault"]) == 0
         return alive and finite and inside and bool(position.any())

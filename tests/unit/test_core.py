@@ -66,6 +66,18 @@ def test_unusable_feedback_cannot_be_armed(position: np.ndarray) -> None:
     assert not rig.last.command["armed"]
 
 
+@pytest.mark.parametrize("joint", range(14))
+@pytest.mark.parametrize(("outside", "mode"), [(0.04, Mode.HOLD), (0.07, Mode.DISARMED)])
+def test_arms_are_armed_where_their_guardians_follow_or_not_at_all(joint: int, outside: float, mode: Mode) -> None:
+    rig = FakeRig()
+    rig.position[joint] = rig.rig.stack("position_max")[joint] + outside
+    rig.run(10)
+    armed = mode is Mode.HOLD
+    assert rig.mode is mode
+    assert all(bool(status["state"] == Guard.FOLLOW) is armed for status in rig.status)
+    assert bool(int(rig.last.tick["faults"]) & BIT["feedback_unusable"]) is not armed
+
+
 def test_feedback_that_never_comes_cannot_be_armed() -> None:
     rig = FakeRig()
     rig.frozen = {1}
