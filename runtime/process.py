@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TextIO
 
 from runtime import realtime
 from runtime.board import ROLES, Board, Heart
@@ -35,8 +37,35 @@ MAINS: Final[dict[str, str]] = {
 STAGE_POLL_NS: Final = 2 * NS_PER_MS
 
 
+class Log(io.TextIOBase):
+    """Standard error on a disk that may be full: what cannot be written is lost, and nobody fails for it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what can be handed on."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._stream.fileno()
+
+
 def run(role: str, spec_file: Path, fd: int) -> int:
     """Run one role until the run stops; returns the exit status, and its one-line reason goes to stderr."""
+    with contextlib.redirect_stderr(Log(sys.stderr)):
+        return _run(role, spec_file, fd)
+
+
+def _run(role: str, spec_file: Path, fd: int) -> int:
     module, function = MAINS[role].split(":")
     main = getattr(importlib.import_module(module), function)
     board = Board.attach(RunSpec.load(spec_file), fd)
