@@ -6,9 +6,10 @@ import base64
 import json
 import re
 import struct
-from dataclasses import dataclass, field, replace
+from array import array
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -23,14 +24,16 @@ from runtime.channels import (
     CAMERA_TOPICS,
     LOG_TOPIC,
     RECORD_CHANNELS,
-    RecordChannel,
     build_dtype,
     describe_dtype,
 )
 from runtime.errors import LeadtimeError
 from runtime.spec import RunSpec
+from runtime.stash import Stash
 
 FILE_NAME: Final = "run.mcap"
+BLOCK: Final = 100_000
+"""Records that are copied at once."""
 
 
 def parts(run_dir: Path) -> list[Path]:
@@ -61,10 +64,15 @@ def _number(part: Path) -> int:
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """A frame of the black box: when it was captured and its JPEG."""
+    """A frame of the black box: when it was captured, and where its JPEG is."""
 
     t_ns: int
-    jpeg: bytes
+    place: bytes | memoryview
+
+    @property
+    def jpeg(self) -> bytes:
+        """The picture's file."""
+        return bytes(self.place)
 
 
 @dataclass
@@ -72,7 +80,7 @@ class Run:
     """A run read back. `records` and `indices` map a ring's name to its records and their ring indices.
 
     `recorder` counts what the last recorder could not keep; `complete` is False when the last file has no
-    end, because its recorder was killed or the disk stayed full.
+    end, because its recorder was killed or the disk stayed full. What is large lies in files that need no memory.
     """
 
     run_dir: Path
@@ -96,82 +104,117 @@ class Run:
         return int(indices[-1] - indices[0] + 1 - len(indices)) if len(indices) else 0
 
 
-class _Reading:
-    """What was read of a black box so far, item by item in the order of the file."""
+class _Ring:
+    """The records of one ring as they are read: `data` one behind the other, `indices` their ring indices."""
 
-    def __init__(self) -> None:
-        self.schemas: dict[int, Schema] = {}
-        self.channels: dict[int, McapChannel] = {}
-        self.data: dict[str, bytearray] = {}
-        self.sequences: dict[str, list[int]] = {}
-        self.metadata: dict[str, dict[str, str]] = {}
-        self.frames: dict[str, list[StoredFrame]] = {}
-        self.log: list[tuple[int, str]] = []
+    def __init__(self, folder: Path) -> None:
+        self.dtype: np.dtype[Any] | None = None
+        self.data = Stash(folder)
+        self.indices = array("q")
+
+    def take(self, folder: Path, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the records and their indices, in order and each once.
+
+        They have our dtype, or where that has changed the one they were written with.
+        """
+        written = self.dtype
+        if written is not None and describe_dtype(written) != describe_dtype(dtype):
+            dtype = written
+        records = np.frombuffer(self.data.whole(), dtype)
+        indices = np.frombuffer(self.indices, np.int64)
+        if (np.diff(indices) > 0).all():
+            return records, indices
+        # A restarted recorder stores again what is still in the rings.
+        indices, first = np.unique(indices, return_index=True)
+        sorted_data = Stash(folder)
+        for begin in range(0, len(first), BLOCK):
+            # As bytes: numpy leaves the padding of a record that it copies field by field undefined.
+            raw = records.view(np.uint8).reshape(-1, records.dtype.itemsize)[first[begin : begin + BLOCK]]
+            sorted_data.append(raw.reshape(-1).data)
+        return np.frombuffer(sorted_data.whole(), records.dtype), indices
+
+
+class _Reading:
+    """What was read of a black box so far, file by file, item by item in their order."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._schemas: dict[int, Schema] = {}
+        self._channels: dict[int, McapChannel] = {}
+        self._rings: dict[str, _Ring] = {}
+        self._pictures = Stash(run_dir)
+        self._frames: list[tuple[str, int, int, int]] = []
+        self._log: list[tuple[int, str]] = []
+        self._about: dict[str, str] | None = None
+        self._metadata: dict[str, dict[str, str]] = {}
         self.complete = True
 
-    def read(self, stream: IO[bytes]) -> None:
-        """Take all that is whole."""
-        try:
-            for item in StreamReader(stream, validate_crcs=True).records:
-                self._take(item)
-        except (McapError, zstandard.ZstdError, struct.error, ValueError, KeyError):
-            self.complete = False
+    def read(self, path: Path) -> None:
+        """Take all of a file that is whole; one that was cut before the run began adds nothing."""
+        self._schemas, self._channels, self._metadata = {}, {}, {}
+        self.complete = True
+        with path.open("rb") as stream:
+            try:
+                for item in StreamReader(stream, validate_crcs=True).records:
+                    self._take(item)
+            except (McapError, zstandard.ZstdError, struct.error, ValueError, KeyError):
+                self.complete = False
+        self._about = self._metadata.get("run", self._about)
+        self.complete = self.complete and "run" in self._metadata
 
     def _take(self, item: object) -> None:
         if isinstance(item, Message):
-            topic = self.channels[item.channel_id].topic
-            if topic in self.data:
-                self.data[topic] += item.data
-                self.sequences[topic].append(item.sequence)
+            topic = self._channels[item.channel_id].topic
+            if topic in self._rings:
+                self._rings[topic].data.append(item.data)
+                self._rings[topic].indices.append(item.sequence)
             elif topic.startswith(CAMERA_TOPICS):
                 jpeg = base64.b64decode(msgspec.json.decode(item.data)["data"])
-                self.frames.setdefault(topic.removeprefix(CAMERA_TOPICS), []).append(StoredFrame(item.log_time, jpeg))
+                self._frames.append((topic.removeprefix(CAMERA_TOPICS), item.log_time, self._pictures.size, len(jpeg)))
+                self._pictures.append(jpeg)
             elif topic == LOG_TOPIC:
-                self.log.append((item.log_time, msgspec.json.decode(item.data)["message"]))
+                self._log.append((item.log_time, msgspec.json.decode(item.data)["message"]))
         elif isinstance(item, Schema):
-            self.schemas[item.id] = item
+            self._schemas[item.id] = item
         elif isinstance(item, McapChannel):
-            self.channels[item.id] = item
+            self._channels[item.id] = item
             if item.message_encoding == "numpy":
-                self.data.setdefault(item.topic, bytearray())
-                self.sequences.setdefault(item.topic, [])
+                ring = self._rings.setdefault(item.topic, _Ring(self._run_dir))
+                ring.dtype = build_dtype(json.loads(self._schemas[item.schema_id].data))
         elif isinstance(item, Metadata):
-            self.metadata[item.name] = item.metadata
+            self._metadata[item.name] = item.metadata
 
-    def records(self, channel: RecordChannel) -> NDArray[Any]:
-        """Return the records of a channel; in the dtype they were written with when ours has changed."""
-        dtype = channel.dtype
-        for stored in self.channels.values():
-            if stored.topic == channel.topic:
-                description = json.loads(self.schemas[stored.schema_id].data)
-                if description != describe_dtype(dtype):
-                    dtype = build_dtype(description)
-        return np.frombuffer(self.data.get(channel.topic, bytearray()), dtype)
-
-    def indices(self, channel: RecordChannel) -> NDArray[np.int64]:
-        """Return the ring indices of a channel's records."""
-        return np.array(self.sequences.get(channel.topic, []), dtype=np.int64)
-
-    def run(self, run_dir: Path, path: Path) -> Run:
-        """Return what one file holds, LeadtimeError when it is none of ours."""
-        about = self.metadata.get("run")
+    def run(self, path: Path) -> Run:
+        """Return what the files hold, LeadtimeError when they are none of ours; `path` is what a line names."""
+        about = self._about
         if about is None:
             raise LeadtimeError(f"{path}: not the black box of a run, or cut before the run began")
         try:
             spec = msgspec.json.decode(about["spec"], type=RunSpec)
         except msgspec.ValidationError as error:
             raise LeadtimeError(f"{path}: recorded by another version of leadtime: {error}") from error
-        return Run(
-            run_dir=run_dir,
+        run = Run(
+            run_dir=self._run_dir,
             spec=spec,
             t0_ns=int(about["t0_ns"]),
-            records={channel.ring: self.records(channel) for channel in RECORD_CHANNELS},
-            indices={channel.ring: self.indices(channel) for channel in RECORD_CHANNELS},
-            frames=self.frames,
-            log=self.log,
-            recorder={key: int(value) for key, value in self.metadata.get("recorder", {}).items()},
+            records={},
+            indices={},
+            frames=self._stored(),
+            log=self._log,
+            recorder={key: int(value) for key, value in self._metadata.get("recorder", {}).items()},
             complete=self.complete,
         )
+        for channel in RECORD_CHANNELS:
+            ring = self._rings.get(channel.topic) or _Ring(self._run_dir)
+            run.records[channel.ring], run.indices[channel.ring] = ring.take(self._run_dir, channel.dtype)
+        return run
+
+    def _stored(self) -> dict[str, list[StoredFrame]]:
+        whole = self._pictures.whole()
+        frames: dict[str, list[StoredFrame]] = {}
+        for camera, t_ns, begin, size in self._frames:
+            frames.setdefault(camera, []).append(StoredFrame(t_ns, whole[begin : begin + size]))
+        return frames
 
 
 def load_run(run_dir: Path) -> Run:
@@ -179,34 +222,12 @@ def load_run(run_dir: Path) -> Run:
 
     Raises:
         LeadtimeError: there is no black box in the folder, or it is not one of ours.
+        OSError: there is no room to lay it out.
     """
     paths = parts(run_dir)
     if not paths:
         raise LeadtimeError(f"{run_dir}: no {FILE_NAME} here; give the folder that a run left")
-    runs = []
+    reading = _Reading(run_dir)
     for path in paths:
-        reading = _Reading()
-        with path.open("rb") as stream:
-            reading.read(stream)
-        runs.append(reading.run(run_dir, path))
-    run = runs[0]
-    for later in runs[1:]:
-        run = _joined(run, later)
-    return run
-
-
-def _joined(run: Run, later: Run) -> Run:
-    """Join a part to those before it; a restarted recorder stores again what is still in the rings."""
-    joined = replace(later, frames=dict(run.frames), log=run.log + later.log)
-    for name, indices in run.indices.items():
-        both = np.concatenate([indices, later.indices[name]])
-        joined.indices[name], first = np.unique(both, return_index=True)
-        # As bytes: numpy leaves the padding of a record that it copies field by field undefined.
-        raw = [
-            part.records[name].view(np.uint8).reshape(-1, part.records[name].dtype.itemsize) for part in (run, later)
-        ]
-        dtype = later.records[name].dtype
-        joined.records[name] = np.concatenate(raw)[first].reshape(-1).view(dtype)
-    for name, frames in later.frames.items():
-        joined.frames[name] = run.frames.get(name, []) + frames
-    return joined
+        reading.read(path)
+    return reading.run(paths[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_S
@@ -80,6 +81,11 @@ def interventions(ticks: NDArray[Any], t0_ns: int) -> list[Intervention]:
     """Return the interventions in the TICK records (N,) of a run."""
     if "led" not in (ticks.dtype.names or ()):
         return []
+    led = np.isin(ticks["mode"], [int(mode) for mode in LED])
+    # With what was before and came after: nothing else tells of one.
+    near = led.copy()
+    near[1:] |= led[:-1]
+    near[:-1] |= led[1:]
     found = Interventions(t0_ns)
-    ended = [found.step(tick) for tick in ticks]
+    ended = [found.step(ticks[i]) for i in np.flatnonzero(near)]
     return [event for event in (*ended, found.finish()) if event is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ from runtime.states import Carriage, Mode, Verdict
 REJECTED: Final = (Verdict.LATE, Verdict.STALE, Verdict.INVALID, Verdict.JUMP)
 """Verdicts of an answer that came and was not used."""
 ANSWERED: Final = (Verdict.USED, *REJECTED)
+JERK_BLOCK: Final = 100_000
+"""Ticks of a long run whose positions are in memory at once."""
 JOINT_INDEX: Final = tuple(i for i in range(RIG_DOF) if i not in GRIPPER_INDEX)
 
 
@@ -182,16 +185,17 @@ def _jerk_rms(ticks: NDArray[Any], servo_hz: int) -> float | None:
 
     Only four consecutive servo ticks make a difference: not those across a skipped tick or a change of mode.
     """
-    if len(ticks) < 4:
-        return None
-    together = np.diff(ticks["servo_tick"]) == 1
-    policy = ticks["mode"] == Mode.POLICY
-    joined = together & policy[1:] & policy[:-1]
-    whole = joined[2:] & joined[1:-1] & joined[:-2]
-    if not whole.any():
-        return None
-    jerk = np.diff(ticks["command"]["position"][:, JOINT_INDEX], n=3, axis=0)[whole] * float(servo_hz) ** 3
-    return _rounded(float(np.sqrt(np.mean(jerk**2))))
+    squares, count = 0.0, 0
+    for begin in range(0, len(ticks) - 3, JERK_BLOCK):
+        block = ticks[begin : begin + JERK_BLOCK + 3]
+        together = np.diff(block["servo_tick"]) == 1
+        policy = block["mode"] == Mode.POLICY
+        joined = together & policy[1:] & policy[:-1]
+        whole = joined[2:] & joined[1:-1] & joined[:-2]
+        third = np.diff(block["command"]["position"][:, JOINT_INDEX], n=3, axis=0)[whole]
+        squares += float(np.sum(third**2))
+        count += third.size
+    return _rounded(float(servo_hz) ** 3 * math.sqrt(squares / count)) if count else None
 
 
 def _mode_s(ticks: NDArray[Any], servo_hz: int) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import simplejpeg
 from mcap.reader import make_reader
 
-from runtime import blackbox, recorder
+from runtime import blackbox, recorder, stash
 from runtime.blackbox import FILE_NAME, load_run, new_part, parts
 from runtime.channels import RECORD_CHANNELS, build_dtype, describe_dtype
 from runtime.errors import LeadtimeError
@@ -100,7 +102,12 @@ def test_a_damaged_file_is_not_believed(folder: Path, tmp_path: Path) -> None:
     assert not load_run(tmp_path).complete
 
 
-def test_a_restarted_recorder_goes_on_in_a_new_part_without_doubles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory_bytes_max", [stash.MEMORY_BYTES_MAX, 1000])
+def test_a_restarted_recorder_goes_on_in_a_new_part_without_doubles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes_max: int
+) -> None:
+    monkeypatch.setattr(stash, "MEMORY_BYTES_MAX", memory_bytes_max)
+    monkeypatch.setattr(blackbox, "BLOCK", 70)
     board = recorded.make_board(tmp_path)
     for part, ticks in enumerate((range(300), range(300, 500))):
         spool = Spool(new_part(tmp_path))
@@ -135,14 +142,43 @@ def test_a_long_black_box_goes_on_in_new_files_and_is_read_as_one(
     assert len(files) > 2
     assert [path.name for path in files] == ["run.mcap", *(f"run-{number}.mcap" for number in range(2, len(files) + 1))]
     for path in files:
-        reading = blackbox._Reading()
-        with path.open("rb") as stream:
-            reading.read(stream)
+        reading = blackbox._Reading(tmp_path)
+        reading.read(path)
         assert reading.complete
     run = load_run(tmp_path)
     assert run.complete
     assert [tick.tobytes() for tick in run.ticks] == [recorded.make_tick(i).tobytes() for i in range(2000)]
     assert run.recorder == {"frames_dropped": 0} | {name: 0 for name in run.recorder if name.startswith("lost_")}
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x89MCAP0\r\n"])
+def test_a_last_file_that_was_never_begun_takes_nothing_from_those_before_it(
+    folder: Path, tmp_path: Path, rest: bytes
+) -> None:
+    shutil.copy(folder / FILE_NAME, tmp_path)
+    (tmp_path / "run-2.mcap").write_bytes(rest)
+    run = load_run(tmp_path)
+    assert not run.complete
+    assert [tick.tobytes() for tick in run.ticks] == [tick.tobytes() for tick in load_run(folder).ticks]
+
+
+def test_a_black_box_larger_than_memory_is_read_from_files_as_it_is_from_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = load_run(folder)
+    opened = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(stash, "MEMORY_BYTES_MAX", 1000)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: opened.append(make(dir=dir)) or opened[-1])
+    large = load_run(folder)
+    assert len(opened) > 2
+    assert {ring: records.tobytes() for ring, records in large.records.items()} == {
+        ring: records.tobytes() for ring, records in small.records.items()
+    }
+    assert [frame.jpeg for frame in large.frames["cam_high"]] == [frame.jpeg for frame in small.frames["cam_high"]]
+    large.ticks["now_ns"] = 0
+    assert load_run(folder).ticks.tobytes() == small.ticks.tobytes()
+    assert [path.name for path in folder.iterdir()] == [FILE_NAME]
 
 
 def test_what_is_no_black_box_is_refused_in_one_line(tmp_path: Path) -> None:
