@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from runtime.net.frames import FRAMES_MAX, Buffer
+from runtime.net.frames import FRAME_BYTES_MAX, FRAMES_MAX, Buffer
 from runtime.states import Condition
 
 VERSION: Final = 1
@@ -162,7 +162,8 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
 
     To a stateful policy also `executed` f4 (n, 14), the commands of the policy ticks from `executed_tick` on until the
     observation's, and key views: `key/CAMERA` u1 (k, height, width, 3), `key_state` f4 (k, 14), and `key_tick` i8 (k,),
-    the rows of `executed` at which they were seen. What was told before may come again, where no answer was heard.
+    the rows of `executed` at which they were seen. Of more views than a frame carries the newest is sent and others
+    evenly spread before it. What was told before may come again, where no answer was heard.
 
     With `parts` the answer may come in parts, if the policy can.
     """
@@ -275,6 +276,8 @@ def encode(message: Message, arrays: Mapping[str, NDArray[Any]] | None = None) -
         code = _CODES.get(array.dtype.str[1:])
         if code is None:
             raise WireError(f"array {name!r} of dtype {array.dtype} does not travel; use u1, i8, f4 or f8")
+        if array.nbytes > FRAME_BYTES_MAX:
+            raise WireError(f"array {name!r} has {array.nbytes} bytes; a frame carries {FRAME_BYTES_MAX}")
         whole = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
         specs.append(ArraySpec(name, code, whole.shape))
         buffers.append(whole.reshape(-1).view(np.uint8).data)

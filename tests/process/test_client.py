@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from runtime.board import Board, Heart
 from runtime.clock import MonotonicClock
 from runtime.config import load_rig
+from runtime.inference import wire
 from runtime.inference.client.process import run_client
 from runtime.layout import CAMERAS, SIDES
 from runtime.records import ARM_STATE, LIFECYCLE, TIMELINE_VIEW, VIEW_PAST_TICKS, VIEW_TICKS
@@ -141,6 +143,20 @@ def test_a_cold_start_then_chunks_that_begin_with_what_was_committed(tmp_path: P
     answered = [request for request in requests if request["verdict"] == Verdict.USED]
     assert min(int(request["server_ns"]) for request in answered) >= 40e6
     assert all(int(request["delay_ticks"]) >= 2 for request in answered)
+
+
+def test_a_request_that_is_too_large_to_travel_is_said_and_the_next_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(f"ipc://{tmp_path}/s"), benched(tmp_path) as bench:
+        bench.until(lambda: bench.link is Link.READY)
+        with monkeypatch.context() as small:
+            small.setattr(wire, "FRAME_BYTES_MAX", 55)
+            bench.view["engaged"], bench.view["epoch"] = 1, 1
+            bench.until(lambda: "array 'state' has 56 bytes; a frame carries 55" in bench.text)
+            assert int(bench.status["requests"]) == 0
+        bench.until(lambda: bool(bench.chunks(1, cold=True)))
+        assert bench.link is Link.READY
 
 
 def test_a_killed_server_is_a_lost_link_and_its_successor_serves_the_next_epoch(tmp_path: Path) -> None:

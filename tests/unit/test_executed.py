@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from runtime.clock import TickBase
+from runtime.inference import wire
+from runtime.inference.client import executed
 from runtime.inference.client.executed import TICKS_MAX, ExecutedLog
 from runtime.inference.client.observation import Observation
+from runtime.net.frames import FRAME_BYTES_MAX
 from runtime.records import JOINT_COMMAND
 from runtime.shm import blank
 
@@ -26,9 +30,10 @@ def done(log: ExecutedLog, ticks: range, skipped: tuple[int, ...] = ()) -> None:
         log.note(command)
 
 
-def seen(tick: int) -> Observation:
-    picture = np.full((2, 2, 3), tick, np.uint8)
-    return Observation(0, {"cam_high": picture}, np.full(14, float(tick)), np.zeros(14))
+def seen(tick: int, **sizes: tuple[int, int]) -> Observation:
+    """See pictures of (height, width), all of brightness `tick`."""
+    pictures = {name: np.full((*size, 3), tick, np.uint8) for name, size in (sizes or {"cam_high": (2, 2)}).items()}
+    return Observation(0, pictures, np.full(14, float(tick)), np.zeros(14))
 
 
 def test_nothing_is_told_before_the_first_answer() -> None:
@@ -67,6 +72,47 @@ def test_views_are_kept_at_their_distance_and_named_by_the_row_they_belong_to() 
     assert arrays["key_state"][:, 0].tolist() == [104, 108]
     log.told(108)
     assert log.until(111)[1]["key_tick"].tolist() == [0]
+
+
+def told_views(log: ExecutedLog, size: tuple[int, int]) -> wire.ArrayMap:
+    """See 32 views four ticks apart, those of one camera of (height, width), and tell them."""
+    done(log, range(100, 230))
+    log.told(100)
+    for tick in range(104, 232, 4):
+        log.see(tick, seen(tick, cam_high=size, cam_wrist=(1, 1)))
+    return log.until(230)[1]
+
+
+def test_no_more_views_are_told_than_a_frame_carries() -> None:
+    arrays = told_views(ExecutedLog(BASE, 4), (480, 640))
+    assert len(arrays["key_tick"]) == 18
+    assert FRAME_BYTES_MAX - 480 * 640 * 3 < arrays["key/cam_high"].nbytes <= FRAME_BYTES_MAX
+    assert len(arrays["key/cam_wrist"]) == len(arrays["key_state"]) == 18
+
+
+@pytest.mark.parametrize(
+    ("room", "kept"),
+    [
+        (33, [*range(1, 33)]),
+        (32, [*range(1, 33)]),
+        (8, [1, 5, 10, 14, 19, 23, 28, 32]),
+        (3, [1, 17, 32]),
+        (2, [1, 32]),
+        (1, [32]),
+        (0, []),
+    ],
+)
+def test_views_are_thinned_evenly_and_the_newest_is_kept(
+    monkeypatch: pytest.MonkeyPatch, room: int, kept: list[int]
+) -> None:
+    monkeypatch.setattr(executed, "FRAME_BYTES_MAX", room * 12 + 11)
+    arrays = told_views(ExecutedLog(BASE, 4), (2, 2))
+    if not kept:
+        assert arrays.keys() == {"executed"}
+        return
+    assert arrays["key_tick"].tolist() == [4 * view for view in kept]
+    for rows in (arrays["key/cam_high"][:, 0, 0, 0], arrays["key/cam_wrist"][:, 0, 0, 0], arrays["key_state"][:, 0]):
+        assert rows.tolist() == [100 + 4 * view for view in kept]
 
 
 def test_in_a_skipped_tick_the_last_command_was_held() -> None:

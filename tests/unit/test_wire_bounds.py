@@ -176,6 +176,13 @@ def test_an_array_arrives_as_it_was_little_endian_and_not_to_be_written(code: st
     assert not arrays["a"].flags.writeable
 
 
+def test_an_array_is_written_up_to_what_a_frame_carries() -> None:
+    whole = np.zeros(FRAME_BYTES_MAX + 4, np.uint8)
+    assert len(encode(wire.Ping(session="s"), {"a": whole[:-4]})[1]) == FRAME_BYTES_MAX
+    with pytest.raises(WireError, match=r"array 'a' has 16777220 bytes; a frame carries 16777216"):
+        encode(wire.Ping(session="s"), {"a": whole.view(np.float32)})
+
+
 @pytest.mark.parametrize(("sent", "fits"), [(6, True), (5, False), (7, False)])
 def test_an_array_has_just_its_bytes(sent: int, fits: bool) -> None:
     assert reads({**PING, "arrays": [("a", "u1", (2, 3))]}, bytes(sent)) is fits

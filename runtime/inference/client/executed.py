@@ -13,6 +13,7 @@ from runtime.clock import TickBase
 from runtime.inference.client.observation import Observation
 from runtime.inference.wire import ArrayMap
 from runtime.layout import RIG_DOF
+from runtime.net.frames import FRAME_BYTES_MAX
 
 TICKS_MAX: Final = 512
 """Policy ticks remembered: ten seconds at 50 Hz, twice the longest that a request may take."""
@@ -73,7 +74,7 @@ class ExecutedLog:
         """Return the first tick and the arrays of an Infer message for what was done until an observation.
 
         Nothing, where no request of the epoch has been answered yet. In a tick that the control process skipped, what
-        had been commanded last was held.
+        had been commanded last was held. Of more views than a message carries some are left out.
         """
         first = obs_tick if self._told_tick is None or not self._commands else self._told_tick
         rows: list[NDArray[Any]] = []
@@ -81,10 +82,24 @@ class ExecutedLog:
             held = rows[-1] if rows else self._commands[min(self._commands)]
             rows.append(self._commands.get(tick, held))
         arrays: ArrayMap = {"executed": np.stack(rows) if rows else np.empty((0, RIG_DOF), np.float32)}
-        views = [view for view in self._views if first <= view.tick < obs_tick]
+        views = _thinned([view for view in self._views if first <= view.tick < obs_tick])
         if views:
             names = views[0].observation.images
             arrays |= {f"key/{name}": np.stack([view.observation.images[name] for view in views]) for name in names}
             arrays["key_state"] = np.stack([view.observation.position for view in views]).astype(np.float32)
             arrays["key_tick"] = np.array([view.tick - first for view in views], dtype=np.int64)
         return first, arrays
+
+
+def _thinned(views: list[KeyView]) -> list[KeyView]:
+    """Return as many views as go into one frame for each camera: the newest, and others as evenly before it as can be.
+
+    Views of 640x480 are 18 at most.
+    """
+    sizes_bytes = [image.nbytes for view in views for image in view.observation.images.values()]
+    room = FRAME_BYTES_MAX // max(sizes_bytes, default=1)
+    if room >= len(views):
+        return views
+    # From the newest back: of one view that there is room for it is this one.
+    kept = np.linspace(len(views) - 1, 0, room).round().astype(int)
+    return [views[i] for i in kept[::-1]]

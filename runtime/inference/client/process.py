@@ -228,7 +228,11 @@ class Client:
         self._note = ""
         if ask is None or observation is None:
             return
-        frames = self._packed(ask, observation, now_ns)
+        try:
+            frames = self._packed(ask, observation, now_ns)
+        except wire.WireError as error:
+            self._note = str(error)
+            return
         # Before it is sent: the server may be at work on it before this process goes on.
         t_sent_ns = self._clock.now_ns()
         if self._connection.put(frames, now_ns):
