@@ -8,6 +8,7 @@ import os
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,9 +22,10 @@ from runtime.errors import UsageError
 from runtime.inference import jpeg, wire
 from runtime.inference.client.carrier import (
     DOOR_NS,
+    FIRST_PROBE_BYTES,
+    LOADS_BYTES,
     MEASURE_NS,
     PROBE_BYTES,
-    PROBES,
     Carrier,
     Coding,
     LinkRate,
@@ -35,7 +37,7 @@ from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
 from runtime.inference.region import Region, RegionError, stacked
 from runtime.net.lane import Lane, LaneClosedError, new_pair
-from runtime.net.sockets import of_this_host
+from runtime.net.sockets import HEARTBEAT_TIMEOUT_MS, of_this_host
 from runtime.states import Carriage
 from tests.process.serving import TINY
 
@@ -201,22 +203,54 @@ def test_a_small_file_cannot_claim_a_huge_picture() -> None:
         jpeg.decode_pictures({"jpeg/x": np.frombuffer(huge, np.uint8).reshape(rows.shape)})
 
 
-@pytest.mark.parametrize(("mbit_s", "way"), [(50, Carriage.JPEG), (40_000, Carriage.RAW)])
-def test_a_link_is_measured_and_pictures_go_as_is_sooner_there(mbit_s: int, way: Carriage) -> None:
-    carrier = Carrier(welcome(decodes=("jpeg",)), {"a": (640, 480)}, gallery(), TCP, Carriage.NONE, 0)
-    now_ns, pings = 0, 0
+def measured(ping_ns: Callable[[int, int], int]) -> tuple[Carrier, list[int]]:
+    """Measure a link on which ping i with a load takes `ping_ns(i, load_bytes)`; returns also the loads."""
+    kept = gallery()
+    carrier = Carrier(welcome(decodes=("jpeg",)), {"a": (640, 480)}, kept, TCP, Carriage.NONE, 0)
+    now_ns = 0
+    loads: list[int] = []
     while not carrier.ready:
         ping = carrier.step(now_ns)
         if ping is not None:
-            pings += 1
             assert carrier.step(now_ns) is None
-            sent = sum(array.nbytes for array in ping[1].values())
-            assert sent in {0, PROBE_BYTES}
-            now_ns += NS_PER_MS + sent * 8_000 // mbit_s
+            loads.append(sum(array.nbytes for array in ping[1].values()))
+            now_ns += ping_ns(len(loads) - 1, loads[-1])
             carrier.heard(now_ns)
+    kept.close()
+    return carrier, loads
+
+
+@pytest.mark.parametrize(
+    ("mbit_s", "way", "loaded"),
+    [
+        (1, Carriage.JPEG, [FIRST_PROBE_BYTES]),
+        (5, Carriage.JPEG, [FIRST_PROBE_BYTES]),
+        (6, Carriage.JPEG, [FIRST_PROBE_BYTES, PROBE_BYTES]),
+        (50, Carriage.JPEG, [FIRST_PROBE_BYTES, PROBE_BYTES]),
+        (40_000, Carriage.RAW, [FIRST_PROBE_BYTES, *[PROBE_BYTES] * 3]),
+    ],
+)
+def test_a_link_is_measured_and_pictures_go_as_is_sooner_there(mbit_s: int, way: Carriage, loaded: list[int]) -> None:
+    carrier, loads = measured(lambda _, load_bytes: NS_PER_MS + load_bytes * 8_000 // mbit_s)
     assert carrier.carriage is way
     assert f"{mbit_s} Mbit/s, 1.0 ms there and back" in carrier.text
-    assert pings == PROBES + (PROBES if way is Carriage.RAW else 1)
+    assert loads == [0, 0, 0, *loaded]
+
+
+@given(kbit_s=st.integers(200, 10_000_000), round_trip_ms=st.integers(0, 100))
+def test_no_load_keeps_a_link_busy_for_so_long_that_it_is_given_up(kbit_s: int, round_trip_ms: int) -> None:
+    def ping_ns(_: int, load_bytes: int) -> int:
+        carried_ns = load_bytes * 8_000_000 // kbit_s
+        assert carried_ns < HEARTBEAT_TIMEOUT_MS * NS_PER_MS
+        return round_trip_ms * NS_PER_MS + carried_ns
+
+    measured(ping_ns)
+
+
+def test_a_ping_without_a_load_may_come_late() -> None:
+    carrier, loads = measured(lambda i, load_bytes: (100 if i == 1 else 1) * NS_PER_MS + load_bytes // 10)
+    assert loads == list(LOADS_BYTES)
+    assert "1.0 ms there and back" in carrier.text
 
 
 def test_a_link_that_does_not_answer_in_time_counts_as_slow() -> None:
@@ -229,8 +263,14 @@ def test_a_link_that_does_not_answer_in_time_counts_as_slow() -> None:
     assert carrier.carriage is Carriage.JPEG
 
 
+def test_the_rate_of_a_link_is_that_of_the_largest_load_that_was_carried() -> None:
+    assert LinkRate([7, 3, 9, 3 + 2 * FIRST_PROBE_BYTES]).ns_per_byte == 2.0
+    assert LinkRate([7, 3, 9, 10**9, 10**9, 3 + 4 * PROBE_BYTES]).ns_per_byte == 4.0
+    assert LinkRate([7, 3, 9, 1, 1]).ns_per_byte == 1 / PROBE_BYTES
+
+
 def test_jpeg_must_save_a_quarter() -> None:
-    link = LinkRate([0], [PROBE_BYTES])
+    link = LinkRate([5, 2, 4, 10**9, PROBE_BYTES + 2])
     assert link.ns_per_byte == 1.0
     assert Coding(took_ns=649, left=0.1).pays(link, [1000])
     assert not Coding(took_ns=650, left=0.1).pays(link, [1000])

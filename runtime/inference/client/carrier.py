@@ -1,8 +1,8 @@
 """How a rig's pictures go to its server, chosen anew at each connection: shared memory, as they are, or as JPEG.
 
-Shared memory where the server is on this host. Otherwise the link is measured with pings, small ones and ones that
-carry as much as half a picture, and pictures go as JPEG where coding, sending and decoding them would take clearly less
-time than sending them as they are. A server that does not know of either gets them as they are. Nothing here waits.
+Shared memory where the server is on this host. Otherwise the link is measured with pings that carry nothing, then
+little, then as much as half a picture, and they go as JPEG where coding, sending and decoding them would take clearly
+less time than sending them as they are. A server that knows of neither gets them as they are. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -32,13 +32,20 @@ QUERY: Final = "pictures"
 DOOR_NS: Final = 200 * NS_PER_MS
 """How long a server may take to say whether it takes the memory."""
 PROBE_BYTES: Final = 512 * 1024
-PROBE_ROW_BYTES: Final = 4096
-PROBES: Final = 3
+FIRST_PROBE_BYTES: Final = 32 * 1024
+LOADS_BYTES: Final = (0, 0, 0, FIRST_PROBE_BYTES, PROBE_BYTES, PROBE_BYTES, PROBE_BYTES)
+"""What the pings of a measurement carry, in their order."""
+LOAD_ROW_BYTES: Final = 4096
 SLOW_NS: Final = 50 * NS_PER_MS
-"""A probe that takes longer is not repeated."""
+"""A load that takes so much longer than none is the last.
+
+After a first one in less than that the next, 16 times its size, takes less than 0.8 s: the sockets give a connection up
+on which no frame came to its end for 1.5 s (runtime.net.sockets).
+"""
 MEASURE_NS: Final = 1 * NS_PER_S
 """A link on which all this takes longer is slow, whatever its rate."""
 CLEARLY: Final = 0.75
+TRIALS: Final = 3
 TRIAL_NOISE: Final = 4
 IMAGE: Final = "image/"
 
@@ -60,20 +67,24 @@ def carriage_of(endpoint: str) -> tuple[str, Carriage]:
 
 @dataclass
 class LinkRate:
-    """What pings tell of a link: the least that small and large ones took, ns."""
+    """What pings tell of a link: how long they took, ns, those with the first of `LOADS_BYTES`."""
 
-    small_ns: list[int] = field(default_factory=list)
-    large_ns: list[int] = field(default_factory=list)
+    took_ns: list[int] = field(default_factory=list)
 
     @property
     def round_trip_ns(self) -> int:
         """There and back with next to nothing."""
-        return min(self.small_ns)
+        return self._least_ns(0)
 
     @property
     def ns_per_byte(self) -> float:
-        """What a byte more takes."""
-        return max(min(self.large_ns) - self.round_trip_ns, 1) / PROBE_BYTES
+        """What a byte more takes, by the largest load that was carried."""
+        load_bytes = LOADS_BYTES[len(self.took_ns) - 1]
+        return max(self._least_ns(load_bytes) - self.round_trip_ns, 1) / load_bytes
+
+    def _least_ns(self, load_bytes: int) -> int:
+        pings = zip(LOADS_BYTES, self.took_ns, strict=False)
+        return min(took_ns for load, took_ns in pings if load == load_bytes)
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class Carrier:
             self._settle(Carriage.JPEG, f"measuring the link took more than {MEASURE_NS / NS_PER_S:.0f} s")
         elif not self._awaited:
             self._awaited, self._asked_ns = True, now_ns
-            return wire.Ping(session=self._session), self._load()
+            return wire.Ping(session=self._session), _load(LOADS_BYTES[len(self._link.took_ns)])
         return None
 
     def heard(self, now_ns: int) -> None:
@@ -167,10 +178,10 @@ class Carrier:
         if self.ready or not self._awaited:
             return
         self._awaited = False
-        took_ns = now_ns - self._asked_ns
-        link = self._link
-        (link.small_ns if len(link.small_ns) < PROBES else link.large_ns).append(took_ns)
-        if len(link.large_ns) == PROBES or (link.large_ns and took_ns > SLOW_NS):
+        took_ns, link = now_ns - self._asked_ns, self._link
+        loaded = LOADS_BYTES[len(link.took_ns)] > 0
+        link.took_ns.append(took_ns)
+        if len(link.took_ns) == len(LOADS_BYTES) or (loaded and took_ns - link.round_trip_ns > SLOW_NS):
             self._choose()
 
     def pack(
@@ -235,12 +246,6 @@ class Carrier:
             self.close()
             self._settle(Carriage.RAW, "the server did not take this host's memory")
 
-    def _load(self) -> wire.ArrayMap:
-        if len(self._link.small_ns) < PROBES:
-            return {}
-        # Noise: a link that compresses must not look faster than it is for pictures.
-        return {"probe": _noise((PROBE_BYTES // PROBE_ROW_BYTES, PROBE_ROW_BYTES))}
-
     def _choose(self) -> None:
         link = self._link
         coding = measure_coding(self._largest)
@@ -259,12 +264,17 @@ def measure_coding(size: tuple[int, int]) -> Coding:
     shade = np.linspace(40, 200, width, dtype=np.float32)[None, :, None]
     picture = (shade + _noise((height, width, 3)) % TRIAL_NOISE).astype(np.uint8)
     took_ns = []
-    for _ in range(PROBES):
+    for _ in range(TRIALS):
         begun_ns = time.monotonic_ns()
         coded = jpeg.encode_pictures({IMAGE: picture})
         jpeg.decode_pictures(coded)
         took_ns.append(time.monotonic_ns() - begun_ns)
     return Coding(min(took_ns), sum(rows.nbytes for rows in coded.values()) / picture.nbytes)
+
+
+def _load(load_bytes: int) -> wire.ArrayMap:
+    # Noise: a link that compresses must not look faster than it is for pictures.
+    return {"probe": _noise((load_bytes // LOAD_ROW_BYTES, LOAD_ROW_BYTES))} if load_bytes else {}
 
 
 def _noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
