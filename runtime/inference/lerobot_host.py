@@ -18,9 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
@@ -31,34 +29,14 @@ from numpy.typing import NDArray
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.lerobot_policy import UNITS, LeRobotPolicy, Options
+from runtime.inference.server.session import Job, SessionTable
 from runtime.layout import JOINT_NAMES, RIG_DOF
 from runtime.net.frames import Buffer
 from runtime.net.sockets import open_router, receive
 
 LOG = logging.getLogger(__name__)
 POLL_MS: Final = 20
-SESSIONS_MAX: Final = 32
-
-
-@dataclass(frozen=True)
-class Session:
-    """One client's session: its agreed schema and the instruction."""
-
-    name: str
-    client: str
-    schema: wire.Schema
-    prompt: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request that waits; times are this host's monotonic clock."""
-
-    sender: bytes
-    session: Session
-    request: wire.Infer
-    arrays: wire.ArrayMap
-    t_receipt_ns: int
+MESSAGES_PER_TURN: Final = 64
 
 
 class Host:
@@ -67,10 +45,9 @@ class Host:
     def __init__(self, router: zmq.Socket[bytes], policy: LeRobotPolicy) -> None:
         self._router = router
         self._policy = policy
-        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
-        self._opened = 0
+        self._sessions = SessionTable()
         self._lock = threading.Condition()
-        self._waiting: OrderedDict[bytes, Job] = OrderedDict()
+        self._under_way: tuple[bytes, int] | None = None
         self._replies: list[tuple[bytes, list[Buffer]]] = []
         self._stopping = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -87,8 +64,7 @@ class Host:
             while not stop():
                 if self._wake_fd in dict(poller.poll(POLL_MS)):
                     os.eventfd_read(self._wake_fd)
-                while (received := receive(self._router, identified=True)) is not None:
-                    self._read(*received)
+                self._read_mail()
                 self._flush()
         finally:
             with self._lock:
@@ -96,6 +72,14 @@ class Host:
                 self._lock.notify()
             thread.join()
             os.close(self._wake_fd)
+
+    def _read_mail(self) -> None:
+        # Not all of it: who floods keeps nobody from an answer.
+        for _ in range(MESSAGES_PER_TURN):
+            received = receive(self._router, identified=True)
+            if received is None:
+                return
+            self._read(*received)
 
     def _flush(self) -> None:
         with self._lock:
@@ -117,28 +101,28 @@ class Host:
         except wire.WireError as error:
             self._say(sender, wire.Error(code="bad_request", reason=str(error)))
             return
-        session = self._sessions.get(sender)
         if isinstance(message, wire.Hello):
-            self._say(sender, self._open(sender, message))
-        elif not isinstance(message, wire.Infer | wire.Ping):
-            self._say(sender, wire.Error(code="bad_request", reason="this server takes hello, infer and ping"))
-        elif session is None or session.name != message.session:
+            self._say(sender, self._open(sender, message, now_ns))
+            return
+        if not isinstance(message, wire.Infer | wire.Cancel | wire.Ping):
+            self._say(sender, wire.Error(code="bad_request", reason="this server takes hello, infer, cancel and ping"))
+            return
+        session = self._sessions.find(sender, message.session, now_ns)
+        if isinstance(message, wire.Cancel):
+            if session is not None:
+                self._cancel(sender, message.request_seq)
+        elif session is None:
             seq = message.request_seq if isinstance(message, wire.Infer) else 0
             self._say(sender, wire.Error(code="no_session", reason="no such session; say hello first", request_seq=seq))
         elif isinstance(message, wire.Ping):
             self._say(sender, wire.Pong(session=session.name))
         else:
-            self._queue(Job(sender, session, message, arrays, now_ns))
+            self._queue(Job(sender, message, arrays, session.hello, session.schema, now_ns))
 
-    def _open(self, sender: bytes, hello: wire.Hello) -> wire.Message:
-        for other, session in list(self._sessions.items()):
-            if session.client == hello.client or other == sender:
-                del self._sessions[other]
-        if len(self._sessions) >= SESSIONS_MAX:
-            self._sessions.popitem(last=False)
-        self._opened += 1
-        session = Session(f"s{self._opened}", hello.client, self._schema(hello.rig), hello.prompt or hello.task)
-        self._sessions[sender] = session
+    def _open(self, sender: bytes, hello: wire.Hello, now_ns: int) -> wire.Message:
+        session = self._sessions.open(sender, hello, self._schema(hello.rig), now_ns)
+        if session is None:
+            return wire.Error(code="busy", reason="every place of this server is taken")
         return wire.Welcome(session=session.name, schema=session.schema)
 
     def _schema(self, rig: wire.RigSchema) -> wire.Schema:
@@ -163,59 +147,67 @@ class Host:
         )
 
     def _queue(self, job: Job) -> None:
-        """Let a request wait, the newest of each client, in the order of their first."""
+        superseded = self._sessions.put(job)
         with self._lock:
-            older = self._waiting.get(job.sender)
-            self._waiting[job.sender] = job
             self._lock.notify()
-        if older is not None:
-            seq = older.request.request_seq
-            self._say(job.sender, wire.Superseded(session=older.session.name, request_seq=seq))
+        if superseded is not None:
+            request = superseded.request
+            self._say(job.sender, wire.Superseded(session=request.session, request_seq=request.request_seq))
+
+    def _cancel(self, sender: bytes, request_seq: int) -> None:
+        with self._lock:
+            self._sessions.cancel(sender, request_seq)
+            if self._under_way == (sender, request_seq):
+                self._under_way = None
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._waiting or self._stopping)
+                self._lock.wait_for(lambda: self._sessions.waits or self._stopping)
                 if self._stopping:
                     return
-                _, job = self._waiting.popitem(last=False)
-            self._answer(job)
+                job, expired = self._sessions.take(time.monotonic_ns())
+                self._under_way = None if job is None else (job.sender, job.request.request_seq)
+            for late in expired:
+                self._say(late.sender, _error(late, "expired", "the deadline passed before the request was begun"))
+            if job is None:
+                continue
+            answer, arrays = self._answer(job)
+            with self._lock:
+                cancelled = self._under_way is None
+            if not cancelled:
+                self._say(job.sender, answer, arrays)
 
-    def _answer(self, job: Job) -> None:
+    def _answer(self, job: Job) -> tuple[wire.Message, wire.ArrayMap]:
         request, seq = job.request, job.request.request_seq
         begin_ns = time.monotonic_ns()
-
-        def refuse(code: Any, reason: str) -> None:
-            self._say(job.sender, wire.Error(code=code, reason=reason, request_seq=seq))
-
-        if begin_ns - job.t_receipt_ns > request.deadline_ms * 1e6:
-            refuse("expired", "the deadline passed before the request was begun")
-            return
         try:
             state, pictures = _observation(job)
         except wire.WireError as error:
-            refuse("bad_request", str(error))
-            return
+            return _error(job, "bad_request", str(error)), {}
         try:
-            episode = (job.session.name, request.epoch)
+            episode = (request.session, request.epoch)
             if episode != self._episode:
                 self._policy.reset()
                 self._episode = episode
             seed = (request.seed + seq) % 2**63
-            chunk = self._policy.infer(pictures, state, job.session.prompt, seed)
+            chunk = self._policy.infer(pictures, state, job.hello.prompt or job.hello.task, seed)
         except Exception:  # whatever a policy raises, the client learns only that it failed
             LOG.exception("the policy failed on request %d", seq)
-            refuse("failed", "the model failed")
-            return
+            return _error(job, "failed", "the model failed"), {}
         done_ns = time.monotonic_ns()
         answer = wire.Chunk(
-            session=job.session.name,
+            session=request.session,
             request_seq=seq,
             obs_seq=request.obs_seq,
             server_ns=done_ns - job.t_receipt_ns,
             infer_ns=done_ns - begin_ns,
         )
-        self._say(job.sender, answer, {"actions": chunk})
+        return answer, {"actions": chunk}
+
+
+def _error(job: Job, code: wire.ErrorCode, reason: str) -> wire.Error:
+    return wire.Error(code=code, reason=reason, request_seq=job.request.request_seq)
 
 
 def _observation(job: Job) -> tuple[NDArray[Any], list[NDArray[Any]]]:
@@ -224,7 +216,7 @@ def _observation(job: Job) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     Raises:
         WireError: an array is missing or not as agreed, or the request asks for more than a plain chunk.
     """
-    schema = job.session.schema
+    schema = job.schema
     if job.request.condition != "plain":
         raise wire.WireError(f"condition {job.request.condition.value!r}; this policy can do plain")
 

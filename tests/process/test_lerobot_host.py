@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import numpy as np
 import pytest
 import zmq
 
-from runtime.inference import wire
+from runtime.inference import lerobot_host, wire
+from runtime.inference.lerobot_host import MESSAGES_PER_TURN, Host
+from runtime.inference.lerobot_policy import Options
+from runtime.inference.server import session
+from runtime.inference.server.session import SessionTable
+from runtime.net.frames import Buffer
+from runtime.net.sockets import open_router
 from tests.process.serving import PlainClient, observation
 
 INSTALLED = importlib.util.find_spec("lerobot") is not None and importlib.util.find_spec("torchvision") is not None
@@ -194,6 +201,119 @@ def test_of_several_requests_the_newest_is_answered(client: PlainClient) -> None
     assert isinstance(answers[-1], wire.Chunk)
     assert answers[-1].request_seq == 5
     assert any(isinstance(answer, wire.Superseded) for answer in answers)
+
+
+class StandIn:
+    """A policy that is let think by a test, once a request; `asked` are the seeds of its requests."""
+
+    kind, cameras, size_px, horizon, execute_steps, latency_ms = "act", ("cam_high",), (320, 240), HORIZON, 5, 1.0
+    options = Options("act", "cpu", 50, 0, "rad", {})
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.begun, self.let = threading.Semaphore(0), threading.Semaphore(0)
+
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def infer(self, _pictures: Any, _state: Any, _prompt: str, seed: int) -> Any:
+        self.asked.append(seed)
+        self.begun.release()
+        assert self.let.acquire(timeout=10.0)
+        return np.zeros((HORIZON, 14), np.float32)
+
+
+@pytest.fixture
+def hosted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, list[PlainClient]]]:
+    """A host of a policy that is stood in for, with two places, and three clients."""
+    monkeypatch.setattr(lerobot_host, "SessionTable", lambda: SessionTable(2))
+    policy, ended, endpoint = StandIn(), threading.Event(), f"ipc://{tmp_path}/s"
+    with zmq.Context() as context, open_router(context, endpoint) as router:
+        thread = threading.Thread(target=Host(router, policy).run, args=(ended.is_set,))  # type: ignore[arg-type]
+        thread.start()
+        clients = [PlainClient(context, endpoint, name) for name in ("one", "two", "three")]
+        yield policy, clients
+        policy.let.release()
+        ended.set()
+        thread.join()
+        for each in clients:
+            each.socket.close()
+
+
+def heard(client: PlainClient) -> wire.Message:
+    """What a client hears after a ping."""
+    client.send(wire.Ping(session=client.session))
+    return client.answer()[0]
+
+
+def test_a_client_that_works_keeps_its_place_and_one_that_is_quiet_loses_it(
+    hosted: tuple[StandIn, list[PlainClient]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = hosted[1]
+    assert isinstance(one.hello(), wire.Welcome)
+    assert isinstance(two.hello(), wire.Welcome)
+    refused = three.hello()
+    assert isinstance(refused, wire.Error)
+    assert (refused.code, refused.reason) == ("busy", "every place of this server is taken")
+    assert isinstance(heard(one), wire.Pong)
+    monkeypatch.setattr(session, "IDLE_NS", 0)
+    assert isinstance(three.hello(), wire.Welcome)
+    assert isinstance(heard(one), wire.Pong)
+    forgotten = heard(two)
+    assert isinstance(forgotten, wire.Error)
+    assert forgotten.code == "no_session"
+
+
+def test_what_is_cancelled_is_neither_begun_nor_answered(hosted: tuple[StandIn, list[PlainClient]]) -> None:
+    policy, (client, *_) = hosted
+    client.hello()
+    client.ask(1, seed=0)
+    assert policy.begun.acquire(timeout=10.0)
+    client.ask(2, seed=0)
+    for seq in (2, 1):
+        client.send(wire.Cancel(session=client.session, request_seq=seq))
+    assert isinstance(heard(client), wire.Pong)
+    policy.let.release()
+    client.ask(3, seed=0)
+    policy.let.release()
+    chunk, _ = client.answer()
+    assert isinstance(chunk, wire.Chunk)
+    assert chunk.request_seq == 3
+    assert policy.asked == [1, 3]
+
+
+def test_a_cancellation_that_is_for_another_request_or_session_changes_nothing(
+    hosted: tuple[StandIn, list[PlainClient]],
+) -> None:
+    policy, (client, *_) = hosted
+    client.hello()
+    client.ask(1)
+    assert policy.begun.acquire(timeout=10.0)
+    for name, seq in ((client.session, 2), ("s999", 1)):
+        client.send(wire.Cancel(session=name, request_seq=seq))
+    assert isinstance(heard(client), wire.Pong)
+    policy.let.release()
+    assert isinstance(client.answer()[0], wire.Chunk)
+
+
+def test_who_floods_keeps_nobody_from_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = turns = 0
+
+    def flood(_router: object, identified: bool) -> tuple[bytes, list[Buffer]]:
+        nonlocal read
+        read += 1
+        assert read <= 10 * MESSAGES_PER_TURN, "it reads on and on"
+        return b"me", [b"\xff"]
+
+    def stop() -> bool:
+        nonlocal turns
+        turns += 1
+        return turns > 3
+
+    monkeypatch.setattr(lerobot_host, "receive", flood)
+    with zmq.Context() as context, open_router(context, f"ipc://{tmp_path}/s") as router:
+        Host(router, StandIn()).run(stop)  # type: ignore[arg-type]
+    assert read == 3 * MESSAGES_PER_TURN
 
 
 PLAIN = ("-m", "runtime.inference.lerobot_host")
