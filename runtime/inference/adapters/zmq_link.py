@@ -43,26 +43,14 @@ class ZmqLink:
         """Send a request and return the answer to it.
 
         Raises:
-            AdapterError: nobody listens, the connection ended or there is no answer in time.
+            AdapterError: nobody listens, the connection ended, there is no answer in time, or it is no single frame.
         """
-        until_s = time.monotonic() + timeout_s
-        if self._socket is not None and self._ended():
-            self.close()
-        socket, monitor = self._open()
-        poller = zmq.Poller()
-        poller.register(socket, zmq.POLLIN)
-        poller.register(monitor, zmq.POLLIN)
         try:
-            socket.send(message, zmq.NOBLOCK)
-            while (left_s := until_s - time.monotonic()) > 0.0:
-                ready = dict(poller.poll(max(int(left_s * 1000), 1)))
-                if socket in ready:
-                    return socket.recv(zmq.NOBLOCK)
-                if monitor in ready and self._ended():
-                    raise self.failed("cannot be reached, or ended the connection")
+            return self._exchange(message, time.monotonic() + timeout_s)
         except zmq.Again:
-            pass
-        raise self.failed("cannot be reached, or did not answer in time")
+            raise self.failed("cannot be reached, or did not answer in time") from None
+        except zmq.ZMQError as error:
+            raise self.failed(f"cannot be asked: {error.strerror}") from None
 
     def error(self, what: str) -> AdapterError:
         """Return the error with the peer's name before it."""
@@ -84,12 +72,32 @@ class ZmqLink:
             self._context.term()
         self._socket = self._monitor = self._context = None
 
+    def _exchange(self, message: bytes, until_s: float) -> bytes:
+        if self._socket is not None and self._ended():
+            self.close()
+        socket, monitor = self._open()
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(monitor, zmq.POLLIN)
+        socket.send(message, zmq.NOBLOCK)
+        while (left_s := until_s - time.monotonic()) > 0.0:
+            ready = dict(poller.poll(max(int(left_s * 1000), 1)))
+            if socket in ready:
+                answer = socket.recv(zmq.NOBLOCK)
+                if socket.getsockopt(zmq.RCVMORE):
+                    raise self.failed("answered in more than one frame")
+                return answer
+            if monitor in ready and self._ended():
+                raise self.failed("cannot be reached, or ended the connection")
+        raise zmq.Again
+
     def _open(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
         if self._socket is None or self._monitor is None:
             self._context = zmq.Context()
             self._socket = self._context.socket(zmq.REQ)
             self._socket.setsockopt(zmq.LINGER, 0)
             self._socket.setsockopt(zmq.MAXMSGSIZE, self._bytes_max)
+            self._socket.setsockopt(zmq.IPV6, "[" in self._at)
             self._monitor = self._socket.get_monitor_socket(_ENDED | _REFUSED)
             self._socket.connect(f"tcp://{self._at}")
         return self._socket, self._monitor
