@@ -103,7 +103,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     height_px: Size
     velocity: bool
     object_state: Size
-    latency_ms: float
+    latency_ms: Annotated[float, Meta(ge=0.0, le=3_600_000.0)]
     conditions: Annotated[tuple[Name, ...], Meta(max_length=16)] = ("plain",)
     concurrency: Annotated[int, Meta(ge=1, le=64)] = 1
     stateful: bool = False

@@ -76,8 +76,8 @@ class StandIn:
     def says(self, *frames: Buffer) -> None:
         self.router.send_multipart([self.sender, *frames])
 
-    def welcomes(self, horizon: int = 50) -> None:
-        schema = policy_schema(load_policy(str(TINY)), "transfer", 0.0)
+    def welcomes(self, horizon: int = 50, latency_ms: float = 0.0) -> None:
+        schema = policy_schema(load_policy(str(TINY)), "transfer", latency_ms)
         self.says(*wire.encode(wire.Welcome(session="s1", schema=msgspec.structs.replace(schema, horizon=horizon))))
 
 
@@ -254,6 +254,24 @@ def test_a_server_that_comes_back_with_another_schema_is_refused(
             connection.drop(CLOCK.now_ns(), "test")
     assert connection.link is Link.REFUSED
     assert "another policy or schema" in connection.text
+    connection.close()
+    stand_in.router.close()
+
+
+@pytest.mark.parametrize("latency_ms", [np.nan, np.inf, 1e300, -1.0])
+def test_a_welcome_that_is_out_of_bounds_is_said_and_the_next_is_taken(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path, latency_ms: float
+) -> None:
+    stand_in = StandIn(context, f"ipc://{tmp_path}/s")
+    connection = connect(context, f"ipc://{tmp_path}/s")
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes(latency_ms=latency_ms)
+    turn(connection, lambda: "answers the handshake with what is not understood" in connection.text)
+    assert connection.text.endswith("- at `$.schema.latency_ms`")
+    assert (connection.link, connection.schema) == (Link.CONNECTING, None)
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes(latency_ms=80.0)
+    turn(connection, lambda: connection.link is Link.READY)
     connection.close()
     stand_in.router.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -88,6 +89,14 @@ def test_the_protocol_is_the_one_that_was_agreed() -> None:
 def test_a_field_is_read_at_its_bound_and_not_beyond(within: dict[str, Any], beyond: dict[str, Any]) -> None:
     assert reads(within)
     assert not reads(beyond)
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "fits"),
+    [(0.0, True), (-1e-9, False), (3_600_000.0, True), (3_600_000.1, False), (math.nan, False), (math.inf, False)],
+)
+def test_a_server_expects_of_itself_an_hour_at_most(latency_ms: float, fits: bool) -> None:
+    assert reads(WELCOME | {"schema": SCHEMA | {"latency_ms": latency_ms}}) is fits
 
 
 def test_what_is_left_out_is_as_if_it_were_plain() -> None:

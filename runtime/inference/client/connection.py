@@ -229,6 +229,8 @@ class Connection:
                 if self._corrupt >= CORRUPT_MAX:
                     self.notices.note("packets_corrupt", now_ns)
                     self.drop(now_ns, f"{CORRUPT_MAX} messages in a row were not understood: {error}")
+                elif not self.session:
+                    self.drop(now_ns, f"{self._endpoint} answers the handshake with what is not understood: {error}")
                 continue
             if not isinstance(message, wire.Pong):
                 # Short messages may come whole where long ones do not.
