@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference.adapters.openpi import OpenPi
-from runtime.inference.server.openpi_server import serve_openpi
+from runtime.inference.policy import load_policy
+from runtime.inference.server.latency import parse_latency
+from runtime.inference.server.openpi_server import CLIENTS_MAX, Front, serve_openpi
 from runtime.layout import CAMERAS
 from tests.conformance.emulators.numpy_msgpack import packb, unpackb
 from tests.conformance.suite import ANSWER_S, PROMPT, question
@@ -180,6 +184,29 @@ def test_clients_that_ask_in_turn_get_their_own_answers(served: Served) -> None:
             answer = client.recv(timeout=ANSWER_S)
             assert isinstance(answer, bytes)
             assert np.abs(unpackb(answer)["actions"] - 0.1 * (i + 1)).max() < NOISE
+
+
+class Gone:
+    """A connection whose client is gone already."""
+
+    def __init__(self) -> None:
+        self.socket = self
+        self.code = 0
+
+    def setsockopt(self, *_: Any) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    def close(self, code: int, _reason: str) -> None:
+        self.code = code
+
+
+def test_a_client_that_is_gone_before_it_is_served_leaves_its_place_to_others() -> None:
+    front = Front(load_policy(str(TINY)), {}, parse_latency("none"))
+    for _ in range(CLIENTS_MAX + 1):
+        gone: Any = Gone()
+        with pytest.raises(OSError, match="not connected"):
+            front.handle(gone)
+        assert gone.code == 0
 
 
 def test_health_is_answered_over_http(served: Served) -> None:

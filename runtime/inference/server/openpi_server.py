@@ -84,9 +84,9 @@ class Front:
         if not self._places.acquire(blocking=False):
             connection.close(TRY_AGAIN_LATER, "every place of this server is taken")
             return
-        limit = struct.pack("ll", SEND_TIMEOUT_S, 0)
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         try:
+            limit = struct.pack("ll", SEND_TIMEOUT_S, 0)
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             connection.send(pack(self.metadata()))
             self._serve(connection)
         except ConnectionClosed:
