@@ -32,7 +32,7 @@ def numbers(value: Any, name: str, shape: tuple[int | None, ...], refuse: Refuse
         # Some patterns of bits that are no number are told of when they are turned into float64.
         with np.errstate(invalid="ignore"):
             array = np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise refuse(f"answered {name!r} that is no array of numbers") from None
     wanted = "x".join("n" if length is None else str(length) for length in shape)
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
@@ -58,11 +58,11 @@ def as_targets(rows: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def timings(*parts: Any) -> dict[str, float]:
-    """Return the finite numbers of some maps, as milliseconds by name; anything else in them is left out."""
+    """Return the numbers of some maps, up to `LARGEST`, as milliseconds by name; anything else in them is left out."""
     found: dict[str, float] = {}
     for part in parts:
         if isinstance(part, dict):
             for name, value in part.items():
-                if isinstance(name, str) and isinstance(value, int | float) and np.isfinite(value):
+                if isinstance(name, str) and isinstance(value, int | float) and abs(value) <= LARGEST:
                     found[name[:64]] = float(value)
     return found
