@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import queue
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from websockets.sync.client import ClientConnection, connect
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference.adapters.openpi import OpenPi
 from runtime.inference.policy import load_policy
+from runtime.inference.sampler import Sampler, load_sampler
+from runtime.inference.server import openpi_server
 from runtime.inference.server.latency import parse_latency
 from runtime.inference.server.openpi_server import CLIENTS_MAX, Front, serve_openpi
 from runtime.layout import CAMERAS
@@ -201,12 +207,78 @@ class Gone:
 
 
 def test_a_client_that_is_gone_before_it_is_served_leaves_its_place_to_others() -> None:
-    front = Front(load_policy(str(TINY)), {}, parse_latency("none"))
+    front = Front(load_policy(str(TINY)), {}, parse_latency("none"), ThreadPoolExecutor(1))
     for _ in range(CLIENTS_MAX + 1):
         gone: Any = Gone()
         with pytest.raises(OSError, match="not connected"):
             front.handle(gone)
         assert gone.code == 0
+
+
+@contextmanager
+def serving(**options: Any) -> Iterator[int]:
+    """Serve the tiny policy in this process meanwhile, on the port that is given."""
+    ended, lines = threading.Event(), queue.Queue[str]()
+    options |= {"stop": ended.is_set, "on_ready": lines.put}
+    thread = threading.Thread(
+        target=serve_openpi, args=(str(TINY),), kwargs={"bind": "tcp://127.0.0.1:*", **options}, name="server"
+    )
+    thread.start()
+    try:
+        found = re.search(r"ws://127\.0\.0\.1:(\d+)", lines.get(timeout=ANSWER_S))
+        assert found is not None
+        yield int(found[1])
+    finally:
+        ended.set()
+        thread.join(ANSWER_S)
+        assert not thread.is_alive()
+
+
+def test_a_model_is_loaded_warmed_up_and_run_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[threading.Thread]] = {}
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **keywords: Any) -> Any:
+            seen.setdefault(function.__name__, set()).add(threading.current_thread())
+            return function(*arguments, **keywords)
+
+        return noted
+
+    monkeypatch.setattr(openpi_server, "load_sampler", noting(load_sampler))
+    monkeypatch.setattr(Sampler, "warm_up", noting(Sampler.warm_up))
+    monkeypatch.setattr(Sampler, "sample", noting(Sampler.sample))
+    with serving() as port:
+        for _ in range(3):
+            with joined(port) as client:
+                client.recv(timeout=ANSWER_S)
+                asked(client)
+    assert seen.keys() == {"load_sampler", "warm_up", "sample"}
+    (thread,) = set.union(*seen.values())
+    assert not thread.is_alive()
+
+
+def test_a_model_that_fails_ends_the_connection_and_answers_the_next(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving() as port, joined(port) as client:
+        client.recv(timeout=ANSWER_S)
+        with monkeypatch.context() as failing:
+            failing.setattr(Sampler, "sample", lambda *_: 1 // 0)
+            client.send(packb(observation()))
+            assert client.recv(timeout=ANSWER_S) == "the model failed"
+        assert "ZeroDivisionError" in caplog.text
+        with joined(port) as other:
+            other.recv(timeout=ANSWER_S)
+            assert asked(other)["actions"].shape == (HORIZON, 14)
+
+
+def test_an_answer_that_is_held_back_keeps_no_server_from_its_end() -> None:
+    with serving(latency="constant:60000") as port, joined(port) as one, joined(port) as two:
+        for client in (one, two):
+            client.recv(timeout=ANSWER_S)
+            client.send(packb(observation()))
+        with pytest.raises(TimeoutError):
+            one.recv(timeout=0.2)
 
 
 def test_health_is_answered_over_http(served: Served) -> None:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -183,16 +184,18 @@ def front_storm(messages: int, seed: int = 1) -> Report:
     """Give so many damaged observations to a front in this process; returns what they did. Fails as said above."""
     report, made = Report(messages), Frames(Damager(seed))
     loaded = load_policy(str(TINY))
-    front = Front(loaded, {task: load_sampler(loaded, task) for task in loaded.tasks}, parse_latency("none"))
+    samplers = {task: load_sampler(loaded, task) for task in loaded.tasks}
     pid, warm_up, began = os.getpid(), min(10 * WARM_UP, messages // 2), time.monotonic()
-    while (done := sum(report.answers.values())) < messages:
-        wire = Wire(made, report)
-        front.handle(wire)  # type: ignore[arg-type]
-        wire.socket.close()
-        if done >= warm_up and not report.rss_warm_bytes:
-            report.warm(pid)
-        if done >= warm_up and done % 500 == 0:
-            report.look(pid)
+    with ThreadPoolExecutor(1) as inference:
+        front = Front(loaded, samplers, parse_latency("none"), inference)
+        while (done := sum(report.answers.values())) < messages:
+            wire = Wire(made, report)
+            front.handle(wire)  # type: ignore[arg-type]
+            wire.socket.close()
+            if done >= warm_up and not report.rss_warm_bytes:
+                report.warm(pid)
+            if done >= warm_up and done % 500 == 0:
+                report.look(pid)
     report.seconds, report.sorts = time.monotonic() - began, made.counts
     report.end(pid)
     assert set(report.answers) <= {"bad request", "chunk"}, report.answers

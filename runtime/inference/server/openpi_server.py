@@ -8,6 +8,7 @@ wrong with the request and nothing of this host, messages are bounded, and a web
 
 from __future__ import annotations
 
+import functools
 import gc
 import http
 import logging
@@ -17,6 +18,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference.adapters.openpi_codec import pack
+from runtime.inference.backends.base import ModelInputs
 from runtime.inference.policy import ANY_TASK, Policy, load_policy
 from runtime.inference.sampler import Query, Sampler, load_sampler
 from runtime.inference.server.latency import LatencyModel, parse_latency
@@ -60,16 +63,26 @@ class Front:
 
     An answer leaves no sooner than the latency profile says after its request came; one that the profile loses is
     not sent. All times are this host's monotonic clock.
+
+    `inference` is one thread, in which the samplers were loaded too: on a GPU ONNX Runtime keeps a context for every
+    thread that ran a model, and a CUDA graph is one thread's (its documents, CUDA execution provider).
     """
 
-    def __init__(self, policy: Policy, samplers: Mapping[str, Sampler], latency: LatencyModel, seed: int = 0) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        samplers: Mapping[str, Sampler],
+        latency: LatencyModel,
+        inference: Executor,
+        seed: int = 0,
+    ) -> None:
         """Serve the tasks that there are samplers for."""
         self._policy = policy
         self._samplers = samplers
         self._latency = latency
         self._seed = seed
         self._rng = np.random.default_rng(seed)
-        self._model = threading.Lock()
+        self._inference = inference
         self._places = threading.Semaphore(CLIENTS_MAX)
         self._stopped = threading.Event()
         self._begun_ns = time.monotonic_ns()
@@ -137,16 +150,17 @@ class Front:
         observation = read_observation(message)
         task = task_of(observation, self._samplers)
         inputs = model_inputs(observation, self._policy.manifest, self._policy.horizon(task))
-        with self._model:
-            self._served += 1
-            latency_ns = self._latency.sample(self._rng, receipt_ns - self._begun_ns)
-            begin_ns = time.monotonic_ns()
-            outputs = self._samplers[task].sample(inputs, Query(Condition.PLAIN, 0, 0, (self._seed, self._served)))
-            infer_ns = time.monotonic_ns() - begin_ns
-            if latency_ns is not None:
-                self._stopped.wait(max(receipt_ns + latency_ns - time.monotonic_ns(), 0) / NS_PER_S)
+        return self._inference.submit(self._infer, task, inputs, receipt_ns).result()
+
+    def _infer(self, task: str, inputs: ModelInputs, receipt_ns: int) -> dict[str, Any] | None:
+        self._served += 1
+        latency_ns = self._latency.sample(self._rng, receipt_ns - self._begun_ns)
+        begin_ns = time.monotonic_ns()
+        outputs = self._samplers[task].sample(inputs, Query(Condition.PLAIN, 0, 0, (self._seed, self._served)))
+        infer_ns = time.monotonic_ns() - begin_ns
         if latency_ns is None:
             return None
+        self._stopped.wait(max(receipt_ns + latency_ns - time.monotonic_ns(), 0) / NS_PER_S)
         return {
             "actions": outputs.actions,
             "state": inputs.state,
@@ -221,30 +235,32 @@ def serve_openpi(
         raise UsageError(
             f"policy {loaded.manifest.name!r} reads the objects' state, which openpi's wire does not carry"
         )
-    samplers = {task: load_sampler(loaded, task, backend=backend, threads=threads, device=device) for task in names}
-    front = Front(loaded, samplers, profile, seed)
-    with listen(front, bind) as server:
-        model_ms = max(model.warm_up() for model in samplers.values()) / NS_PER_MS
-        gc.collect()
-        gc.freeze()
-        serving = threading.Thread(target=server.serve_forever, name="openpi", daemon=True)
-        serving.start()
-        try:
-            if on_ready is not None:
-                host, port = server.socket.getsockname()[:2]
-                slowest = max(samplers.values(), key=lambda model: model.timing.p50_ns if model.timing else 0)
-                tasks = "any task" if names == [ANY_TASK] else ", ".join(names)
-                on_ready(
-                    f"serving {loaded.manifest.name} to openpi clients on ws://{_host(host)}:{port} : {backend} on "
-                    f"{slowest.provider}, model {slowest.timing}, answers in {max(model_ms, profile.median_ms):.0f} ms "
-                    f"(latency {latency}), {tasks}"
-                )
-            while not stop():
-                time.sleep(POLL_S)
-        finally:
-            front.stop()
-            server.shutdown()
-            serving.join()
+    with ThreadPoolExecutor(1, "inference") as inference:
+        load = functools.partial(load_sampler, loaded, backend=backend, threads=threads, device=device)
+        samplers = {task: inference.submit(load, task).result() for task in names}
+        front = Front(loaded, samplers, profile, inference, seed)
+        with listen(front, bind) as server:
+            model_ms = max(inference.submit(model.warm_up).result() for model in samplers.values()) / NS_PER_MS
+            gc.collect()
+            gc.freeze()
+            serving = threading.Thread(target=server.serve_forever, name="openpi", daemon=True)
+            serving.start()
+            try:
+                if on_ready is not None:
+                    host, port = server.socket.getsockname()[:2]
+                    slowest = max(samplers.values(), key=lambda model: model.timing.p50_ns if model.timing else 0)
+                    tasks = "any task" if names == [ANY_TASK] else ", ".join(names)
+                    on_ready(
+                        f"serving {loaded.manifest.name} to openpi clients on ws://{_host(host)}:{port} : {backend} on "
+                        f"{slowest.provider}, model {slowest.timing}, answers in "
+                        f"{max(model_ms, profile.median_ms):.0f} ms (latency {latency}), {tasks}"
+                    )
+                while not stop():
+                    time.sleep(POLL_S)
+            finally:
+                front.stop()
+                server.shutdown()
+                serving.join()
 
 
 def _host(host: str) -> str:
