@@ -272,6 +272,12 @@ def test_a_model_that_fails_ends_the_connection_and_answers_the_next(
             assert asked(other)["actions"].shape == (HORIZON, 14)
 
 
+def test_a_model_that_fails_while_it_warms_up_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sampler, "sample", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        serve_openpi(str(TINY), bind="tcp://127.0.0.1:*")
+
+
 def test_an_answer_that_is_held_back_keeps_no_server_from_its_end() -> None:
     with serving(latency="constant:60000") as port, joined(port) as one, joined(port) as two:
         for client in (one, two):

@@ -238,9 +238,10 @@ def serve_openpi(
     with ThreadPoolExecutor(1, "inference") as inference:
         load = functools.partial(load_sampler, loaded, backend=backend, threads=threads, device=device)
         samplers = {task: inference.submit(load, task).result() for task in names}
+        model_ms = max(inference.submit(model.warm_up).result() for model in samplers.values()) / NS_PER_MS
         front = Front(loaded, samplers, profile, inference, seed)
+        # Warm by now: to leave this waits for the end of `serve_forever`, which must have begun.
         with listen(front, bind) as server:
-            model_ms = max(inference.submit(model.warm_up).result() for model in samplers.values()) / NS_PER_MS
             gc.collect()
             gc.freeze()
             serving = threading.Thread(target=server.serve_forever, name="openpi", daemon=True)
