@@ -1,12 +1,16 @@
-"""Pictures as JPEG for a slow link: on the wire `jpeg/CAMERA`, the file's bytes in rows, zeros after its end."""
+"""Pictures as JPEG for a slow link: on the wire `jpeg/CAMERA`, the file's bytes in rows, zeros after its end.
+
+Key views are a file each, all with as many rows as the longest: `jpeg-key/CAMERA` (views, rows, bytes).
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +22,41 @@ INSTALLED: Final = importlib.util.find_spec("simplejpeg") is not None
 QUALITY: Final = 85
 ROW_BYTES: Final = 4096
 PREFIX: Final = "jpeg/"
+KEY_PREFIX: Final = "jpeg-key/"
 IMAGE: Final = "image/"
+KEY: Final = "key/"
 _HELPER: Final = ThreadPoolExecutor(1, "jpeg")
+T = TypeVar("T")
 
 
 def encode_pictures(pictures: Mapping[str, NDArray[Any]]) -> ArrayMap:
-    """Return uint8 (height, width, 3) by `image/CAMERA` as JPEG by `jpeg/CAMERA`."""
+    """Return pictures as JPEG, u1 (height, width, 3) by `image/CAMERA` and (k, height, width, 3) by `key/CAMERA`."""
+    images = {name: picture for name, picture in pictures.items() if name.startswith(IMAGE)}
     files: ArrayMap = {}
-    _share(lambda name: files.__setitem__(name, _encode(pictures[name])), pictures)
-    return {PREFIX + name.removeprefix(IMAGE): files[name] for name in pictures}
+    _share(lambda name: files.__setitem__(name, _encode(images[name])), images)
+    coded = {PREFIX + name.removeprefix(IMAGE): files[name] for name in images}
+    stacks = {name: views for name, views in pictures.items() if name.startswith(KEY)}
+    return coded | {KEY_PREFIX + name.removeprefix(KEY): _encode_views(views) for name, views in stacks.items()}
 
 
 def decode_pictures(arrays: ArrayMap) -> ArrayMap:
-    """Return the arrays of a request with its JPEG as `image/CAMERA`, those of one size in one buffer.
+    """Return the arrays of a request with its JPEG as `encode_pictures` was given it, images of one size in one buffer.
 
     Raises:
-        WireError: one is no whole JPEG, or its picture is larger than what may travel raw.
+        WireError: one is no whole JPEG, an array holds more than may travel raw, or views differ in size.
     """
     files = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
-    if not files:
+    stacks = {name: array for name, array in arrays.items() if name.startswith(KEY_PREFIX)}
+    if not files and not stacks:
         return arrays
     if not INSTALLED:
         raise WireError("pictures as JPEG, and simplejpeg is not installed here")
+    opened = {name: array for name, array in arrays.items() if name not in files and name not in stacks}
+    opened |= {IMAGE + name.removeprefix(PREFIX): picture for name, picture in _decode_images(files).items()}
+    return opened | {KEY + name.removeprefix(KEY_PREFIX): _decode_views(name, rows) for name, rows in stacks.items()}
+
+
+def _decode_images(files: ArrayMap) -> ArrayMap:
     shapes = [_shape(name, rows) for name, rows in files.items()]
     if len(set(shapes)) == 1:
         buffers = list(np.empty((len(shapes), *shapes[0]), dtype=np.uint8))
@@ -47,26 +64,46 @@ def decode_pictures(arrays: ArrayMap) -> ArrayMap:
         buffers = [np.empty(shape, dtype=np.uint8) for shape in shapes]
     pictures = dict(zip(files, buffers, strict=True))
     _share(lambda name: _decode(name, files[name], pictures[name]), files)
-    opened = {name: array for name, array in arrays.items() if name not in files}
-    return opened | {IMAGE + name.removeprefix(PREFIX): picture for name, picture in pictures.items()}
+    return pictures
 
 
-def _share(work: Callable[[str], None], names: Iterable[str]) -> None:
-    """Do some work for each name in this thread, and in a second one as long as there is something left to do.
+def _encode_views(views: NDArray[Any]) -> NDArray[np.uint8]:
+    files: dict[int, NDArray[np.uint8]] = {}
+    _share(lambda i: files.__setitem__(i, _encode(views[i])), range(len(views)))
+    rows = np.zeros((len(views), max(map(len, files.values())), ROW_BYTES), dtype=np.uint8)
+    for i, file in files.items():
+        rows[i, : len(file)] = file
+    return rows
+
+
+def _decode_views(name: str, files: NDArray[Any]) -> NDArray[np.uint8]:
+    shapes = {_shape(name, rows) for rows in files} if files.ndim == 3 else set()
+    if len(shapes) != 1:
+        raise WireError(f"array {name!r} is no stack of JPEG of one size")
+    shape = shapes.pop()
+    if len(files) * math.prod(shape) > FRAME_BYTES_MAX:
+        raise WireError(f"array {name!r} is {len(files)} pictures of {shape[1]}x{shape[0]}, too large to be taken")
+    views = np.empty((len(files), *shape), dtype=np.uint8)
+    _share(lambda i: _decode(name, files[i], views[i]), range(len(files)))
+    return views
+
+
+def _share(work: Callable[[T], None], items: Iterable[T]) -> None:
+    """Do some work for each item in this thread, and in a second one as long as there is something left to do.
 
     On a host whose cores are all busy the second may begin when everything is done: nothing waits for it then.
     """
-    left = iter(names)
+    left = iter(items)
     helped = _HELPER.submit(_work_off, work, left)
     _work_off(work, left)
     if not helped.cancel():
         helped.result()
 
 
-def _work_off(work: Callable[[str], None], left: Iterator[str]) -> None:
-    # An iterator over a dict gives each name to one of the threads: `next` is one step of the interpreter.
-    for name in left:
-        work(name)
+def _work_off(work: Callable[[T], None], left: Iterator[T]) -> None:
+    # An iterator over a dict or a range gives each item to one of the threads: `next` is one step of the interpreter.
+    for item in left:
+        work(item)
 
 
 def _encode(picture: NDArray[Any]) -> NDArray[np.uint8]:

@@ -131,7 +131,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     """Server to client: the session is open under this schema.
 
     `door` is the name of the socket at which a client of this host may hand over its pictures' memory, with `secret`;
-    "" where there is none. `decodes` are the forms of picture that are taken besides raw ones: `jpeg`.
+    "" where there is none. `decodes` are the forms of picture that are taken besides raw ones: `jpeg`, and `jpeg-key`
+    of key views.
     """
 
     session: Name
@@ -163,7 +164,8 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     To a stateful policy also `executed` f4 (n, 14), the commands of the policy ticks from `executed_tick` on until the
     observation's, and key views: `key/CAMERA` u1 (k, height, width, 3), `key_state` f4 (k, 14), and `key_tick` i8 (k,),
     the rows of `executed` at which they were seen. Of more views than a frame carries the newest is sent and others
-    evenly spread before it. What was told before may come again, where no answer was heard.
+    evenly spread before it. As JPEG they are `jpeg-key/CAMERA` u1 (k, rows, bytes). What was told before may come
+    again, where no answer was heard.
 
     With `parts` the answer may come in parts, if the policy can.
     """

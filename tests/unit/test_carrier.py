@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
@@ -192,6 +193,55 @@ def test_what_is_no_whole_jpeg_is_said_to_be_none(cut: int, junk: bytes) -> None
     file = jpeg.encode_pictures(pictures())["jpeg/left"].tobytes()[:cut] + junk
     with pytest.raises(wire.WireError, match="JPEG"):
         jpeg.decode_pictures({"jpeg/left": np.frombuffer(file, np.uint8).reshape(1, -1)})
+
+
+def views(count: int, height_px: int = 24) -> NDArray[np.uint8]:
+    """Key views of a camera, each of another brightness."""
+    shades = np.arange(50, 50 + 5 * count, 5, dtype=np.uint8)[:, None, None, None]
+    return np.broadcast_to(shades, (count, height_px, 32, 3)).copy()
+
+
+def test_key_views_come_back_as_nearly_the_same_stacks_beside_the_pictures_in_one_buffer() -> None:
+    given = {"key/left": views(5), "key/right": views(5, 40)}
+    coded = jpeg.encode_pictures(pictures() | given)
+    assert coded.keys() == {"jpeg/left", "jpeg/right", "jpeg-key/left", "jpeg-key/right"}
+    opened = jpeg.decode_pictures(coded | {"key_tick": np.arange(5)})
+    assert opened.keys() == {*pictures(), *given, "key_tick"}
+    for name, stack in given.items():
+        assert opened[name].shape == stack.shape
+        assert np.abs(opened[name].astype(int) - stack).max() < 3
+    images = [opened[name] for name in pictures()]
+    assert np.shares_memory(stacked(images), images[0])
+
+
+def test_what_is_no_stack_of_one_size_is_refused() -> None:
+    one, other = (jpeg.encode_pictures({"key/x": views(1, height_px)})["jpeg-key/x"] for height_px in (24, 40))
+    for stack in (one[0], one[:0], np.concatenate((one, other)), one[None]):
+        with pytest.raises(wire.WireError, match="array 'jpeg-key/x' is no stack of JPEG of one size"):
+            jpeg.decode_pictures({"jpeg-key/x": stack})
+    with pytest.raises(wire.WireError, match="no JPEG"):
+        jpeg.decode_pictures({"jpeg-key/x": np.zeros_like(one)})
+
+
+def test_small_files_cannot_claim_more_views_than_travel_raw() -> None:
+    file = jpeg.encode_pictures({"image/x": np.zeros((2048, 2048, 3), np.uint8)})["jpeg/x"]
+    whole = jpeg.decode_pictures({"jpeg-key/x": file[None]})["key/x"]
+    assert whole.shape == (1, 2048, 2048, 3)
+    with pytest.raises(wire.WireError, match="2 pictures of 2048x2048, too large to be taken"):
+        jpeg.decode_pictures({"jpeg-key/x": np.stack((file, file))})
+
+
+@pytest.mark.parametrize(
+    ("decodes", "sent"), [(("jpeg", "jpeg-key"), "jpeg-key/left"), (("jpeg",), "key/left"), ((), "key/left")]
+)
+def test_key_views_go_as_jpeg_to_a_server_that_decodes_them(decodes: tuple[str, ...], sent: str) -> None:
+    kept = gallery()
+    carrier = Carrier(welcome(decodes=decodes), SIZES, kept, TCP, Carriage.JPEG, 0)
+    request = wire.Infer(session="s1", request_seq=1, obs_seq=1, deadline_ms=100.0)
+    _, arrays = carrier.pack(request, pictures() | {"key/left": views(2), "key_tick": np.arange(2)}, 0)
+    form = "jpeg" if decodes else "image"
+    assert arrays.keys() == {f"{form}/left", f"{form}/right", sent, "key_tick"}
+    kept.close()
 
 
 def test_a_small_file_cannot_claim_a_huge_picture() -> None:

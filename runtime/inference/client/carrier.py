@@ -47,7 +47,6 @@ MEASURE_NS: Final = 1 * NS_PER_S
 CLEARLY: Final = 0.75
 TRIALS: Final = 3
 TRIAL_NOISE: Final = 4
-IMAGE: Final = "image/"
 
 
 def carriage_of(endpoint: str) -> tuple[str, Carriage]:
@@ -133,6 +132,7 @@ class Carrier:
         self._bytes = [width * height * 3 for width, height in sizes.values()]
         self._session = welcome.session
         self._begun_ns = self._asked_ns = now_ns
+        self._coded = (jpeg.IMAGE, jpeg.KEY) if "jpeg-key" in welcome.decodes else (jpeg.IMAGE,)
         self._link = LinkRate()
         self._awaited = False
         self._knock: Knock | None = None
@@ -190,7 +190,8 @@ class Carrier:
         """Return a request and its arrays as they travel."""
         if self.carriage not in {Carriage.SHARED, Carriage.JPEG}:
             return request, arrays
-        pictures = {name: array for name, array in arrays.items() if name.startswith(IMAGE)}
+        forms = self._coded if self.carriage is Carriage.JPEG else (jpeg.IMAGE,)
+        pictures = {name: array for name, array in arrays.items() if name.startswith(forms)}
         rest = {name: array for name, array in arrays.items() if name not in pictures}
         if self.carriage is Carriage.JPEG:
             return request, rest | jpeg.encode_pictures(pictures)
@@ -266,7 +267,7 @@ def measure_coding(size: tuple[int, int]) -> Coding:
     took_ns = []
     for _ in range(TRIALS):
         begun_ns = time.monotonic_ns()
-        coded = jpeg.encode_pictures({IMAGE: picture})
+        coded = jpeg.encode_pictures({jpeg.IMAGE: picture})
         jpeg.decode_pictures(coded)
         took_ns.append(time.monotonic_ns() - begun_ns)
     return Coding(min(took_ns), sum(rows.nbytes for rows in coded.values()) / picture.nbytes)

@@ -26,7 +26,7 @@ from runtime.net.frames import Buffer
 from runtime.net.keys import ServerKeys, admission
 from runtime.net.sockets import open_router
 
-JPEG: Final = "jpeg"
+DECODES: Final = ("jpeg", "jpeg-key")
 
 
 class PolicyServer:
@@ -119,7 +119,7 @@ class PolicyServer:
             schema=schema,
             door="" if self._door is None else self._door.name,
             secret="" if self._door is None else session.secret,
-            decodes=(JPEG,) if jpeg.INSTALLED else (),
+            decodes=DECODES if jpeg.INSTALLED else (),
         )
 
     def _queue(self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
