@@ -50,3 +50,16 @@ def test_float_pictures_are_channel_first_and_normalised() -> None:
     assert seen.dtype == np.float32
     assert seen.flags.c_contiguous
     assert np.allclose(seen[0].reshape(3, -1).T, [1.0, -0.5, 0.0])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 64)])
+@pytest.mark.parametrize("scale", [{}, {"mean": (0.5, 0.25, 0.0), "std": (0.5, 0.5, 1.0)}])
+def test_a_device_gives_them_in_the_order_of_their_shape(size: tuple[int, int], scale: dict[str, tuple[float]]) -> None:
+    """An engine is given an address: strides would not reach it."""
+    torch = pytest.importorskip("torch")
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    pictures = Pictures(16, 16, "stretch", **scale)
+    seen = pictures.on_device(torch, torch.from_numpy(images))
+    assert seen.is_contiguous()
+    if size == (16, 16):
+        assert np.allclose(seen.numpy(), pictures.on_host(images), atol=1e-6)

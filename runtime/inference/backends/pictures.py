@@ -88,7 +88,7 @@ class Pictures:
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
     def on_device(self, torch: Any, images: Any) -> Any:
-        """Return the same of a tensor, computed on the device that holds it."""
+        """Return the same of a tensor, computed on the device that holds it; contiguous, for who reads its memory."""
         count, height, width = images.shape[:3]
         fits = self._fits(height, width)
         if fits and not self.scaled:
@@ -109,4 +109,5 @@ class Pictures:
             torch.stack([torch.full((), value, device=images.device) for value in values])[:, None, None]
             for values in (self.mean, self.std)
         )
-        return (planes / BRIGHTEST - mean) / std
+        # What is computed element by element keeps the order in memory of what it is computed from.
+        return ((planes / BRIGHTEST - mean) / std).contiguous()

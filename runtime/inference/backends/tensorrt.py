@@ -110,8 +110,10 @@ class _Engine:
 
     def __call__(self, **tensors: Any) -> list[Any]:
         """Launch the engine; its outputs stay where they are."""
-        for name in self._inputs:
-            self._context.set_tensor_address(name, tensors[name].data_ptr())
+        # An engine reads memory in the order of the shape, whatever the strides; it is held until the next launch.
+        self._read = {name: tensors[name].contiguous() for name in self._inputs}
+        for name, tensor in self._read.items():
+            self._context.set_tensor_address(name, tensor.data_ptr())
         if not self._context.execute_async_v3(self._torch.cuda.current_stream().cuda_stream):
             raise RuntimeError("TensorRT could not launch the engine")
         others = [tensor for name, tensor in self._outputs.items() if name != "actions"]
