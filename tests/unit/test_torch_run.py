@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,19 +12,67 @@ import numpy as np
 import pytest
 
 from runtime.inference.backends import torch_run
+from runtime.inference.backends.shape import GraphShape
+from runtime.inference.backends.torch import TorchBackend
 from runtime.inference.backends.torch_run import StaticRun
 
 torch = pytest.importorskip("torch")
 LIKE = {"state": np.zeros(3, np.float32), "prefix_len": np.zeros((), np.int64)}
 
 
-class Gpu:
-    """Stands for `torch.cuda`: streams note what is done on them, a captured graph repeats the computation."""
+class State:
+    """Where the random numbers of a GPU are, as torch before 2.12 has it: in a capture or not."""
 
-    def __init__(self, compute: Callable[[dict[str, Any]], list[Any]]) -> None:
+    def __init__(self) -> None:
+        self.capturing = False
+
+    def clone_state(self) -> State:
+        return State()
+
+
+class Generator:
+    """The generator of a GPU, whose state can be exchanged."""
+
+    def __init__(self) -> None:
+        self.state = State()
+
+    def graphsafe_get_state(self) -> State:
+        return self.state
+
+    def graphsafe_set_state(self, state: State) -> None:
+        self.state = state
+
+
+class Graph:
+    """A captured graph: it repeats the computation, drawing from the state that it was captured with."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self.state: State | None = None
+
+    def replay(self) -> None:
+        self.gpu.log.append("replay")
+        assert self.state is not None
+        assert not self.state.capturing
+        run = self.gpu.run._gpu
+        for held, new in zip(run._results, self.gpu.compute(run._placed), strict=True):
+            held.copy_(new)
+
+
+class SyncError(Exception):
+    """What must not be done in a capture was done: the capture is void, and its end fails."""
+
+
+class Gpu:
+    """Stands for `torch.cuda`: streams note what is done on them, a failed capture leaves behind what torch's does."""
+
+    def __init__(self) -> None:
         self.log: list[str] = []
-        self.compute = compute
         self.streams = 0
+        self.current = "stream 0"
+        self.default_generators = (Generator(),)
+        self.allocating: list[int] = []
+        self.pools = 0
 
     def Stream(self, device: str) -> Any:  # noqa: N802
         self.streams += 1
@@ -35,40 +84,94 @@ class Gpu:
         )
 
     def CUDAGraph(self) -> Any:  # noqa: N802
-        return SimpleNamespace(replay=self.replay)
-
-    def stream(self, stream: Any) -> Any:
-        self.log.append(f"on {stream.name}")
-        return nullcontext()
+        return Graph(self)
 
     @contextmanager
-    def graph(self, graph: Any, stream: Any, capture_error_mode: str) -> Iterator[None]:
-        self.log.append("capture")
+    def stream(self, stream: Any) -> Iterator[None]:
+        self.log.append(f"on {stream.name}")
+        before, self.current = self.current, stream.name
         yield
+        self.current = before
 
-    def replay(self) -> None:
-        self.log.append("replay")
-        for held, new in zip(self.run._gpu._results, self.compute(self.run._gpu._placed), strict=True):
-            held.copy_(new)
+    @contextmanager
+    def graph(self, graph: Graph, stream: Any, capture_error_mode: str, pool: int = 0) -> Iterator[None]:
+        if self.allocating:
+            raise AssertionError("captures_underway.empty() INTERNAL ASSERT FAILED")
+        self.log.append("capture")
+        before, self.current = self.current, stream.name
+        graph.state = self.default_generators[0].state
+        graph.state.capturing = True
+        self.allocating.append(pool)
+        try:
+            yield
+        except SyncError:
+            raise RuntimeError("operation failed due to a previous error during capture") from None
+        except Exception:
+            self.end(before, graph)
+            raise
+        self.end(before, graph)
+
+    def end(self, before: str, graph: Graph) -> None:
+        assert graph.state is not None
+        self.current, graph.state.capturing = before, False
+        self.allocating.pop()
+
+    def end_allocation(self, device: int, pool: int) -> None:
+        if pool not in self.allocating:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.allocating.remove(pool)
+
+    def graph_pool_handle(self) -> int:
+        self.pools += 1
+        return self.pools
+
+    def current_device(self) -> int:
+        return 0
+
+    def current_stream(self) -> Any:
+        return SimpleNamespace(name=self.current)
+
+    def set_stream(self, stream: Any) -> None:
+        self.current = stream.name
 
     def synchronize(self, device: str = "") -> None:
         self.log.append("all is waited for")
 
+    def get_device_name(self) -> str:
+        return "H100"
+
+    def begin(self, compute: Callable[[dict[str, Any]], list[Any]]) -> StaticRun:
+        self.compute = compute
+        self.run = StaticRun(self.torch, "cuda", LIKE, compute)
+        return self.run
+
+
+@pytest.fixture(params=["_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"])
+def card(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Gpu:
+    """A GPU, of a torch since 2.8 and of one before."""
+    fake = Gpu()
+    # There is no pinned memory without a GPU, and its place is the processor's.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor.clone())
+    fake.torch = SimpleNamespace(
+        __version__="2.6",
+        _C=SimpleNamespace(**{request.param: fake.end_allocation}),
+        Tensor=torch.Tensor,
+        autocast=lambda *_, **__: nullcontext(),
+        backends=SimpleNamespace(cudnn=SimpleNamespace(), cuda=SimpleNamespace(matmul=SimpleNamespace())),
+        bfloat16=torch.bfloat16,
+        cuda=fake,
+        empty_like=torch.empty_like,
+        float32=torch.float32,
+        from_numpy=torch.from_numpy,
+        inference_mode=torch.inference_mode,
+    )
+    return fake
+
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Gpu, StaticRun]]:
-    def make(compute: Callable[[dict[str, Any]], list[Any]]) -> tuple[Gpu, StaticRun]:
-        fake = Gpu(compute)
-        # There is no pinned memory without a GPU, and its place is the processor's.
-        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-        monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor.clone())
-        module = SimpleNamespace(
-            cuda=fake, from_numpy=torch.from_numpy, empty_like=torch.empty_like, inference_mode=torch.inference_mode
-        )
-        fake.run = StaticRun(module, "cuda", LIKE, compute)
-        return fake, fake.run
-
-    return make
+def gpu(card: Gpu) -> Callable[..., tuple[Gpu, StaticRun]]:
+    return lambda compute: (card, card.begin(compute))
 
 
 def double(tensors: dict[str, Any]) -> list[Any]:
@@ -111,6 +214,54 @@ def test_what_cannot_be_captured_is_run_and_says_why(gpu: Callable[..., tuple[Gp
     assert run.how == "eager: operation not permitted when stream is capturing"
     assert np.all(run.run(given(2.0))[0] == 5.0)
     assert "replay" not in fake.log
+
+
+def sync_in(capture: int) -> Callable[[dict[str, Any]], list[Any]]:
+    """Return a computation that waits for the GPU, which a capture does not survive."""
+    calls = 0
+
+    def compute(tensors: dict[str, Any]) -> list[Any]:
+        nonlocal calls
+        calls += 1
+        if calls == capture:
+            raise SyncError("operation not permitted when stream is capturing")
+        return double(tensors)
+
+    return compute
+
+
+def test_a_failed_capture_leaves_nothing_behind_and_its_first_reason_is_the_one_given(card: Gpu) -> None:
+    generator = card.default_generators[0]
+    before = generator.state
+    run = card.begin(sync_in(torch_run.WARM_UP_RUNS + 1))
+    assert run.how == "eager: operation not permitted when stream is capturing"
+    assert card.current == "stream 0"
+    assert generator.state is before
+    assert not before.capturing
+    assert card.allocating == []
+    assert np.all(run.run(given(2.0))[0] == 5.0)
+
+
+def test_a_failed_capture_spoils_no_graph_of_before_and_none_after(card: Gpu) -> None:
+    first = card.begin(double)
+    assert card.begin(sync_in(torch_run.WARM_UP_RUNS + 1)).how.startswith("eager")
+    second = card.begin(double)
+    assert second.how == "CUDA graph"
+    for run in (first, second):
+        card.run = run
+        assert np.all(run.run(given(2.0))[0] == 5.0)
+
+
+def test_a_model_that_is_a_generator_is_found_out_without_a_capture(card: Gpu) -> None:
+    def model(noise: Any, **rest: Any) -> Iterator[Any]:
+        yield noise[:2]
+        yield noise
+
+    shape = GraphShape(0, 0, 0, 0, velocity=False, horizon=4, prefix=False)
+    backend = TorchBackend(card.torch, Path("net.py"), model, shape, "cuda", "fp32")
+    assert backend.grows
+    assert "capture" not in card.log
+    assert backend.provider == "torch 2.6 on H100, fp32"
 
 
 def test_the_processor_gives_the_same(gpu: Callable[..., tuple[Gpu, StaticRun]]) -> None:

@@ -152,7 +152,8 @@ class TorchBackend:
             }
             if len(self._runs) >= SIZES_MAX:
                 del self._runs[next(iter(self._runs))]
-            run = self._runs[images.shape] = StaticRun(self._torch, self._device, like, self._compute)
+            run = StaticRun(self._torch, self._device, like, self._compute, capturable=lambda: not self.grows)
+            self._runs[images.shape] = run
         return run
 
     def _compute(self, tensors: dict[str, Any]) -> list[Any]:

@@ -8,6 +8,7 @@ cannot be captured it is run eagerly, and `how` says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -25,10 +26,18 @@ REASON_MAX: Final = 120
 class StaticRun:
     """A computation whose inputs have the names, types and shapes of `like`.
 
-    Used by one thread at a time. Raises whatever `compute` does.
+    `capturable` is asked once it has been run eagerly: whether to try to capture it. Used by one thread at a time.
+    Raises whatever `compute` does.
     """
 
-    def __init__(self, torch: Any, device: str, like: Mapping[str, NDArray[Any]], compute: Compute) -> None:
+    def __init__(
+        self,
+        torch: Any,
+        device: str,
+        like: Mapping[str, NDArray[Any]],
+        compute: Compute,
+        capturable: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._torch = torch
         self._compute = compute
         self._gpu: _Gpu | None = None
@@ -37,7 +46,7 @@ class StaticRun:
             self._tensors = {name: torch.from_numpy(buffer) for name, buffer in self._buffers.items()}
             self.how = ""
         else:
-            self._gpu = _Gpu(torch, device, like, compute)
+            self._gpu = _Gpu(torch, device, like, compute, capturable)
             self._buffers = self._gpu.buffers
             self.how = self._gpu.how
 
@@ -57,7 +66,14 @@ class StaticRun:
 class _Gpu:
     """The same on a GPU; `buffers` are views of pinned memory, to be filled before each run."""
 
-    def __init__(self, torch: Any, device: str, like: Mapping[str, NDArray[Any]], compute: Compute) -> None:
+    def __init__(
+        self,
+        torch: Any,
+        device: str,
+        like: Mapping[str, NDArray[Any]],
+        compute: Compute,
+        capturable: Callable[[], bool],
+    ) -> None:
         self._torch = torch
         self._compute = compute
         self._pinned = {name: torch.from_numpy(np.zeros_like(array)).pin_memory() for name, array in like.items()}
@@ -73,20 +89,36 @@ class _Gpu:
             for _ in range(WARM_UP_RUNS):
                 self._results = list(compute(self._placed))
         torch.cuda.synchronize(device)
-        self._capture()
+        if capturable():
+            self._capture()
         self._answers = [torch.empty_like(result, device="cpu").pin_memory() for result in self._results]
 
     def _capture(self) -> None:
-        torch = self._torch
-        graph = torch.cuda.CUDAGraph()
+        """Capture the computation, or leave torch as it was before and say why not."""
+        torch, cause = self._torch, ""
+        index, stream = torch.cuda.current_device(), torch.cuda.current_stream()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        # A failed capture leaves the state that it drew from good for nothing, and graphs captured before draw from
+        # this one: it is given a copy.
+        generator = torch.cuda.default_generators[index]
+        state = generator.graphsafe_get_state()
+        generator.graphsafe_set_state(state.clone_state())
         try:
             with (
                 torch.inference_mode(),
-                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
             ):
-                results = list(self._compute(self._placed))
-        except Exception as error:  # a model's own code runs in a capture
-            self.how = f"eager: {reason(error)}"
+                try:
+                    results = list(self._compute(self._placed))
+                except Exception as error:  # a model's own code runs in a capture
+                    # The end of the capture may fail too, and then says no more than that something had failed.
+                    cause = reason(error)
+                    raise
+        except Exception as error:  # this one's, or that of the end
+            self.how = f"eager: {cause or reason(error)}"
+            torch.cuda.set_stream(stream)
+            generator.graphsafe_set_state(state)
+            _end_allocation(torch, index, pool)
             torch.cuda.synchronize()
             return
         self._graph, self._results, self.how = graph, results, "CUDA graph"
@@ -107,6 +139,16 @@ class _Gpu:
                 answer.copy_(result, non_blocking=True)
         self._stream.synchronize()
         return [answer.numpy().copy() for answer in self._answers]
+
+
+def _end_allocation(torch: Any, index: int, pool: Any) -> None:
+    """Have the allocator leave the pool of a failed capture.
+
+    Before 2.12 torch does not (pytorch/pytorch#180395) and refuses every later capture; the name is of 2.8.
+    """
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None) or torch._C._cuda_endAllocateCurrentStreamToPool
+    with suppress(RuntimeError):  # it has left it
+        end(index, pool)
 
 
 def reason(error: BaseException) -> str:
