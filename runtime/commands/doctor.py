@@ -20,6 +20,7 @@ from runtime.config import RigConfig, load_rig
 from runtime.drivers.checks import check_devices
 from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.errors import LeadtimeError
+from runtime.inference.backends.providers import GPU_REMEDY
 from runtime.inference.policy import load_policy
 from runtime.lock import RigLock
 
@@ -72,8 +73,13 @@ def _host() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    on_gpu = _version("onnxruntime-gpu")
     for name in PACKAGES:
         version = _version(name)
+        if name == "onnxruntime":
+            if version and on_gpu:
+                yield Finding("onnxruntime-gpu", False, f"in one folder with onnxruntime: {GPU_REMEDY}", needed=False)
+            version = version or on_gpu
         yield Finding(name, version is not None, version or "make run installs it")
     for extra, name in EXTRAS.items():
         version = _version(name)

@@ -40,7 +40,9 @@ def test_fp32_is_not_rounded_to_tf32() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused_with_the_remedy() -> None:
-    with pytest.raises(UsageError, match=r"runs on the processor only; pip install 'leadtime\[gpu\]'"):
+    with pytest.raises(
+        UsageError, match=r"processor only; pip uninstall -y onnxruntime onnxruntime-gpu && pip install"
+    ):
         attempts("cuda", "fp32", [CPU])
     with pytest.raises(UsageError, match="unknown device 'tpu'; valid: auto, cpu, cuda"):
         attempts("tpu", "fp32", [CPU])
@@ -71,13 +73,17 @@ class Session:
     ],
 )
 def test_what_runs_a_graph_is_said(session: Session, attempt: Attempt, words: str) -> None:
-    assert in_words(session, attempt, attempt.wanted) == words
+    assert in_words(session, attempt, {attempt.wanted: "it has control flow"}) == words
 
 
-def test_a_provider_that_did_not_come_is_not_the_one_reported() -> None:
-    assert in_words(Session(**{CPU: 3}), Attempt([(CPU, {})]), CUDA) == f"{CPU} ({CUDA} could not run it)"
+def test_a_provider_that_did_not_come_is_not_the_one_reported_and_why_it_did_not_is() -> None:
+    why = {TENSORRT: "libnvinfer.so.10 is missing", CUDA: "libcuda.so.1 is missing"}
+    assert in_words(Session(**{CPU: 3}), Attempt([(CPU, {})]), why) == (
+        f"{CPU} ({TENSORRT} could not run it: libnvinfer.so.10 is missing; "
+        f"{CUDA} could not run it: libcuda.so.1 is missing)"
+    )
 
 
 def test_an_older_library_that_does_not_count_nodes_still_names_its_provider() -> None:
     older = SimpleNamespace(get_providers=lambda: [CUDA, CPU])
-    assert in_words(older, Attempt([(CUDA, {})]), CUDA) == CUDA
+    assert in_words(older, Attempt([(CUDA, {})]), {}) == CUDA

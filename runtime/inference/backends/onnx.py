@@ -19,10 +19,15 @@ from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
-from runtime.inference.backends.providers import CPU, GPU_REMEDY, Attempt, attempts, in_words
+from runtime.inference.backends.libraries import missing, preload, said
+from runtime.inference.backends.providers import CPU, Attempt, attempts, in_words
 from runtime.inference.backends.shape import GraphShape, GraphSignature, Tensor, check_signature, fill, values
 
 GRAPH_BYTES_MAX: Final = 2 * 1024**3
+_NO_SESSION: Final = (
+    "nvidia-smi must list a GPU, and pip install 'onnxruntime-gpu[cuda,cudnn]' brings what it needs; "
+    "or use device 'cpu'"
+)
 _ERRORS_ONLY: Final = 3
 _SILENT: Final = 4
 _DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -98,17 +103,21 @@ class _Graph:
 
     def __init__(self, path: Path, shape: GraphShape, threads: int, tries: tuple[Attempt, ...]) -> None:
         self._pictures = shape.pictures
+        why: dict[str, str] = {}
         for attempt in tries:
+            if attempt.on_gpu:
+                preload()
             try:
                 self._session = _session(path, threads, attempt.providers)
                 check_signature(path, _signature(self._session), shape)
-                self._bind(attempt.on_gpu)
-            except _UnfitError:
+                self._bind(attempt)
+            except _UnfitError as error:
+                why[attempt.wanted] = missing(attempt.wanted) or str(error)
                 continue
-            self.provider = in_words(self._session, attempt, tries[0].wanted)
+            self.provider = in_words(self._session, attempt, why)
             return
         if tries[-1].on_gpu:
-            raise UsageError(f"{path}: no session on the GPU could be made; {GPU_REMEDY}")
+            raise UsageError(f"{path}: no session on the GPU could be made: {why[tries[-1].wanted]}; {_NO_SESSION}")
         raise _not_a_graph(path)
 
     def run(self, inputs: ModelInputs) -> ModelOutputs:
@@ -128,10 +137,11 @@ class _Graph:
         for name, answer in self._answers.items():
             np.copyto(self._outputs[name], answer.numpy())
 
-    def _bind(self, on_gpu: bool) -> None:
+    def _bind(self, attempt: Attempt) -> None:
         """Bind every input and output to a buffer, on a GPU to memory there with a buffer here beside it."""
-        if on_gpu and self._session.get_providers()[0] == CPU:
-            raise _UnfitError
+        first = self._session.get_providers()[0]
+        if first != attempt.wanted:
+            raise _UnfitError(f"the session runs on {first}")
         signature = _signature(self._session)
         self._inputs = {name: _buffer(tensor) for name, tensor in signature.inputs.items()}
         named = ["actions"] if signature.estimate is None else ["actions", signature.estimate]
@@ -141,7 +151,7 @@ class _Graph:
         self._mirrors: dict[str, Any] = {}
         self._answers: dict[str, Any] = {}
         self._binding = self._session.io_binding()
-        if on_gpu:
+        if attempt.on_gpu:
             self._mirrors = {name: _on_gpu(buffer) for name, buffer in self._inputs.items()}
             self._answers = {name: _on_gpu(buffer) for name, buffer in written.items()}
             for name, mirror in self._mirrors.items():
@@ -156,7 +166,7 @@ class _Graph:
         try:
             self._run()
         except Exception as error:  # the library's errors share no base class of its own
-            raise _UnfitError from error
+            raise _UnfitError(said(error)) from error
 
 
 class _UnfitError(Exception):
@@ -179,7 +189,7 @@ def _session(path: Path, threads: int, providers: list[tuple[str, dict[str, str]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A provider that fails to load says so on stderr; what came of it is reported by name.
+    # A provider that fails to load says so on stderr; what came of it is reported by name and reason.
     options.log_severity_level = _ERRORS_ONLY if len(providers) == 1 else _SILENT
     # A spinning pool takes the core that the other processes of the rig need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -189,7 +199,7 @@ def _session(path: Path, threads: int, providers: list[tuple[str, dict[str, str]
     try:
         return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # the library's errors share no base class of its own
-        raise _UnfitError from error
+        raise _UnfitError(said(error)) from error
 
 
 def _signature(session: Any) -> GraphSignature:

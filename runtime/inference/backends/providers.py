@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,10 @@ CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
 DEVICES: Final = ("auto", "cpu", "cuda")
-GPU_REMEDY: Final = "pip install 'leadtime[gpu]' in place of onnxruntime, or use device 'cpu'"
+GPU_REMEDY: Final = (
+    "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]', or use device 'cpu'"
+)
+"""The two packages write the same folder, and the one that was installed last is there."""
 
 Provider = tuple[str, dict[str, str]]
 
@@ -62,17 +65,18 @@ def attempts(device: str, precision: str, available: Sequence[str]) -> tuple[Att
     return (*tries, processor)
 
 
-def in_words(session: Any, attempt: Attempt, wanted: str) -> str:
+def in_words(session: Any, attempt: Attempt, why: Mapping[str, str]) -> str:
     """Return what really runs a session's graph, with each provider's share of the nodes where several have some.
 
-    `wanted` is the provider that was tried first.
+    `why` names the attempts before by provider, and the reason for which each came to nothing.
     """
     name = str(session.get_providers()[0])
     counts = _nodes(session)
     if len(counts) > 1:
         name += f" ({', '.join(f'{count} nodes on {other}' for other, count in counts.most_common())})"
-    if attempt.wanted != wanted:
-        name += f" ({wanted} could not run it)"
+    failed = [f"{other} could not run it: {reason}" for other, reason in why.items() if other != attempt.wanted]
+    if failed:
+        name += f" ({'; '.join(failed)})"
     return name + (", CUDA graph" if attempt.captured else "")
 
 
