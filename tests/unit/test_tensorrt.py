@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from runtime.inference.backends.tensorrt import _Engine
 
@@ -26,28 +27,11 @@ class Held:
         return int(self.array.ctypes.data)
 
 
-class Launched:
-    """Stands for an engine and its context: it adds 1 to the float32 (2, 3) at the address that it is given."""
-
-    num_io_tensors = 2
+class Context:
+    """Stands for a context: it adds 1 to the float32 (2, 3) at the address that it is given."""
 
     def __init__(self) -> None:
         self.at: dict[str, int] = {}
-
-    def get_tensor_name(self, i: int) -> str:
-        return ("state", "actions")[i]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return "in" if name == "state" else "out"
-
-    def get_tensor_location(self, name: str) -> str:
-        return "device"
-
-    def get_tensor_shape(self, name: str) -> tuple[int, int]:
-        return 2, 3
-
-    def create_execution_context(self) -> Launched:
-        return self
 
     def set_tensor_address(self, name: str, address: int) -> None:
         self.at[name] = address
@@ -61,16 +45,44 @@ class Launched:
         return True
 
 
+class Engine:
+    """Stands for an engine; `room` is for how many contexts the GPU has memory."""
+
+    num_io_tensors = 2
+
+    def __init__(self, room: int = 9) -> None:
+        self.room = room
+        self.contexts: list[Context] = []
+
+    def get_tensor_name(self, i: int) -> str:
+        return ("state", "actions")[i]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "in" if name == "state" else "out"
+
+    def get_tensor_location(self, name: str) -> str:
+        return "device"
+
+    def get_tensor_shape(self, name: str) -> tuple[int, int]:
+        return 2, 3
+
+    def create_execution_context(self) -> Context | None:
+        if len(self.contexts) == self.room:
+            return None
+        self.contexts.append(Context())
+        return self.contexts[-1]
+
+
 class Logger:
     ERROR = 0
 
     def __init__(self, level: int) -> None: ...
 
 
-def loaded(launched: Launched) -> _Engine:
+def loaded(engine: Engine) -> _Engine:
     trt = SimpleNamespace(
         Logger=Logger,
-        Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: launched),
+        Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine),
         TensorIOMode=SimpleNamespace(INPUT="in"),
         TensorLocation=SimpleNamespace(DEVICE="device"),
     )
@@ -83,15 +95,32 @@ def loaded(launched: Launched) -> _Engine:
 
 
 def test_an_engine_is_given_memory_in_the_order_of_the_shape_and_it_stays() -> None:
-    launched = Launched()
+    engine = Engine()
     turned = np.arange(6, dtype=np.float32).reshape(3, 2).T
-    engine = loaded(launched)
-    (actions,) = engine(state=Held(turned))
+    model = loaded(engine).context()
+    (actions,) = model(state=Held(turned))
+    (context,) = engine.contexts
     assert np.array_equal(actions.array, turned + 1.0)
-    assert launched.at["state"] != turned.ctypes.data
-    kept = weakref.ref(engine._read["state"])
-    assert kept().data_ptr() == launched.at["state"]
+    assert context.at["state"] != turned.ctypes.data
+    kept = weakref.ref(model._read["state"])
+    assert kept().data_ptr() == context.at["state"]
     straight = Held(np.ones((2, 3), np.float32))
-    engine(state=straight)
-    assert launched.at["state"] == straight.data_ptr()
+    model(state=straight)
+    assert context.at["state"] == straight.data_ptr()
     assert kept() is None
+
+
+def test_each_size_of_pictures_has_a_context_of_its_own_with_its_own_answer() -> None:
+    engine = Engine()
+    held = loaded(engine)
+    models = [held.context(), held.context()]
+    answers = [model(state=Held(np.full((2, 3), i, np.float32)))[0].array for i, model in enumerate(models)]
+    assert len(engine.contexts) == 2
+    assert [float(answer[0, 0]) for answer in answers] == [1.0, 2.0]
+
+
+def test_a_gpu_without_memory_for_another_context_says_so() -> None:
+    held = loaded(Engine(room=1))
+    held.context()
+    with pytest.raises(RuntimeError, match="too little memory"):
+        held.context()

@@ -258,7 +258,7 @@ def test_a_model_that_is_a_generator_is_found_out_without_a_capture(card: Gpu) -
         yield noise
 
     shape = GraphShape(0, 0, 0, 0, velocity=False, horizon=4, prefix=False)
-    backend = TorchBackend(card.torch, Path("net.py"), model, shape, "cuda", "fp32")
+    backend = TorchBackend(card.torch, Path("net.py"), lambda: model, shape, "cuda", "fp32")
     assert backend.grows
     assert "capture" not in card.log
     assert backend.provider == "torch 2.6 on H100, fp32"

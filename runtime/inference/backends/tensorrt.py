@@ -56,7 +56,7 @@ class TensorRtBackend:
             check_signature(file, read_signature(file), of)
             gpu = f"{torch.cuda.get_device_name()} {torch.cuda.get_device_capability()}"
             plan = cached(trt, engine_graph(file, precision), file, gpu, cache_folder())
-            return TorchBackend(torch, file, _Engine(trt, torch, plan, file), of, "cuda", "fp32")
+            return TorchBackend(torch, file, _Engine(trt, torch, plan, file).context, of, "cuda", "fp32")
 
         self._plain = load(path, shape)
         self._guided = None if guided is None else load(guided, replace(shape, guided=True))
@@ -85,7 +85,7 @@ class TensorRtBackend:
 
 
 class _Engine:
-    """An engine as a model of backend torch: called with tensors on the GPU, on torch's current stream."""
+    """An engine in the GPU's memory."""
 
     def __init__(self, trt: Any, torch: Any, plan: bytes, path: Path) -> None:
         self._torch = torch
@@ -93,20 +93,43 @@ class _Engine:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise UsageError(f"{path}: its engine in the cache cannot be loaded; remove the .plan files there")
-        self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         # A build leaves out an input that nothing depends on.
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         for name in names:
             if self._engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
                 raise UsageError(f"{path}: {name!r} decides on shapes; backend 'tensorrt' takes fixed shapes only")
-        self._outputs = {
-            name: torch.empty(tuple(self._engine.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
-            for name in names
-            if name not in self._inputs
+        self._shapes = {name: tuple(self._engine.get_tensor_shape(name)) for name in names if name not in self._inputs}
+
+    def context(self) -> _Context:
+        """Return a model of backend torch, for one captured graph.
+
+        A graph is tied to the state of the context that it was captured from: one for each (TensorRT's best practices,
+        CUDA graphs).
+
+        Raises:
+            RuntimeError: there is no memory for its activations.
+        """
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise RuntimeError("TensorRT could not make an execution context; the GPU has too little memory")
+        outputs = {
+            name: self._torch.empty(shape, dtype=self._torch.float32, device="cuda")
+            for name, shape in self._shapes.items()
         }
-        for name, tensor in self._outputs.items():
-            self._context.set_tensor_address(name, tensor.data_ptr())
+        return _Context(self._torch, context, self._inputs, outputs)
+
+
+class _Context:
+    """An engine as a model of backend torch: called with tensors on the GPU, on torch's current stream."""
+
+    def __init__(self, torch: Any, context: Any, inputs: list[str], outputs: dict[str, Any]) -> None:
+        self._torch = torch
+        self._context = context
+        self._inputs = inputs
+        self._outputs = outputs
+        for name, tensor in outputs.items():
+            context.set_tensor_address(name, tensor.data_ptr())
 
     def __call__(self, **tensors: Any) -> list[Any]:
         """Launch the engine; its outputs stay where they are."""

@@ -11,6 +11,7 @@ Loading any of them runs what is in it: serve only what you would run.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -64,7 +65,7 @@ def load_torch(
         if is_step(program):
             return StepBackend(torch, path, program, shape)
         model = _from_program(path, program, shape, chosen)
-    whole = TorchBackend(torch, path, model, shape, chosen, precision)
+    whole = TorchBackend(torch, path, lambda: model, shape, chosen, precision)
     if whole.grows:
         return TorchStream(torch, model, shape, torch.device(chosen), precision, whole.provider)
     return whole
@@ -88,11 +89,16 @@ def choose_device(torch: Any, device: str) -> str:
 
 
 class TorchBackend:
-    """A whole policy: pictures are resized and scaled on its device, bf16 by autocast, sums in fp32."""
+    """A whole policy: pictures are resized and scaled on its device, bf16 by autocast, sums in fp32.
 
-    def __init__(self, torch: Any, path: Path, model: Model, shape: GraphShape, device: str, precision: str) -> None:
+    `make` gives the model, one for each size of pictures; it may be the same.
+    """
+
+    def __init__(
+        self, torch: Any, path: Path, make: Callable[[], Model], shape: GraphShape, device: str, precision: str
+    ) -> None:
         self._torch = torch
-        self._model = model
+        self._make = make
         self._shape = shape
         self._device = device
         self._precision = precision
@@ -152,18 +158,19 @@ class TorchBackend:
             }
             if len(self._runs) >= SIZES_MAX:
                 del self._runs[next(iter(self._runs))]
-            run = StaticRun(self._torch, self._device, like, self._compute, capturable=lambda: not self.grows)
+            compute = functools.partial(self._compute, self._make())
+            run = StaticRun(self._torch, self._device, like, compute, capturable=lambda: not self.grows)
             self._runs[images.shape] = run
         return run
 
-    def _compute(self, tensors: dict[str, Any]) -> list[Any]:
+    def _compute(self, model: Model, tensors: dict[str, Any]) -> list[Any]:
         torch = self._torch
         seen = dict(tensors)
         if "images" in seen:
             seen["images"] = self._shape.pictures.on_device(torch, seen["images"])
         half = self._precision == "bf16"
         with torch.autocast(self._device, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
-            answer = self._model(**seen)
+            answer = model(**seen)
             if isinstance(answer, Generator):
                 self.grows = True
                 for grown in answer:
