@@ -75,6 +75,78 @@ def test_in_bf16_what_multiplies_is_rounded_and_nothing_else(tmp_path: Path) -> 
     assert 0.0 < apart < 0.02
 
 
+def weights_beside(path: Path, factor: float = 1.0) -> Path:
+    """Write a graph of one product whose weights lie in a file beside it, as those of 2 GB and more must."""
+    weights = factor * np.random.default_rng(1).standard_normal((300, 14)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["state", "weights"], ["actions"])],
+        "beside",
+        [helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, 300])],
+        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, [2, 14])],
+        [numpy_helper.from_array(weights.astype(np.float32), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (path.parent / "weights.bin").unlink(missing_ok=True)
+    onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_beside_a_graph_stay_there_and_others_make_another_engine(tmp_path: Path, precision: str) -> None:
+    path = weights_beside(tmp_path / "beside.onnx")
+    changed = engine_graph(path, precision)
+    assert len(changed) < (tmp_path / "weights.bin").stat().st_size / 8
+    (weights,) = onnx.load_from_string(changed).graph.initializer
+    assert {entry.key: entry.value for entry in weights.external_data}["location"] == "weights.bin"
+    assert engine_graph(path, precision) == changed
+    again = weights_beside(tmp_path / "beside.onnx", factor=2.0)
+    assert engine_graph(again, precision) != changed
+
+
+def test_a_graph_of_more_than_one_message_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large() -> bytes:
+        raise ValueError("Message onnx.ModelProto exceeds maximum protobuf size of 2GB: 2147483999")
+
+    model = SimpleNamespace(graph=onnx.GraphProto(), SerializeToString=too_large)
+    monkeypatch.setattr(onnx, "load", lambda path, load_external_data: model)
+    with pytest.raises(UsageError, match=r"large\.onnx: .* 2 GB of one message; write its weights beside it") as caught:
+        engine_graph(tmp_path / "large.onnx", "fp32")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parser_is_told_where_a_graph_lies() -> None:
+    asked: list[tuple[bytes, str]] = []
+
+    class Parser:
+        def __init__(self, network: Any, logger: Any) -> None: ...
+
+        def parse(self, graph: bytes, path: str) -> bool:
+            asked.append((graph, path))
+            return False
+
+        def get_error(self, i: int) -> Any:
+            return SimpleNamespace(desc=lambda: "as it should")
+
+    trt = SimpleNamespace(
+        __version__="10.9",
+        Logger=type("Logger", (), {"ERROR": 0, "__init__": lambda self, level: None}),
+        Builder=lambda logger: SimpleNamespace(create_network=lambda flags: None),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=0),
+        OnnxParser=Parser,
+    )
+    with pytest.raises(LeadtimeError, match="cannot read it: as it should"):
+        build(trt, b"graph", Path("/policies/beside.onnx"))
+    assert asked == [(b"graph", "/policies/beside.onnx")]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_engine_has_the_weights_that_lie_beside_its_graph(tmp_path: Path, precision: str) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    path = weights_beside(tmp_path / "beside.onnx")
+    plan, _ = build(trt, engine_graph(path, precision), path, target="SM89")
+    assert len(plan) > (tmp_path / "weights.bin").stat().st_size / (1 if precision == "fp32" else 2)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["demo-state/transfer", "demo-state/transfer-guided", "demo/transfer"])
 def test_every_shipped_graph_stays_a_graph_with_the_same_inputs(name: str, precision: str) -> None:

@@ -22,16 +22,17 @@ MOVERS: Final = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Split
 
 
 def engine_graph(path: Path, precision: str) -> bytes:
-    """Return a policy graph as TensorRT shall read it.
+    """Return a policy graph as TensorRT shall read it; weights that lie beside it stay there.
 
     Raises:
-        UsageError: the package `onnx` is not installed.
+        UsageError: the package `onnx` is not installed, or the graph with its weights is more than one message holds.
     """
     try:
         onnx: Any = importlib.import_module("onnx")
     except ModuleNotFoundError:
         raise UsageError("backend 'tensorrt' changes the graph before it is built: pip install onnx") from None
-    model = onnx.load(str(path))
+    # With weights of more than 2 GB it could not be written again.
+    model = onnx.load(str(path), load_external_data=False)
     given = {value.name for value in model.graph.input}
     # An input that is handed through as an output is no answer of an engine's.
     answers = [value for value in model.graph.output if value.name not in given]
@@ -40,7 +41,24 @@ def engine_graph(path: Path, precision: str) -> bytes:
     cast_first(onnx, model)
     if precision == "bf16":
         lower(onnx, model)
-    return bytes(model.SerializeToString())
+    sign(model, path.parent)
+    try:
+        return bytes(model.SerializeToString())
+    except Exception as error:  # protobuf's implementations raise different ones
+        raise UsageError(
+            f"{path}: changed for TensorRT it is more than the 2 GB of one message; "
+            "write its weights beside it: onnx.save(..., save_as_external_data=True)"
+        ) from error
+
+
+def sign(model: Any, folder: Path) -> None:
+    """Write down what is in the files that hold a model's weights, so that its bytes stand for these too; in place."""
+    tensors = [*model.graph.initializer, *(part.t for node in model.graph.node for part in node.attribute)]
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    for name in sorted(names):
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        model.metadata_props.add(key=f"sha256 of {name}", value=digest)
 
 
 def cast_first(onnx: Any, model: Any) -> None:
@@ -86,8 +104,9 @@ def lower(onnx: Any, model: Any) -> None:
 def build(trt: Any, graph: bytes, path: Path, *, timings: bytes = b"", target: str = "") -> tuple[bytes, bytes]:
     """Return an engine of a graph and the timing cache that the build leaves.
 
-    `trt` is the module `tensorrt` (10 and later) or `tensorrt_rtx`; `target` a compute capability such as SM89, which
-    the latter builds for without a GPU; empty for the GPU of this host.
+    `trt` is the module `tensorrt` (10 and later) or `tensorrt_rtx`; `path` the graph's file, beside which its weights
+    may lie; `target` a compute capability such as SM89, which the latter builds for without a GPU; empty for the GPU of
+    this host.
 
     Raises:
         LeadtimeError: TensorRT cannot read the graph or cannot build it; one line with its own reason.
@@ -97,7 +116,7 @@ def build(trt: Any, graph: bytes, path: Path, *, timings: bytes = b"", target: s
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(graph):
+    if not parser.parse(graph, str(path)):
         raise LeadtimeError(f"{path}: TensorRT {trt.__version__} cannot read it: {parser.get_error(0).desc()[:200]}")
     config = builder.create_builder_config()
     if hasattr(trt.BuilderFlag, "TF32"):

@@ -195,7 +195,10 @@ def _session(path: Path, threads: int, providers: list[tuple[str, dict[str, str]
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if path.stat().st_size > GRAPH_BYTES_MAX:
-        raise UsageError(f"{path} is larger than {GRAPH_BYTES_MAX} bytes")
+        raise UsageError(
+            f"{path} is larger than {GRAPH_BYTES_MAX} bytes; write its weights beside it: "
+            "onnx.save(..., save_as_external_data=True)"
+        )
     try:
         return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # the library's errors share no base class of its own
