@@ -181,7 +181,9 @@ class TorchBackend:
 def _read(path: Path, load: Callable[[str], Any], version: str) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            # Torch is giving TorchScript up; what it can load is served.
+            for kind in (DeprecationWarning, FutureWarning):
+                warnings.simplefilter("ignore", kind)
             return load(str(path))
     except Exception:  # whatever is in the file, it is not what was wanted
         raise UsageError(f"{path} is not a program that torch {version} can load") from None
