@@ -11,8 +11,8 @@ from runtime.errors import UsageError
 from runtime.inference.backends.providers import CPU, CUDA, TENSORRT, Attempt, attempts, in_words
 
 
-def plan(device: str, available: list[str]) -> list[tuple[str, bool]]:
-    return [(attempt.wanted, attempt.captured) for attempt in attempts(device, "fp32", available)]
+def plan(device: str, available: list[str], precision: str = "bf16") -> list[tuple[str, bool]]:
+    return [(attempt.wanted, attempt.captured) for attempt in attempts(device, precision, available)]
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,9 @@ def test_fp32_is_not_rounded_to_tf32() -> None:
     for precision, rounded in (("fp32", "0"), ("bf16", "1")):
         (_, options), _ = attempts("cuda", precision, [CUDA, CPU])[0].providers
         assert options["use_tf32"] == rounded
+    # TensorRT's provider has no such option.
+    assert plan("auto", [TENSORRT, CUDA, CPU], "fp32") == [(CUDA, True), (CUDA, False), (CPU, False)]
+    assert attempts("auto", "bf16", [TENSORRT, CUDA, CPU])[0].providers[0][1]["trt_bf16_enable"] == "1"
 
 
 def test_a_device_that_is_not_there_is_refused_with_the_remedy() -> None:

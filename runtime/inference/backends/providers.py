@@ -45,6 +45,8 @@ class Attempt:
 def attempts(device: str, precision: str, available: Sequence[str]) -> tuple[Attempt, ...]:
     """Return what to try, best first: each provider of the GPU with and without a captured graph, then the processor.
 
+    One that cannot keep to a precision is not tried for it.
+
     Raises:
         UsageError: the device is unknown, or ONNX Runtime was built without it.
     """
@@ -58,10 +60,10 @@ def attempts(device: str, precision: str, available: Sequence[str]) -> tuple[Att
     tries = [Attempt([_cuda(precision, captured), (CPU, {})], captured) for captured in (True, False)]
     if device == "cuda":
         return tuple(tries)
-    if TENSORRT in available:
+    if TENSORRT in available and precision == "bf16":
         # What TensorRT has no kernel for is CUDA's.
         rest: list[Provider] = [_cuda(precision, captured=False), (CPU, {})]
-        tries = [Attempt([_tensorrt(precision, captured), *rest], captured) for captured in (True, False)] + tries
+        tries = [Attempt([_tensorrt(captured), *rest], captured) for captured in (True, False)] + tries
     return (*tries, processor)
 
 
@@ -97,11 +99,12 @@ def _cuda(precision: str, captured: bool) -> Provider:
     return CUDA, {"enable_cuda_graph": str(int(captured)), "use_tf32": str(int(precision != "fp32"))}
 
 
-def _tensorrt(precision: str, captured: bool) -> Provider:
+def _tensorrt(captured: bool) -> Provider:
+    # It multiplies fp32 in TF32 and has no option against that (microsoft/onnxruntime#26029): for bf16 only.
     folder = str(cache_folder())
     return TENSORRT, {
         "trt_cuda_graph_enable": str(int(captured)),
-        "trt_bf16_enable": str(int(precision == "bf16")),
+        "trt_bf16_enable": "1",
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": folder,
         "trt_timing_cache_enable": "1",
