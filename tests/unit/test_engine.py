@@ -114,29 +114,63 @@ def test_a_graph_of_more_than_one_message_is_refused_in_a_line(tmp_path: Path, m
     assert "\n" not in str(caught.value)
 
 
-def test_a_parser_is_told_where_a_graph_lies() -> None:
-    asked: list[tuple[bytes, str]] = []
+class Config:
+    """Stands for a build's configuration on a GPU that takes no timings of others."""
+
+    def __init__(self) -> None:
+        self.timings: bytes | None = None
+
+    def create_timing_cache(self, content: bytes) -> bytes:
+        return content
+
+    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+        taken = cache in {b"", b"mine"}
+        self.timings = cache if taken else self.timings
+        return taken
+
+    def get_timing_cache(self) -> Any:
+        timings = self.timings
+        return None if timings is None else SimpleNamespace(serialize=lambda: timings + b", more")
+
+
+def library(asked: list[tuple[bytes, str]], *, reads: bool = True) -> Any:
+    """Return a stand-in for TensorRT that notes what its parser is asked."""
 
     class Parser:
         def __init__(self, network: Any, logger: Any) -> None: ...
 
         def parse(self, graph: bytes, path: str) -> bool:
             asked.append((graph, path))
-            return False
+            return reads
 
         def get_error(self, i: int) -> Any:
             return SimpleNamespace(desc=lambda: "as it should")
 
-    trt = SimpleNamespace(
+    return SimpleNamespace(
         __version__="10.9",
         Logger=type("Logger", (), {"ERROR": 0, "__init__": lambda self, level: None}),
-        Builder=lambda logger: SimpleNamespace(create_network=lambda flags: None),
+        Builder=lambda logger: SimpleNamespace(
+            create_network=lambda flags: None,
+            create_builder_config=Config,
+            build_serialized_network=lambda network, config: b"plan",
+        ),
+        BuilderFlag=SimpleNamespace(),
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=0),
         OnnxParser=Parser,
     )
+
+
+def test_a_parser_is_told_where_a_graph_lies() -> None:
+    asked: list[tuple[bytes, str]] = []
     with pytest.raises(LeadtimeError, match="cannot read it: as it should"):
-        build(trt, b"graph", Path("/policies/beside.onnx"))
+        build(library(asked, reads=False), b"graph", Path("/policies/beside.onnx"))
     assert asked == [(b"graph", "/policies/beside.onnx")]
+
+
+def test_timings_of_another_gpu_are_left_and_not_what_a_build_fails_of() -> None:
+    path = Path("a.onnx")
+    assert build(library([]), b"graph", path, timings=b"mine") == (b"plan", b"mine, more")
+    assert build(library([]), b"graph", path, timings=b"another's") == (b"plan", b", more")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

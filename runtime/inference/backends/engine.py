@@ -128,7 +128,9 @@ def build(trt: Any, graph: bytes, path: Path, *, timings: bytes = b"", target: s
     with warnings.catch_warnings():
         # TensorRT for RTX measures on the user's GPU, at the first run, and warns of this cache.
         warnings.simplefilter("ignore", DeprecationWarning)
-        config.set_timing_cache(config.create_timing_cache(timings), ignore_mismatch=False)
+        if not config.set_timing_cache(config.create_timing_cache(timings), ignore_mismatch=False):
+            # They are of another GPU. Without any, none could be asked for when it is built.
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise LeadtimeError(f"{path}: TensorRT {trt.__version__} cannot build an engine of it; its reason is above")
