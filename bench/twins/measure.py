@@ -85,7 +85,7 @@ def _captured(twin: Any, run: Any, device: Any) -> Request:
     torch.cuda.current_stream(device).wait_stream(stream)
     torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         actions = run(*staging.device)
     answer = torch.empty(actions.shape, dtype=actions.dtype, pin_memory=True)
 

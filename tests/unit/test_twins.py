@@ -216,6 +216,43 @@ def test_on_a_host_without_a_gpu_only_the_tiny_twin_runs_and_says_so(
     assert results["work"]["denoise"]["calls"] == 10
 
 
+def test_a_way_that_fails_is_said_and_what_was_measured_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(roofline, "work_of", lambda entry: {})
+    written: list[Any] = []
+
+    def timed(twin: Any, make: Any, count: int) -> tuple[list[float], Any]:
+        if (tmp_path / "results.json").exists():
+            written.append(json.loads((tmp_path / "results.json").read_text())["ways"])
+            raise RuntimeError("CUDA out of memory\nand more")
+        return [1.0, 3.0], torch.ones(2)
+
+    monkeypatch.setattr(measure, "timed", timed)
+    monkeypatch.setattr("sys.argv", ["twins", "--model", "pi0", "--out", str(tmp_path)])
+    program.main()
+    assert [ways["eager"]["p50_ms"] for ways in written] == [2.0]
+    assert json.loads((tmp_path / "results.json").read_text())["ways"]["served-eager"] == {
+        "failed": "CUDA out of memory"
+    }
+    assert "served-eager       failed: CUDA out of memory" in capsys.readouterr().out
+
+
+def test_eager_is_measured_beside_whatever_ways_are_named() -> None:
+    ways = {"eager": 1, "compiled": 2, "captured": 3}
+    assert program.selected(ways, ()) == ways
+    assert list(program.selected(ways, ("captured",))) == ["eager", "captured"]
+    with pytest.raises(UsageError, match="unknown way 'graph'; valid: eager, compiled, captured"):
+        program.selected(ways, ("graph",))
+
+
+def test_only_what_was_measured_is_judged() -> None:
+    results = {"ways": {"eager": {"p50_ms": 300.0}, "captured": {"failed": "no memory"}}, "roofline_ms": {"all": 8.0}}
+    assert program.judged("pi0", results) == []
+    results["ways"]["compiled-captured"] = {"p50_ms": 12.0}
+    assert [aim["against"] for aim in program.judged("pi0", results)] == ["roofline"]
+
+
 def test_the_aims_are_judged_by_the_fastest_served_way() -> None:
     ways = {"eager": 300.0, "compiled": 30.0, "captured": 40.0, "compiled-captured": 20.0}
     results = {"ways": {name: {"p50_ms": ms} for name, ms in ways.items()}, "roofline_ms": {"all": 8.0}}
