@@ -144,7 +144,9 @@ class Intake:
         if joined is None:
             return Verdict.LATE
         expected = timeline.expected(joined.first_tick)
-        if _distance(_own_action(chunk, joined), expected) > self._jump_rad:
+        # What the plan was amended by since the chunk was asked for, its policy does not know of.
+        known = expected, expected - timeline.amended(joined.first_tick)
+        if min(_distance(_own_action(chunk, joined), each) for each in known) > self._jump_rad:
             return self._reject_jump()
         seam = Seam(joined.first_tick, _distance(joined.actions[0], expected))
         timeline.replace(joined.first_tick, joined.actions, chunk_id, now.servo_tick)

@@ -68,6 +68,7 @@ class Timeline:
     def __init__(self, ratio: int, rest: Array) -> None:
         self._ratio = ratio
         self._rows = np.zeros((CAPACITY, RIG_DOF))
+        self._amended = np.zeros((CAPACITY, RIG_DOF))
         self._ids = np.zeros(CAPACITY, dtype=np.int64)
         self._rest = rest.copy()
         self._curve: tuple[int, Curve] | None = None
@@ -88,6 +89,7 @@ class Timeline:
         """Start a plan from rest: the present tick's action is where the rig stands."""
         self.begin_tick, self.end_tick = tick, tick + 1
         self._rows[tick % CAPACITY] = self._rest
+        self._amended[tick % CAPACITY] = 0.0
         self._ids[tick % CAPACITY] = 0
         self._curve = self._seen = self._paced = None
 
@@ -104,6 +106,13 @@ class Timeline:
         if tick < self.end_tick:
             return self._row(tick)
         return self._row(tick - 1) + self._slope(tick - 1)
+
+    def amended(self, tick: int) -> Array:
+        """Return how far (14,) amendments have moved the action of a tick, or the nearest planned one, in all."""
+        if self.begin_tick == self.end_tick:
+            return _STILL
+        moved: Array = self._amended[self._nearest(tick) % CAPACITY]
+        return moved
 
     def view(self, tick: int) -> Array:
         """Return the actions (VIEW_TICKS, 14) around a tick, row i for tick - VIEW_PAST_TICKS + i."""
@@ -124,7 +133,9 @@ class Timeline:
         if first_tick + len(actions) - tick > PLAN_TICKS:
             raise ValueError(f"{len(actions)} actions from tick {first_tick} reach further than a plan holds")
         present = self._present(servo_tick)
-        self._ids[(first_tick + np.arange(len(actions))) % CAPACITY] = chunk_id
+        places = (first_tick + np.arange(len(actions))) % CAPACITY
+        self._ids[places] = chunk_id
+        self._amended[places] = 0.0
         self.end_tick = first_tick + len(actions)
         if chunk_id:
             self.chunks_end_tick = self.end_tick
@@ -141,7 +152,9 @@ class Timeline:
         """
         if not servo_tick // self._ratio < first_tick <= first_tick + len(actions) <= self.end_tick:
             raise ValueError(f"{len(actions)} actions from tick {first_tick} are not within the plan")
-        self._write(first_tick, actions, self._present(servo_tick))
+        ticks, present = first_tick + np.arange(len(actions)), self._present(servo_tick)
+        self._amended[ticks % CAPACITY] += actions - self._take(ticks)
+        self._write(first_tick, actions, present)
 
     def target(self, servo_tick: int) -> Array:
         """Return the target (14,) at a servo tick; the plan's last tick is coasted out, then it is held."""
@@ -177,8 +190,11 @@ class Timeline:
     def _row(self, tick: int) -> Array:
         if self.begin_tick == self.end_tick:
             return self._rest
-        row: Array = self._rows[min(max(tick, self.begin_tick), self.end_tick - 1) % CAPACITY]
+        row: Array = self._rows[self._nearest(tick) % CAPACITY]
         return row
+
+    def _nearest(self, tick: int) -> int:
+        return min(max(tick, self.begin_tick), self.end_tick - 1)
 
     def _curve_of(self, tick: int) -> Curve:
         if self._curve is None or self._curve[0] != tick:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtime.control.amendment import AMEND_RAD_MAX, FADE_TICKS
+from runtime.control.settings import JUMP_RAD
 from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.records import AMENDMENT_STEPS_MAX, VIEW_PAST_TICKS
 from runtime.states import Mode, Verdict
@@ -139,3 +140,35 @@ def test_whatever_is_amended_the_command_stays_within_the_limits(seed: int, size
         rig.amend(planned(rig, count=count) + rng.uniform(-size, size, (count, RIG_DOF)), lead=int(rng.integers(0, 4)))
         rig.run(rig.base.ratio)
     assert rig.violations == 0
+
+
+def far_amended() -> tuple[FakeRig, NDArray[np.float64]]:
+    """Return a rig whose plan was amended by more than a jump, and its plan before from the present tick on."""
+    rig = running()
+    first, before = rig.tick + 1, planned(rig, count=40)
+    for _ in range(3):
+        rig.amend(planned(rig) + 0.15)
+        assert took(rig) is Verdict.USED
+    rig.run(rig.base.ratio - 2)
+    moved = planned(rig, count=4) - before[rig.tick + 1 - first :][:4]
+    np.testing.assert_allclose(moved[:, JOINTS], 0.45)
+    assert JUMP_RAD < 0.45
+    return rig, before[rig.tick - first :]
+
+
+@pytest.mark.parametrize(
+    ("far_rad", "verdict"), [(0.0, Verdict.USED), (-0.9 * JUMP_RAD, Verdict.USED), (-1.1 * JUMP_RAD, Verdict.JUMP)]
+)
+def test_a_chunk_that_knows_nothing_of_what_was_amended_is_no_jump(far_rad: float, verdict: Verdict) -> None:
+    rig, before = far_amended()
+    rig.run(1, (rig.answer(before + far_rad),))
+    assert rig.last.verdicts[0][1] is verdict
+
+
+def test_what_was_amended_away_counts_no_more_once_a_chunk_has_taken_over() -> None:
+    rig, before = far_amended()
+    amended = planned(rig, lead=0, count=30)
+    rig.run(1, (rig.answer(amended),))
+    assert rig.last.verdicts[0][1] is Verdict.USED
+    rig.run(1, (rig.answer(before),))
+    assert rig.last.verdicts[0][1] is Verdict.JUMP
