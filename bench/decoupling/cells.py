@@ -26,6 +26,7 @@ from bench.lab.server import LabServer
 from bench.training.evaluate import wilson
 from runtime.config import RigConfig, load_rig
 from runtime.control.merge import MERGES
+from runtime.control.settings import JUMP_RAD
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
 from runtime.inference.client.corrector import Corrector, is_worth_it, load_corrector
@@ -40,10 +41,11 @@ STATE_POLICY: Final = "demo-state"
 """Reads the simulator's object states: fast enough for thousands of episodes."""
 FIRST_SEED: Final = 1
 """Demonstrations use seeds far above: no layout of the comparison was trained on."""
-JUMP_RAD: Final = 1.0
-"""Larger than a rig's own: merges that jump are shown as they are, within the limits that follow.
-
-Other projects look at no jump at all, and none of theirs is refused.
+OURS: Final = "leadtime"
+"""Played with all that a rig refuses: what it does here it does there."""
+LENIENT_RAD: Final = 1.0
+"""The largest jump that is believed of the other merges, three times a rig's own: those that jump are shown as they
+are, within the limits that follow. Other projects look at no jump at all, and none of theirs is refused.
 """
 _CODE: Final = (
     "runtime/control",
@@ -74,11 +76,14 @@ class Cell:
 
 @cache
 def rig() -> RigConfig:
-    """Return the simulated rig without its cameras, for the policies here read the simulator's object states.
+    """Return the simulated rig without its cameras, for the policies here read the simulator's object states."""
+    return msgspec.structs.replace(load_rig(RIG), cameras={})
 
-    Its workspace is not checked: merges that jump are shown as they are, and not as what stops them.
-    """
-    return msgspec.structs.replace(load_rig(RIG), cameras={}, workspace=Workspace(check=False))
+
+@cache
+def _lenient_rig() -> RigConfig:
+    """Return the rig with its workspace unchecked: merges that jump are shown as they are, not as what stops them."""
+    return msgspec.structs.replace(rig(), workspace=Workspace(check=False))
 
 
 @lru_cache(maxsize=8)
@@ -124,17 +129,18 @@ def lab(
     plant.reset(seed)
     schema = policy_schema(load_policy(policy), task, model.median_ms)
     observer = Observer(plant, _eyes(task, policy))
+    played_on = rig() if merge == OURS else _lenient_rig()
     driver: Driver
     if merge in PEERS:
-        driver = ForeignDriver(rig(), PEERS[merge], observer, sampler, model, seed, schema.horizon)
+        driver = ForeignDriver(played_on, PEERS[merge], observer, sampler, model, seed, schema.horizon)
     else:
         server = LabServer(sampler, model, seed, concurrency)
         schema = msgspec.structs.replace(schema, concurrency=concurrency)
         if corrector is None and MERGES[merge].amends and is_worth_it(schema):
             corrector = _corrector(task, policy)
-        driver = OwnDriver(rig(), schema, merge, observer, server, seed, corrector=corrector)
-    jump_rad = math.inf if merge in PEERS else JUMP_RAD
-    return Lab(rig(), plant, driver, seed, jump_rad=jump_rad, faults=faults, keep=keep)
+        driver = OwnDriver(played_on, schema, merge, observer, server, seed, corrector=corrector)
+    jump_rad = JUMP_RAD if merge == OURS else math.inf if merge in PEERS else LENIENT_RAD
+    return Lab(played_on, plant, driver, seed, jump_rad=jump_rad, faults=faults, keep=keep)
 
 
 def play(task: str, latency: str, merge: str, seed: int, *, policy: str = STATE_POLICY) -> Episode:
