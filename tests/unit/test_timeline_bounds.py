@@ -194,3 +194,26 @@ def test_an_amendment_leads_the_tick_under_execution_on_from_where_its_target_is
     plan.amend(311, bent(5, 11) + 0.02, now)
     np.testing.assert_allclose(plan.target(now), before, atol=1e-12)
     assert np.abs(plan.target(now + 2) - planned(300, 40).target(now + 2)).max() > 1e-4
+
+
+def test_what_amendments_have_moved_is_their_sum_until_a_chunk_takes_the_place() -> None:
+    plan, untouched = planned(300, 40), planned(300, 40)
+    plan.amend(311, bent(6, 11) + 0.02, 310 * RATIO + 1)
+    plan.amend(312, bent(3, 12) - 0.05, 310 * RATIO + 2)
+    plan.amend(335, bent(6, 35) + 0.03, 310 * RATIO + 3)
+    for tick in range(296, 345):
+        nearest = min(max(tick, 300), 340)
+        moved = plan.expected(nearest) - untouched.expected(nearest)
+        np.testing.assert_allclose(plan.amended(tick), moved, atol=1e-12)
+    np.testing.assert_allclose(plan.amended(311), 0.02)
+    np.testing.assert_allclose(plan.amended(312), -0.05)
+    np.testing.assert_allclose(plan.amended(344), 0.03)
+    plan.replace(313, bent(30, 13), 8, 310 * RATIO + 3)
+    assert [bool(plan.amended(tick).any()) for tick in (310, 311, 312, 313, 316, 342, 350)] == [
+        *(False, True, True),
+        *(False, False, False, False),
+    ]
+    plan.clear(REST)
+    np.testing.assert_array_equal(plan.amended(312), 0.0)
+    plan.begin(312)
+    np.testing.assert_array_equal(plan.amended(312), 0.0)
