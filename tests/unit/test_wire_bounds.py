@@ -107,13 +107,15 @@ def test_what_is_left_out_is_as_if_it_were_plain() -> None:
     assert isinstance(welcome, wire.Welcome)
     agreed = welcome.schema
     assert (agreed.concurrency, agreed.stateful, agreed.key_every, agreed.arms) == (1, False, 0, ())
+    assert agreed.parts is False
     infer, _ = decode([msgspec.msgpack.encode(INFER)])
     assert isinstance(infer, wire.Infer)
     assert (infer.epoch, infer.seed, infer.committed, infer.execute, infer.executed_tick) == (0, 0, 0, 0, 0)
+    assert infer.parts is False
     chunk = {"v": 1, "kind": "chunk", "session": "s", "request_seq": 1, "obs_seq": 1, "server_ns": 1, "infer_ns": 1}
     answer, _ = decode([msgspec.msgpack.encode(chunk)])
     assert isinstance(answer, wire.Chunk)
-    assert (answer.value, answer.queue_ns, answer.prepare_ns) == (None, 0, 0)
+    assert (answer.value, answer.queue_ns, answer.prepare_ns, answer.part, answer.final) == (None, 0, 0, 0, True)
     error, _ = decode([msgspec.msgpack.encode(ERROR)])
     assert isinstance(error, wire.Error)
     assert error.request_seq == 0
