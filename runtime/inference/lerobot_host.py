@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import zmq
@@ -29,14 +29,14 @@ from numpy.typing import NDArray
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.lerobot_policy import UNITS, LeRobotPolicy, Options
+from runtime.inference.server.mail import MESSAGES_PER_TURN, POLL_MS
+from runtime.inference.server.refusals import expired, no_place, no_session, refused, superseded
 from runtime.inference.server.session import Job, SessionTable
 from runtime.layout import JOINT_NAMES, RIG_DOF
 from runtime.net.frames import Buffer
 from runtime.net.sockets import open_router, receive
 
 LOG = logging.getLogger(__name__)
-POLL_MS: Final = 20
-MESSAGES_PER_TURN: Final = 64
 
 
 class Host:
@@ -113,7 +113,7 @@ class Host:
                 self._cancel(sender, message.request_seq)
         elif session is None:
             seq = message.request_seq if isinstance(message, wire.Infer) else 0
-            self._say(sender, wire.Error(code="no_session", reason="no such session; say hello first", request_seq=seq))
+            self._say(sender, no_session(seq))
         elif isinstance(message, wire.Ping):
             self._say(sender, wire.Pong(session=session.name))
         else:
@@ -122,7 +122,7 @@ class Host:
     def _open(self, sender: bytes, hello: wire.Hello, now_ns: int) -> wire.Message:
         session = self._sessions.open(sender, hello, self._schema(hello.rig), now_ns)
         if session is None:
-            return wire.Error(code="busy", reason="every place of this server is taken")
+            return no_place()
         return wire.Welcome(session=session.name, schema=session.schema)
 
     def _schema(self, rig: wire.RigSchema) -> wire.Schema:
@@ -147,12 +147,11 @@ class Host:
         )
 
     def _queue(self, job: Job) -> None:
-        superseded = self._sessions.put(job)
+        older = self._sessions.put(job)
         with self._lock:
             self._lock.notify()
-        if superseded is not None:
-            request = superseded.request
-            self._say(job.sender, wire.Superseded(session=request.session, request_seq=request.request_seq))
+        if older is not None:
+            self._say(job.sender, superseded(older))
 
     def _cancel(self, sender: bytes, request_seq: int) -> None:
         with self._lock:
@@ -166,10 +165,10 @@ class Host:
                 self._lock.wait_for(lambda: self._sessions.waits or self._stopping)
                 if self._stopping:
                     return
-                job, expired = self._sessions.take(time.monotonic_ns())
+                job, late = self._sessions.take(time.monotonic_ns())
                 self._under_way = None if job is None else (job.sender, job.request.request_seq)
-            for late in expired:
-                self._say(late.sender, _error(late, "expired", "the deadline passed before the request was begun"))
+            for each in late:
+                self._say(each.sender, expired(each))
             if job is None:
                 continue
             answer, arrays = self._answer(job)
@@ -184,7 +183,7 @@ class Host:
         try:
             state, pictures = _observation(job)
         except wire.WireError as error:
-            return _error(job, "bad_request", str(error)), {}
+            return refused(job, "bad_request", str(error)), {}
         try:
             episode = (request.session, request.epoch)
             if episode != self._episode:
@@ -194,7 +193,7 @@ class Host:
             chunk = self._policy.infer(pictures, state, job.hello.prompt or job.hello.task, seed)
         except Exception:  # whatever a policy raises, the client learns only that it failed
             LOG.exception("the policy failed on request %d", seq)
-            return _error(job, "failed", "the model failed"), {}
+            return refused(job, "failed", "the model failed"), {}
         done_ns = time.monotonic_ns()
         answer = wire.Chunk(
             session=request.session,
@@ -204,10 +203,6 @@ class Host:
             infer_ns=done_ns - begin_ns,
         )
         return answer, {"actions": chunk}
-
-
-def _error(job: Job, code: wire.ErrorCode, reason: str) -> wire.Error:
-    return wire.Error(code=code, reason=reason, request_seq=job.request.request_seq)
 
 
 def _observation(job: Job) -> tuple[NDArray[Any], list[NDArray[Any]]]:

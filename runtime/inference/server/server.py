@@ -18,6 +18,7 @@ from runtime.inference.server.hosted import load_hosted
 from runtime.inference.server.latency import LatencyModel, parse_latency
 from runtime.inference.server.local import load_local
 from runtime.inference.server.mail import Mail
+from runtime.inference.server.refusals import expired, no_place, no_session, superseded
 from runtime.inference.server.relief import Relief
 from runtime.inference.server.served import Served
 from runtime.inference.server.session import CLIENTS_MAX, Job, SessionTable
@@ -103,7 +104,7 @@ class PolicyServer:
             return None
         if isinstance(message, wire.Ping):
             session = self._sessions.find(sender, message.session, now_ns)
-            return _no_session(0) if session is None else wire.Pong(session=message.session)
+            return no_session() if session is None else wire.Pong(session=message.session)
         return wire.Error(code="bad_request", reason="a server takes hello, infer, cancel and ping")
 
     def _open(self, sender: bytes, hello: wire.Hello, now_ns: int) -> wire.Message:
@@ -113,7 +114,7 @@ class PolicyServer:
             return wire.Refused(reason=str(refusal)[: wire.REASON_CHARS_MAX])
         session = self._sessions.open(sender, hello, schema, now_ns)
         if session is None:
-            return wire.Error(code="busy", reason="every place of this server is taken")
+            return no_place()
         return wire.Welcome(
             session=session.name,
             schema=schema,
@@ -125,27 +126,20 @@ class PolicyServer:
     def _queue(self, sender: bytes, request: wire.Infer, arrays: wire.ArrayMap, now_ns: int) -> wire.Message | None:
         session = self._sessions.find(sender, request.session, now_ns)
         if session is None:
-            return _no_session(request.request_seq)
+            return no_session(request.request_seq)
         if request.shared:
             try:
                 arrays = arrays | _shared(session.region, request.shared)
             except wire.WireError as error:
                 return wire.Error(code="bad_request", reason=str(error), request_seq=request.request_seq)
         job = Job(sender, request, arrays, session.hello, session.schema, now_ns)
-        superseded = self._sessions.put(job)
-        if superseded is None:
-            return None
-        return wire.Superseded(session=superseded.request.session, request_seq=superseded.request.request_seq)
+        older = self._sessions.put(job)
+        return None if older is None else superseded(older)
 
     def _take(self, now_ns: int) -> Job | None:
-        job, expired = self._sessions.take(now_ns)
-        for late in expired:
-            error = wire.Error(
-                code="expired",
-                reason="the deadline passed before the request was begun",
-                request_seq=late.request.request_seq,
-            )
-            self._mail.send(late.sender, wire.encode(error))
+        job, late = self._sessions.take(now_ns)
+        for each in late:
+            self._mail.send(each.sender, wire.encode(expired(each)))
         return job
 
     def _send_early(self, reply: Reply) -> None:
@@ -158,10 +152,6 @@ def _shared(region: Region | None, places: tuple[wire.ArrayPlace, ...]) -> wire.
     if region is None:
         raise wire.WireError("pictures in shared memory, and none was handed over for this session")
     return region.views(places)
-
-
-def _no_session(request_seq: int) -> wire.Error:
-    return wire.Error(code="no_session", reason="no such session; say hello first", request_seq=request_seq)
 
 
 def serve(

@@ -15,6 +15,7 @@ from runtime.inference import wire
 from runtime.inference.adapters.base import AdapterError
 from runtime.inference.jpeg import decode_pictures
 from runtime.inference.server.latency import LatencyModel
+from runtime.inference.server.refusals import refused
 from runtime.inference.server.served import Answer, Served
 from runtime.inference.server.session import Job
 from runtime.net.frames import Buffer
@@ -120,13 +121,13 @@ class Worker:
         try:
             return self._infer(job, taken_ns, begun_ns, latency_ns)
         except wire.WireError as error:
-            return _error(job, "bad_request", str(error))
+            return wire.encode(refused(job, "bad_request", str(error)))
         except AdapterError as error:
             LOG.warning("request %d: %s", job.request.request_seq, error)
-            return _error(job, "failed", str(error))
+            return wire.encode(refused(job, "failed", str(error)))
         except Exception:  # whatever a model raises, the client learns only that it failed
             LOG.exception("the model failed on request %d", job.request.request_seq)
-            return _error(job, "failed", "the model failed")
+            return wire.encode(refused(job, "failed", "the model failed"))
 
     def _infer(self, job: Job, taken_ns: int, begun_ns: int, latency_ns: int | None) -> list[Buffer] | None:
         """Run the model, send what may leave early and return the whole, in time; None if it is lost or cancelled."""
@@ -161,9 +162,3 @@ class Worker:
 
     def _given_up(self) -> bool:
         return self._let_go.is_set() and not self._stopped
-
-
-def _error(job: Job, code: wire.ErrorCode, reason: str) -> list[Buffer]:
-    return wire.encode(
-        wire.Error(code=code, reason=reason[: wire.REASON_CHARS_MAX], request_seq=job.request.request_seq)
-    )
