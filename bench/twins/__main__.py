@@ -87,7 +87,7 @@ def run(command: Command) -> dict[str, Any]:
                 raise
             results["ways"][name] = {"failed": reason(error)}
             if full:
-                # Where a capture fails torch stays on its stream.
+                # Where a capture of the compiler's own fails torch stays on its stream.
                 torch.cuda.set_stream(torch.cuda.default_stream())
         else:
             reference = actions if reference is None else reference

@@ -15,6 +15,7 @@ from bench.twins import layers
 from bench.twins.registry import Entry
 from bench.twins.roofline import DTYPE
 from bench.twins.staging import Staging
+from runtime.inference.backends.torch_run import capture
 
 WARM_UP: Final = 5
 Request = Callable[[tuple[Tensor, ...]], Tensor]
@@ -84,9 +85,7 @@ def _captured(twin: Any, run: Any, device: Any) -> Request:
             run(*staging.device)
     torch.cuda.current_stream(device).wait_stream(stream)
     torch.cuda.synchronize(device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        actions = run(*staging.device)
+    graph, actions = capture(torch, stream, lambda: run(*staging.device))
     answer = torch.empty(actions.shape, dtype=actions.dtype, pin_memory=True)
 
     def request(inputs: tuple[Tensor, ...]) -> Tensor:

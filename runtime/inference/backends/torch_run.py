@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ Compute = Callable[[dict[str, Any]], Sequence[Any]]
 WARM_UP_RUNS: Final = 3
 """Before a capture, on a stream beside the default one, as torch's documentation of CUDA graphs has it."""
 REASON_MAX: Final = 120
+Result = TypeVar("Result")
+
+
+class CaptureError(Exception):
+    """A computation cannot be a CUDA graph; the text says why, in a part of a line."""
 
 
 class StaticRun:
@@ -90,38 +95,12 @@ class _Gpu:
                 self._results = list(compute(self._placed))
         torch.cuda.synchronize(device)
         if capturable():
-            self._capture()
+            try:
+                self._graph, self._results = capture(torch, self._stream, lambda: list(compute(self._placed)))
+                self.how = "CUDA graph"
+            except CaptureError as error:
+                self.how = f"eager: {error}"
         self._answers = [torch.empty_like(result, device="cpu").pin_memory() for result in self._results]
-
-    def _capture(self) -> None:
-        """Capture the computation, or leave torch as it was before and say why not."""
-        torch, cause = self._torch, ""
-        index, stream = torch.cuda.current_device(), torch.cuda.current_stream()
-        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
-        # A failed capture leaves the state that it drew from good for nothing, and graphs captured before draw from
-        # this one: it is given a copy.
-        generator = torch.cuda.default_generators[index]
-        state = generator.graphsafe_get_state()
-        generator.graphsafe_set_state(state.clone_state())
-        try:
-            with (
-                torch.inference_mode(),
-                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
-            ):
-                try:
-                    results = list(self._compute(self._placed))
-                except Exception as error:  # a model's own code runs in a capture
-                    # The end of the capture may fail too, and then says no more than that something had failed.
-                    cause = reason(error)
-                    raise
-        except Exception as error:  # this one's, or that of the end
-            self.how = f"eager: {cause or reason(error)}"
-            torch.cuda.set_stream(stream)
-            generator.graphsafe_set_state(state)
-            _end_allocation(torch, index, pool)
-            torch.cuda.synchronize()
-            return
-        self._graph, self._results, self.how = graph, results, "CUDA graph"
 
     def run(self) -> list[NDArray[Any]]:
         torch = self._torch
@@ -139,6 +118,40 @@ class _Gpu:
                 answer.copy_(result, non_blocking=True)
         self._stream.synchronize()
         return [answer.numpy().copy() for answer in self._answers]
+
+
+def capture(torch: Any, stream: Any, compute: Callable[[], Result]) -> tuple[Any, Result]:
+    """Return the CUDA graph of a computation that has been run on `stream` before, and where its results are.
+
+    Raises:
+        CaptureError: it cannot be captured; torch is as it was before.
+    """
+    cause = ""
+    index, before = torch.cuda.current_device(), torch.cuda.current_stream()
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+    # A failed capture leaves the state that it drew from good for nothing, and graphs captured before draw from this
+    # one: it is given a copy.
+    generator = torch.cuda.default_generators[index]
+    state = generator.graphsafe_get_state()
+    generator.graphsafe_set_state(state.clone_state())
+    try:
+        with (
+            torch.inference_mode(),
+            torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+        ):
+            try:
+                results = compute()
+            except Exception as error:  # a model's own code runs in a capture
+                # The end of the capture may fail too, and then says no more than that something had failed.
+                cause = reason(error)
+                raise
+    except Exception as error:  # this one's, or that of the end
+        torch.cuda.set_stream(before)
+        generator.graphsafe_set_state(state)
+        _end_allocation(torch, index, pool)
+        torch.cuda.synchronize()
+        raise CaptureError(cause or reason(error)) from error
+    return graph, results
 
 
 def _end_allocation(torch: Any, index: int, pool: Any) -> None:
