@@ -105,33 +105,36 @@ class Run:
 
 
 class _Ring:
-    """The records of one ring as they are read: `data` one behind the other, `indices` their ring indices."""
+    """The records of one ring as they are read: `data` one behind the other, `indices` their ring indices.
+
+    `description` is that of the dtype they were written with, None before there is a record.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.dtype: np.dtype[Any] | None = None
+        self.description: dict[str, Any] | None = None
         self.data = Stash(folder)
         self.indices = array("q")
+        self._folder = folder
 
-    def take(self, folder: Path, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def take(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return the records and their indices, in order and each once.
 
         They have our dtype, or where that has changed the one they were written with.
         """
-        written = self.dtype
-        if written is not None and describe_dtype(written) != describe_dtype(dtype):
-            dtype = written
+        if self.description not in (None, describe_dtype(dtype)):
+            dtype = build_dtype(self.description)
         records = np.frombuffer(self.data.whole(), dtype)
         indices = np.frombuffer(self.indices, np.int64)
         if (np.diff(indices) > 0).all():
             return records, indices
         # A restarted recorder stores again what is still in the rings.
         indices, first = np.unique(indices, return_index=True)
-        sorted_data = Stash(folder)
+        once = Stash(self._folder)
+        # As bytes: numpy leaves the padding of a record that it copies field by field undefined.
+        raw = records.view(np.uint8).reshape(-1, dtype.itemsize)
         for begin in range(0, len(first), BLOCK):
-            # As bytes: numpy leaves the padding of a record that it copies field by field undefined.
-            raw = records.view(np.uint8).reshape(-1, records.dtype.itemsize)[first[begin : begin + BLOCK]]
-            sorted_data.append(raw.reshape(-1).data)
-        return np.frombuffer(sorted_data.whole(), records.dtype), indices
+            once.append(raw[first[begin : begin + BLOCK]].reshape(-1).data)
+        return np.frombuffer(once.whole(), dtype), indices
 
 
 class _Reading:
@@ -179,8 +182,7 @@ class _Reading:
         elif isinstance(item, McapChannel):
             self._channels[item.id] = item
             if item.message_encoding == "numpy":
-                ring = self._rings.setdefault(item.topic, _Ring(self._run_dir))
-                ring.dtype = build_dtype(json.loads(self._schemas[item.schema_id].data))
+                self._ring(item.topic).description = json.loads(self._schemas[item.schema_id].data)
         elif isinstance(item, Metadata):
             self._metadata[item.name] = item.metadata
 
@@ -193,21 +195,21 @@ class _Reading:
             spec = msgspec.json.decode(about["spec"], type=RunSpec)
         except msgspec.ValidationError as error:
             raise LeadtimeError(f"{path}: recorded by another version of leadtime: {error}") from error
-        run = Run(
+        rings = {channel.ring: self._ring(channel.topic).take(channel.dtype) for channel in RECORD_CHANNELS}
+        return Run(
             run_dir=self._run_dir,
             spec=spec,
             t0_ns=int(about["t0_ns"]),
-            records={},
-            indices={},
+            records={ring: records for ring, (records, _) in rings.items()},
+            indices={ring: indices for ring, (_, indices) in rings.items()},
             frames=self._stored(),
             log=self._log,
             recorder={key: int(value) for key, value in self._metadata.get("recorder", {}).items()},
             complete=self.complete,
         )
-        for channel in RECORD_CHANNELS:
-            ring = self._rings.get(channel.topic) or _Ring(self._run_dir)
-            run.records[channel.ring], run.indices[channel.ring] = ring.take(self._run_dir, channel.dtype)
-        return run
+
+    def _ring(self, topic: str) -> _Ring:
+        return self._rings.setdefault(topic, _Ring(self._run_dir))
 
     def _stored(self) -> dict[str, list[StoredFrame]]:
         whole = self._pictures.whole()

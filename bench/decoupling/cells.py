@@ -16,6 +16,7 @@ import numpy as np
 import runtime
 from bench.decoupling.peers.registry import PEERS
 from bench.decoupling.profiles import Profile
+from bench.decoupling.promises import OURS
 from bench.lab.episode import Episode
 from bench.lab.faults import Schedule
 from bench.lab.foreign import ForeignDriver
@@ -41,8 +42,6 @@ STATE_POLICY: Final = "demo-state"
 """Reads the simulator's object states: fast enough for thousands of episodes."""
 FIRST_SEED: Final = 1
 """Demonstrations use seeds far above: no layout of the comparison was trained on."""
-OURS: Final = "leadtime"
-"""Played with all that a rig refuses: what it does here it does there."""
 LENIENT_RAD: Final = 1.0
 """The largest jump that is believed of the other merges, three times a rig's own: those that jump are shown as they
 are, within the limits that follow. Other projects look at no jump at all, and none of theirs is refused.
@@ -81,9 +80,16 @@ def rig() -> RigConfig:
 
 
 @cache
-def _lenient_rig() -> RigConfig:
-    """Return the rig with its workspace unchecked: merges that jump are shown as they are, not as what stops them."""
-    return msgspec.structs.replace(rig(), workspace=Workspace(check=False))
+def _refuses(merge: str) -> tuple[RigConfig, float]:
+    """Return the rig that a merge is played on, and the largest jump that is believed of it.
+
+    Ours is played with all that a rig refuses: what it does here it does there. No workspace is kept from the others:
+    those that jump are shown as they are, not as what stops them.
+    """
+    if merge == OURS:
+        return rig(), JUMP_RAD
+    unchecked = msgspec.structs.replace(rig(), workspace=Workspace(check=False))
+    return unchecked, math.inf if merge in PEERS else LENIENT_RAD
 
 
 @lru_cache(maxsize=8)
@@ -129,7 +135,7 @@ def lab(
     plant.reset(seed)
     schema = policy_schema(load_policy(policy), task, model.median_ms)
     observer = Observer(plant, _eyes(task, policy))
-    played_on = rig() if merge == OURS else _lenient_rig()
+    played_on, jump_rad = _refuses(merge)
     driver: Driver
     if merge in PEERS:
         driver = ForeignDriver(played_on, PEERS[merge], observer, sampler, model, seed, schema.horizon)
@@ -139,7 +145,6 @@ def lab(
         if corrector is None and MERGES[merge].amends and is_worth_it(schema):
             corrector = _corrector(task, policy)
         driver = OwnDriver(played_on, schema, merge, observer, server, seed, corrector=corrector)
-    jump_rad = JUMP_RAD if merge == OURS else math.inf if merge in PEERS else LENIENT_RAD
     return Lab(played_on, plant, driver, seed, jump_rad=jump_rad, faults=faults, keep=keep)
 
 

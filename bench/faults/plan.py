@@ -23,7 +23,6 @@ CLUTCHED: Final = 0.1
 FAR_RAD: Final = 1.5
 """How far off what a client that has gone wrong hands on is."""
 WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
-    # And a prefix longer than its chunk.
     ("horizon", 0),
     ("horizon", CHUNK_STEPS_MAX + 1),
     ("horizon", -3),
@@ -35,8 +34,7 @@ WRONG_FIELDS: Final[Sequence[tuple[str, Any]]] = (
     ("t_obs_ns", 0),
     ("cold", 1),
 )
-
-
+"""And a prefix longer than its chunk, which depends on that."""
 WRONG_AMENDMENTS: Final[Sequence[tuple[str, Any]]] = (
     ("count", 0),
     ("count", -1),
@@ -139,9 +137,7 @@ class Plan:
         windows = []
         for _ in range(int(rng.integers(1, FAULTS_MAX + 1))):
             first = int(rng.integers(10, 10 + ticks))
-            # Half of them a few ticks long, where limits of times lie; most others up to half a second, some for good.
-            shortest, longest = (1, 9) if (share := rng.random()) < 0.5 else (9, 100) if share < 0.95 else (100, ticks)
-            length = int(rng.integers(shortest, longest))
+            length = _length(rng, ticks)
             # A leader matters while its clutch is held: that is drawn more often.
             kind = Kind.CLUTCH_HELD if rng.random() < CLUTCHED else kinds[int(rng.integers(len(kinds)))]
             length = max(length, 80) if kind is Kind.CLUTCH_HELD else length
@@ -175,6 +171,16 @@ class Plan:
         """Return the plan in a few words, for the report of a failure."""
         wrong = "; ".join(f"{window.kind.value} [{window.first}, {window.end})" for window in self.windows)
         return f"seed {self.seed}: {self.rig}, {self.merge}, chunks of {self.horizon}, {self.ticks} ticks: {wrong}"
+
+
+def _length(rng: np.random.Generator, ticks: int) -> int:
+    """Draw how long a fault stands: half of them a few ticks, where limits of times lie, most others up to half a
+    second, some for good.
+    """
+    share = rng.random()
+    if share < 0.5:
+        return int(rng.integers(1, 9))
+    return int(rng.integers(9, 100) if share < 0.95 else rng.integers(100, ticks))
 
 
 def _operator(rng: np.random.Generator, ticks: int) -> dict[int, tuple[Act, ...]]:

@@ -37,16 +37,15 @@ class Session:
     @classmethod
     def start(cls, out: Path, *arguments: str, command: str = "run") -> Session:
         """Start a headless run, or another `command` that makes one, that writes below `out`, in a group of its own."""
-        words = [sys.executable, "-m", "runtime", command, "--headless", "--out", str(out), *arguments]
+        words = _headless(command, out, *arguments)
         pipe = subprocess.PIPE
         return cls(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, process_group=0), out)
 
     @classmethod
     def start_on_terminal(cls, out: Path, *arguments: str) -> tuple[Session, int]:
         """Start a headless run on a terminal of its own; returns it and the terminal's other end."""
-        command = [sys.executable, "-m", "runtime", "run", "--headless", "--out", str(out), *arguments]
+        words = ["setsid", "--ctty", *_headless("run", out, *arguments)]
         ours, theirs = pty.openpty()
-        words = ["setsid", "--ctty", *command]
         process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, text=True)
         os.close(theirs)
         return cls(process, out), ours
@@ -119,6 +118,10 @@ class Session:
             self.process.communicate()
         for pid in self.children().values():
             os.kill(pid, signal.SIGKILL)
+
+
+def _headless(command: str, out: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "runtime", command, "--headless", "--out", str(out), *arguments]
 
 
 def wait_for(condition: Any, what: str) -> None:
