@@ -52,7 +52,6 @@ class Seen:
             velocity=(self.velocity if velocity is None else velocity).astype(np.float32),
             prefix=prefix,
             prefix_len=rows,
-            noise=np.zeros((horizon, RIG_DOF), dtype=np.float32),
         )
 
     def observation(self, t_ns: int) -> Observation:

@@ -64,6 +64,7 @@ def manifest() -> PolicyManifest:
         observation=ObservationSpec(
             cameras=payload.CAMERAS, width_px=payload.WIDTH_PX, height_px=payload.HEIGHT_PX, velocity=False
         ),
+        noise=False,
         graphs={ANY_TASK: "none"},
     )
 
@@ -93,9 +94,8 @@ def serve(endpoint: str, *, shares: bool = True) -> None:
         velocity=np.zeros(RIG_DOF, dtype=np.float32),
         prefix=np.zeros((payload.HORIZON, RIG_DOF), dtype=np.float32),
         prefix_len=0,
-        noise=np.zeros((payload.HORIZON, RIG_DOF), dtype=np.float32),
     )
-    samplers = {ANY_TASK: Sampler(ZeroPolicy(), blank, (Condition.PLAIN,))}
+    samplers = {ANY_TASK: Sampler(ZeroPolicy(), blank, (Condition.PLAIN,), noisy=False)}
     policy = Policy(manifest(), Path())
     with zmq.Context() as context, open_router(context, endpoint) as router, door_for(endpoint) as door:
         served = LocalPolicy(policy, samplers, "zeros", 0.0)

@@ -142,12 +142,12 @@ class Capabilities(_Strict, frozen=True, kw_only=True):
 class PolicyManifest(_Strict, frozen=True, kw_only=True):
     """A policy's manifest.yaml. `execute_steps` is the preferred number of policy ticks between two chunks.
 
-    `horizon` is how many steps a chunk has, one number for all tasks or task -> number. `arms` are the arm models whose
-    joint angles it was trained on; left out, it is taken to fit any. `graphs` are its ONNX files by task, `guided`
-    those for guidance, `correctors` small graphs that put the next actions right each tick
-    (runtime.inference.client.corrector), `torch` what backend torch runs: TorchScript (.pt), an exported program
-    (.pt2) or `module:function` of a Python file in the folder. `device` and `precision` are asked of whatever backend
-    runs it.
+    `horizon` is how many steps a chunk has, one number for all tasks or task -> number. `noise` is whether the model is
+    given some: one that is not has one chunk for an observation. `arms` are the arm models whose joint angles it was
+    trained on; left out, it is taken to fit any. `graphs` are its ONNX files by task, `guided` those for guidance,
+    `correctors` small graphs that put the next actions right each tick (runtime.inference.client.corrector), `torch`
+    what backend torch runs: TorchScript (.pt), an exported program (.pt2) or `module:function` of a Python file in the
+    folder. `device` and `precision` are asked of whatever backend runs it.
     """
 
     name: ShortText
@@ -160,6 +160,7 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
     action: ActionSpec
     observation: ObservationSpec
     capabilities: Capabilities = Capabilities()
+    noise: bool = True
     graphs: Files = {}
     guided: Files = {}
     correctors: Files = {}
@@ -197,6 +198,8 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
                 "capabilities.guidance",
                 "'capabilities.guidance: true' and the files under 'guided' go together; one is missing",
             )
+        if not self.noise and (self.capabilities.best_of or self.capabilities.guidance):
+            yield "noise", "'capabilities.best_of' and 'capabilities.guidance' need a model that is given noise"
         if not self.graphs and not self.torch:
             yield "graphs", "names no file; give 'task: file.onnx' here or a model under 'torch'"
         yield from self._picture_faults()

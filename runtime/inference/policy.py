@@ -105,6 +105,7 @@ class Policy:
             velocity=seen.velocity,
             horizon=self.horizon(task),
             prefix=manifest.capabilities.prefix,
+            noise=manifest.noise,
             resize=seen.resize,
             pixel_mean=None if seen.pixels is None else seen.pixels.mean,
             pixel_std=None if seen.pixels is None else seen.pixels.std,
@@ -216,6 +217,7 @@ def _load_bare(path: Path) -> Policy:
             object_state=objects.shape[0] if objects and objects.shape else 0,
         ),
         capabilities=Capabilities(prefix=takes_prefix, prefix_max=horizon // 2 if takes_prefix else 0),
+        noise="noise" in signature.inputs,
         graphs={ANY_TASK: path.name},
     )
     return Policy(manifest, path.parent)

@@ -100,13 +100,16 @@ class Query:
 
 
 class Sampler:
-    """A policy on one task. `conditions` are what it can do."""
+    """A policy on one task. `conditions` are what it can do, `noisy` whether its model is given noise."""
 
-    def __init__(self, backend: Backend, blank: ModelInputs, conditions: tuple[Condition, ...]) -> None:
+    def __init__(
+        self, backend: Backend, blank: ModelInputs, conditions: tuple[Condition, ...], *, noisy: bool = True
+    ) -> None:
         self._backend = backend
         self._stream = backend.stream if isinstance(backend, Streaming) else None
         self._blank = blank
         self.conditions = conditions
+        self._noisy = noisy
         self.timing: Timing | None = None
         """What the warm-up measured."""
 
@@ -136,7 +139,7 @@ class Sampler:
             raise UsageError(
                 f"this policy cannot do condition {query.condition.value!r} on this task; it can do {able}"
             )
-        rng = np.random.default_rng(query.seed)
+        rng = self._rng(query)
         plain = replace(inputs, prefix_len=0)
         match query.condition:
             case Condition.GUIDED | Condition.GUIDED_IDENTITY:
@@ -155,13 +158,15 @@ class Sampler:
         """
         begun = query.condition in {Condition.PLAIN, Condition.PREFIX}
         if self._stream is not None and begun and query.condition in self.conditions:
-            rng = np.random.default_rng(query.seed)
-            yield from self._stream(_noisy(_begun(inputs, query), rng))
+            yield from self._stream(_drawn(_begun(inputs, query), self._rng(query)))
         else:
             yield self.sample(inputs, query)
 
-    def _infer(self, inputs: ModelInputs, rng: np.random.Generator) -> ModelOutputs:
-        return self._backend.infer(_noisy(inputs, rng))
+    def _rng(self, query: Query) -> np.random.Generator | None:
+        return np.random.default_rng(query.seed) if self._noisy else None
+
+    def _infer(self, inputs: ModelInputs, rng: np.random.Generator | None) -> ModelOutputs:
+        return self._backend.infer(_drawn(inputs, rng))
 
     def _time(self, query: Query) -> Timing:
         for _ in range(COLD_RUNS):
@@ -179,7 +184,10 @@ def _begun(inputs: ModelInputs, query: Query) -> ModelInputs:
     return replace(inputs, prefix_len=query.committed if query.condition is Condition.PREFIX else 0)
 
 
-def _noisy(inputs: ModelInputs, rng: np.random.Generator) -> ModelInputs:
+def _drawn(inputs: ModelInputs, rng: np.random.Generator | None) -> ModelInputs:
+    """Return inputs with noise, of a model that is given some."""
+    if rng is None:
+        return inputs
     return replace(inputs, noise=rng.standard_normal(inputs.prefix.shape, dtype=np.float32))
 
 
@@ -226,7 +234,6 @@ def load_sampler(
         velocity=np.zeros(RIG_DOF, dtype=np.float32),
         prefix=np.zeros((shape.horizon, RIG_DOF), dtype=np.float32),
         prefix_len=0,
-        noise=np.zeros((shape.horizon, RIG_DOF), dtype=np.float32),
     )
     loaded = load(policy, task, Wanted(device or manifest.device, manifest.precision, threads))
     conditions = conditions_of(policy, task)
@@ -245,4 +252,4 @@ def load_sampler(
             loaded = TranslatedStream(loaded, manifest.space)
         else:
             loaded = Translated(loaded, manifest.space)
-    return Sampler(loaded, blank, conditions)
+    return Sampler(loaded, blank, conditions, noisy=shape.noise)

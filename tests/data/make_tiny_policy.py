@@ -3,7 +3,7 @@
 actions = prefix where committed, else state + 0.02 velocity + 0.001 noise. The second output holds the mean
 brightness of each camera, so that a test sees which image went where. `tiny_policy.onnx` has the whole
 interface; `tiny_seven.onnx` drives one arm of 7 joints, which no rig accepts; `tiny_objects.onnx` reads
-`object_state` in place of images.
+`object_state` in place of images; `tiny_quiet.onnx` does so too and is given no noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 HORIZON = 50
 
 
-def build(dof: int, images: bool) -> ModelProto:
+def build(dof: int, images: bool, noisy: bool = True) -> ModelProto:
     """Return the model as a protobuf message."""
     chunk = [HORIZON, dof]
     inputs = [
@@ -25,16 +25,17 @@ def build(dof: int, images: bool) -> ModelProto:
         helper.make_tensor_value_info("velocity", TensorProto.FLOAT, [dof]),
         helper.make_tensor_value_info("prefix", TensorProto.FLOAT, chunk),
         helper.make_tensor_value_info("prefix_len", TensorProto.INT64, []),
-        helper.make_tensor_value_info("noise", TensorProto.FLOAT, chunk),
     ]
     nodes = [
         helper.make_node("Mul", ["velocity", "step_s"], ["drift"]),
-        helper.make_node("Mul", ["noise", "noise_gain"], ["jitter"]),
         helper.make_node("Add", ["state", "drift"], ["moved"]),
-        helper.make_node("Add", ["jitter", "moved"], ["free"]),
         helper.make_node("Less", ["rows", "prefix_len"], ["committed"]),
-        helper.make_node("Where", ["committed", "prefix", "free"], ["actions"]),
+        helper.make_node("Where", ["committed", "prefix", "free" if noisy else "moved"], ["actions"]),
     ]
+    if noisy:
+        inputs.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, chunk))
+        nodes.insert(1, helper.make_node("Mul", ["noise", "noise_gain"], ["jitter"]))
+        nodes.insert(3, helper.make_node("Add", ["jitter", "moved"], ["free"]))
     initial = [
         numpy_helper.from_array(np.float32(0.02), "step_s"),
         numpy_helper.from_array(np.float32(0.001), "noise_gain"),
@@ -60,10 +61,11 @@ def build(dof: int, images: bool) -> ModelProto:
 
 
 def main() -> None:
-    """Write the three files beside this one."""
+    """Write the four files beside this one."""
     save(build(14, images=True), str(FOLDER / "tiny_policy.onnx"))
     save(build(7, images=True), str(FOLDER / "tiny_seven.onnx"))
     save(build(14, images=False), str(FOLDER / "tiny_objects.onnx"))
+    save(build(14, images=False, noisy=False), str(FOLDER / "tiny_quiet.onnx"))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from runtime.inference.backends.base import Guidance, ModelInputs, ModelOutputs
 from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.backends.torch import load_torch
 from runtime.inference.policy import POLICY_FOLDER, load_policy
-from runtime.inference.sampler import load_sampler
+from runtime.inference.sampler import Query, load_sampler
 from runtime.layout import CAMERAS, JOINT_NAMES
+from runtime.states import Condition
 from tests.unit.guided_case import HORIZON, OBJECTS, STEPS, weights
 
 torch = pytest.importorskip("torch")
@@ -261,6 +262,24 @@ def test_a_model_with_other_inputs_is_refused(folders: dict[str, Path], file: st
         load_torch(folder, file, replace(shape, velocity=False))
     with pytest.raises(UsageError, match="has no input 'images'; it needs images uint8"):
         load_torch(folder, file, replace(shape, cameras=3))
+
+
+def test_a_model_that_takes_no_noise_is_called_without(tmp_path: Path) -> None:
+    (tmp_path / "calm.py").write_text(
+        "def load(device, precision):\n"
+        "    def model(object_state, state, velocity, prefix, prefix_len):\n        return prefix + state\n"
+        "    return model\n",
+        encoding="utf-8",
+    )
+    text = manifest(OBJECTS, "calm:load").replace("graphs: {transfer: net.onnx}, ", "")
+    (tmp_path / "manifest.yaml").write_text(text.replace("rate_hz", "noise: false, rate_hz"), encoding="utf-8")
+    sampler = load_sampler(load_policy(str(tmp_path)), "transfer", backend="torch")
+    given = inputs(OBJECTS, 0)
+    chunk = sampler.sample(given, Query(Condition.PLAIN, 0, 8, (0,))).actions
+    assert np.array_equal(chunk, given.prefix + given.state)
+    (tmp_path / "manifest.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="unexpected keyword argument 'noise'"):
+        load_sampler(load_policy(str(tmp_path)), "transfer", backend="torch")
 
 
 def test_an_exported_program_of_another_length_is_refused(folders: dict[str, Path]) -> None:

@@ -88,6 +88,15 @@ def test_a_bare_graph_that_reads_the_object_state_fits_a_simulated_rig_only(rig:
         check_fit(policy_schema(policy, "transfer", 0.0), real)
 
 
+def test_a_graph_that_is_given_no_noise_says_so(tmp_path: Path, rig: RigConfig) -> None:
+    check_policy(load_policy(str(DATA / "tiny_quiet.onnx")), rig, "transfer")
+    raw = manifest() | seen(cameras=[], object_state=7) | {"graphs": {"transfer": "tiny_quiet.onnx"}}
+    shutil.copy(DATA / "tiny_quiet.onnx", tmp_path)
+    with pytest.raises(UsageError, match=r"tiny_quiet\.onnx: the graph has no input 'noise'.*'noise: false'"):
+        check_policy(load_policy(str(folder(tmp_path, raw))), rig, "transfer")
+    check_policy(load_policy(str(folder(tmp_path, raw | {"noise": False}))), rig, "transfer")
+
+
 def test_the_object_state_may_differ_by_task(tmp_path: Path) -> None:
     raw = manifest()
     raw["observation"]["object_state"] = {"transfer": 7}
@@ -173,6 +182,7 @@ def test_a_path_that_is_not_there_is_said_so(text: str) -> None:
         ({"graphs": {}, "torch": {"transfer": "net:load"}}, "key 'torch.transfer': no file 'net.py'"),
         ({"torch": {"transfer": "../net:load"}}, "key 'torch.transfer': no file '../net:load'"),
         ({"device": "tpu"}, "key 'device'"),
+        ({"noise": False, "capabilities": {"best_of": True}}, "key 'noise': 'capabilities.best_of'"),
         ({"precision": "fp8"}, "key 'precision'"),
         (seen(rename={"cam_low": "head"}), "key 'observation.rename.cam_low': no camera of 'observation.cameras'"),
         (seen(rename={"cam_high": "cam_left_wrist"}), "key 'observation.rename': camera 'cam_left_wrist' comes twice"),

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.errors import UsageError
 from runtime.inference import bid
-from runtime.inference.backends.base import Guidance, ModelInputs
+from runtime.inference.backends.base import Guidance, ModelInputs, ModelOutputs
 from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.backends.rtc import BETA, soft_mask
 from runtime.inference.backends.shape import GraphShape
@@ -54,8 +54,7 @@ def inputs(rows: int) -> ModelInputs:
     asked = request(CASE)
     plan = asked["target"].copy()
     plan[rows:] = np.nan
-    blank = np.zeros((HORIZON, 14), np.float32)
-    return ModelInputs(None, asked["object_state"], asked["state"], asked["velocity"], plan, rows, blank)
+    return ModelInputs(None, asked["object_state"], asked["state"], asked["velocity"], plan, rows)
 
 
 def query(condition: Condition, committed: int = 0, execute: int = 0, seed: int = 4) -> Query:
@@ -183,8 +182,8 @@ def test_a_server_starts_without_torch() -> None:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Sampler]:
-    """Return a maker of the small network's sampler in the torch backend."""
+def stepwise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which backend torch finds the small network as one step."""
     torch = pytest.importorskip("torch")
     from bench.training.export import export_program
     from bench.training.recover import policy_of
@@ -193,7 +192,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Sampler]:
     path = folder(tmp_path_factory.mktemp("program") / "tiny", ", torch: {transfer: small.pt2}")
     network = policy_of({name: torch.as_tensor(array) for name, array in weights().items()}, path)
     export_program(network, path / "small.pt2", steps=STEPS)
-    return lambda: load_sampler(load_policy(str(path)), "transfer", backend="torch")
+    return path
+
+
+@pytest.fixture(scope="module")
+def programs(stepwise: Path) -> Callable[[], Sampler]:
+    """Return a maker of the small network's sampler in the torch backend."""
+    return lambda: load_sampler(load_policy(str(stepwise)), "transfer", backend="torch")
 
 
 @pytest.mark.parametrize("condition", [Condition.GUIDED, Condition.GUIDED_IDENTITY])
@@ -222,8 +227,42 @@ def test_the_torch_backend_gives_the_networks_chunk_after_a_prefix(programs: Cal
     assert np.abs(again[0].numpy() - chunk).max() < 1e-5
 
 
+def test_a_step_that_is_given_no_noise_is_refused(stepwise: Path) -> None:
+    from runtime.inference.backends.torch import load_torch
+
+    shape = load_policy(str(stepwise)).shape("transfer")
+    with pytest.raises(UsageError, match=r"small\.pt2: the program denoises"):
+        load_torch(stepwise, "small.pt2", replace(shape, noise=False))
+
+
 def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = folder(tmp_path / "tiny", ", torch: {transfer: tiny_guided.onnx}")
     with pytest.raises(UsageError, match=r"tiny_guided\.onnx is not a program that torch"):
         load_sampler(load_policy(str(path)), "transfer", backend="torch")
+
+
+def test_a_model_that_is_given_no_noise_has_one_chunk_for_an_observation() -> None:
+    quiet = load_sampler(load_policy(str(DATA / "tiny_quiet.onnx")), "transfer")
+    asked = request(CASE)
+    chunks = [quiet.sample(inputs(12), query(Condition.PREFIX, 12, seed=seed)).actions for seed in (4, 5)]
+    assert np.array_equal(chunks[0], chunks[1])
+    assert np.array_equal(chunks[0][:12], asked["target"][:12])
+    assert np.allclose(chunks[0][12:], asked["state"] + np.float32(0.02) * asked["velocity"], atol=1e-6)
+
+
+def test_noise_is_drawn_for_whom_it_is_given_only() -> None:
+    class Noted:
+        provider, guided = "none", False
+
+        def infer(self, inputs: ModelInputs) -> ModelOutputs:
+            given.append(inputs.noise)
+            return ModelOutputs(inputs.prefix, None)
+
+    given: list[np.ndarray | None] = []
+    for noisy in (False, True):
+        Sampler(Noted(), inputs(0), (Condition.PLAIN,), noisy=noisy).sample(inputs(0), query(Condition.PLAIN))
+    drawn = np.random.default_rng((4, 9)).standard_normal((HORIZON, 14), dtype=np.float32)
+    assert given[0] is None
+    assert given[1] is not None
+    assert np.array_equal(given[1], drawn)

@@ -33,7 +33,8 @@ class ModelInputs:
 
     `images` uint8 (cameras, height, width, 3), of the rig's size, or None; `object_state` float32 (K,) or None;
     `state` and `velocity` float32 (14,); `prefix` float32 (horizon, 14), its first `prefix_len` rows planned;
-    `noise` float32 (horizon, 14). With `guidance` the chunk is pulled towards the plan and not begun with the prefix.
+    `noise` float32 (horizon, 14), None until a sampler draws it and for a model that is given none. With `guidance`
+    the chunk is pulled towards the plan and not begun with the prefix.
     """
 
     images: NDArray[Any] | None
@@ -42,7 +43,7 @@ class ModelInputs:
     velocity: NDArray[Any]
     prefix: NDArray[Any]
     prefix_len: int
-    noise: NDArray[Any]
+    noise: NDArray[Any] | None = None
     guidance: Guidance | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from runtime.errors import UsageError
 from runtime.inference.backends.base import ModelInputs
 from runtime.inference.backends.pictures import Pictures, Resize
 from runtime.layout import RIG_DOF
+
+_WITHOUT: Final = {"noise": "noise: false", "velocity": "observation: {velocity: false}"}
+"""What a manifest says of a model that does not take an input."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class GraphShape:
     velocity: bool
     horizon: int
     prefix: bool
+    noise: bool = True
     guided: bool = False
     resize: Resize = "none"
     pixel_mean: tuple[float, ...] | None = None
@@ -69,7 +73,9 @@ class GraphShape:
         """Return the inputs that such a graph must have."""
         chunk = Tensor("float32", (self.horizon, RIG_DOF))
         vector = Tensor("float32", (RIG_DOF,))
-        table = {"state": vector, "noise": chunk}
+        table = {"state": vector}
+        if self.noise:
+            table["noise"] = chunk
         if self.cameras and self.pictures.scaled:
             table["images"] = Tensor("float32", (self.cameras, 3, self.height_px, self.width_px))
         elif self.cameras:
@@ -148,7 +154,8 @@ def check_inputs(path: Path, have: Mapping[str, Tensor | None], shape: GraphShap
     wanted = shape.inputs()
     for name, tensor in wanted.items():
         if have.get(name) is None:
-            raise UsageError(f"{path}: the graph has no input {name!r}; it needs {name} {tensor}")
+            without = f", or '{_WITHOUT[name]}' in the manifest" if name in _WITHOUT else ""
+            raise UsageError(f"{path}: the graph has no input {name!r}; it needs {name} {tensor}{without}")
         if have[name] != tensor:
             raise UsageError(f"{path}: input {name!r} is {have[name]}; this rig and policy need {tensor}")
     for name in have:

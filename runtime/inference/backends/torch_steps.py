@@ -46,6 +46,8 @@ class StepBackend:
                 f"{path}: horizon, joints and length of the object state are {have}; "
                 f"this rig and policy need {(shape.horizon, RIG_DOF, shape.object_state)}, without cameras"
             )
+        if not shape.noise:
+            raise UsageError(f"{path}: the program denoises; leave out 'noise: false' in its manifest")
         self._steps = int(state["steps"])
         self._arm, self._scale = state["policy.arm"], state["policy.action_scale"]
         self._clean = program.module().requires_grad_(False)

@@ -109,7 +109,6 @@ def model_inputs(job: Job) -> ModelInputs:
         velocity=_array(job, "velocity", "f4", (RIG_DOF,)) if schema.velocity else np.zeros(RIG_DOF, np.float32),
         prefix=prefix,
         prefix_len=len(rows),
-        noise=np.zeros((schema.horizon, RIG_DOF), dtype=np.float32),
     )
 
 

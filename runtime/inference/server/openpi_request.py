@@ -61,15 +61,13 @@ def model_inputs(observation: Mapping[Any, Any], manifest: PolicyManifest, horiz
     for i, name in enumerate(seen.cameras):
         pictures[i] = _picture(found.get(name), name, seen.height_px, seen.width_px)
     velocity = observation.get("velocity")
-    nothing = np.zeros((horizon, RIG_DOF), dtype=np.float32)
     return ModelInputs(
         images=pictures,
         object_state=None,
         state=_row(observation.get("state"), "state"),
         velocity=np.zeros(RIG_DOF, np.float32) if velocity is None else _row(velocity, "velocity"),
-        prefix=nothing,
+        prefix=np.zeros((horizon, RIG_DOF), dtype=np.float32),
         prefix_len=0,
-        noise=nothing,
     )
 
 
