@@ -133,7 +133,7 @@ def resolve(command: Run, rig: RigConfig) -> RunSpec:
     elif not _remote(policy):
         loaded = load_policy(policy)
         check_policy(loaded, rig, command.task)
-        choose(command.merge, conditions_of(loaded, command.task))
+        choose(command.merge, conditions_of(loaded, command.task), remembers=False)
         corrector = corrector_of(loaded, command.task, command.merge)
     prompt, episode_s, scene_length = command.task, 0.0, 0
     if rig.simulated:

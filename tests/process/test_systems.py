@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
+from runtime.states import Mode
 from tests.conformance.emulators import lingbot_va, openpi
 from tests.conformance.emulators.websocket_peer import WebsocketPeer
-from tests.process.harness import Session, leadtime
+from tests.process.harness import Session, leadtime, wait_for
 
 
 def address(peer: WebsocketPeer) -> str:
@@ -62,6 +63,77 @@ def test_a_stateful_server_is_told_what_the_arms_were_told(start: Callable[..., 
     assert heights_m[-1] > heights_m[0]
     assert all(len(commit["obs"]) % 4 == 0 for commit in commits)
     assert any(np.ptp(view[lingbot_va.CAMERAS[0]]) > 0 for commit in commits for view in commit["obs"])
+
+
+class Imagining(lingbot_va.ImaginingProtocol):
+    """Keeps what it is told of actions before they are executed."""
+
+    def __init__(self, told: list[Any]) -> None:
+        super().__init__()
+        self.told = told
+
+    def answer(self, request: Any) -> Any:
+        if request.get("imagine", False):
+            self.told.append(request["state"])
+        return super().answer(request)
+
+
+def test_a_server_that_predicts_over_the_plan_that_runs_is_told_of_it(start: Callable[..., Session]) -> None:
+    told: list[Any] = []
+    peer = WebsocketPeer(lambda: Imagining(told))
+    try:
+        session = start("--policy", f"lingbot-va://{address(peer)}?arms=x5", "--latency", "constant:360")
+        session.await_mode(Mode.POLICY)
+        wait_for(lambda: len(told) >= 3, "a plan that is told")
+        session.interrupt()
+        status, _, stderr = session.finish()
+    finally:
+        peer.kill()
+    assert status == 0, stderr
+    assert session.summary()["limit_violations"] == 0
+    assert all(state.shape[1:] == (1, lingbot_va.STEPS) for state in told)
+
+
+class Dropping(lingbot_va.LingBotVaProtocol):
+    """Loses its connection once, and the episode with it, in place of taking a commit; `events` are what it was sent."""
+
+    DROPPED: Final = 4
+
+    def __init__(self, events: list[tuple[str, int]]) -> None:
+        super().__init__()
+        self.events = events
+
+    def answer(self, request: Any) -> Any:
+        if request.get("reset", False):
+            self.events.append(("reset", 0))
+        elif not request.get("compute_kv_cache", False):
+            self.events.append(("ask", 0))
+        elif [kind for kind, _ in self.events].count("commit") + 1 == self.DROPPED:
+            self.events.append(("commit", 0))
+            raise ConnectionError
+        else:
+            self.events.append(("commit", len(request["obs"])))
+        return super().answer(request)
+
+
+def test_a_stateful_server_that_lost_the_episode_is_brought_to_where_it_was(start: Callable[..., Session]) -> None:
+    events: list[tuple[str, int]] = []
+    peer = WebsocketPeer(lambda: Dropping(events))
+    try:
+        session = start("--policy", f"lingbot-va://{address(peer)}?arms=x5")
+        session.await_mode(Mode.POLICY)
+        wait_for(lambda: [kind for kind, _ in events].count("commit") >= Dropping.DROPPED + 3, "commits")
+        session.interrupt()
+        status, _, stderr = session.finish()
+    finally:
+        peer.kill()
+    assert status == 0, stderr
+    dropped = [i for i, (kind, _) in enumerate(events) if kind == "commit"][Dropping.DROPPED - 1]
+    assert [kind for kind, _ in events[dropped + 1 : dropped + 5]] == ["reset", "ask", "commit", "ask"]
+    # What was executed before it was lost is told anew, in one commit.
+    before, again = events[dropped - 2][1], events[dropped + 3][1]
+    assert again >= before + 4
+    assert session.summary()["limit_violations"] == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,9 +53,9 @@ def view(
     return np.array(record)
 
 
-def core(merge: str = "prefix") -> ClientCore:
+def core(merge: str = "prefix", **change: Any) -> ClientCore:
     made = ClientCore(BASE, merge, DEADLINE_NS)
-    made.open(SCHEMA)
+    made.open(msgspec.structs.replace(SCHEMA, **change))
     return made
 
 
@@ -181,9 +182,9 @@ def test_the_prefix_is_what_is_committed_from_the_observed_tick_on() -> None:
     assert np.array_equal(prefix[:, 0], asked.obs_tick + np.arange(len(prefix)))
 
 
-def test_a_merge_that_keeps_no_prefix_sends_none() -> None:
+def test_a_merge_that_keeps_no_prefix_commits_to_nothing() -> None:
     client = core("aligned")
-    assert len(next_ask(client, running(client)).terms.planned) == 0
+    assert next_ask(client, running(client)).terms.committed == 0
 
 
 @given(st.integers(-200, 200), st.integers(-5, 80), st.integers(0, 60))
@@ -310,9 +311,27 @@ def test_a_guided_request_shows_the_whole_rest_of_the_plan_and_what_of_it_is_fin
 
 def test_a_merge_that_the_policy_cannot_serve_is_refused_with_those_that_it_can() -> None:
     with pytest.raises(UsageError, match=r"merge 'rtc' needs a policy that can do guided; .*aligned"):
-        choose("rtc", ("plain", "prefix"))
-    assert choose("leadtime", ("plain", "prefix")) is Condition.PREFIX
-    assert choose("leadtime", ("plain",)) is Condition.FUTURE
+        choose("rtc", ("plain", "prefix"), remembers=False)
+    assert choose("leadtime", ("plain", "prefix"), remembers=False) is Condition.PREFIX
+    assert choose("leadtime", ("plain",), remembers=False) is Condition.FUTURE
+
+
+def test_a_policy_that_remembers_goes_on_from_what_it_was_told_and_not_from_a_predicted_state() -> None:
+    with pytest.raises(UsageError, match="merge 'future_state' needs a policy that can do future"):
+        choose("future_state", ("plain",), remembers=True)
+    client = core("leadtime", stateful=True, conditions=("plain",), prefix_max=0)
+    asked = next_ask(client, running(client))
+    assert asked.terms.condition is Condition.PLAIN
+    assert asked.terms.state is None
+    outcome = use(client, asked, asked.obs_tick + 8)
+    assert outcome.chunk is not None
+    assert int(outcome.chunk["start_tick"]) == asked.obs_tick
+
+
+def test_a_plain_request_says_what_is_commanded_now() -> None:
+    terms = terms_for(Condition.PLAIN, view(100, ahead=30), 98, 7, horizon=50, tick_s=0.02)
+    assert terms.committed == 0
+    assert terms.planned[:, 0].tolist() == [98]
 
 
 def test_the_status_counts_what_became_of_the_requests() -> None:

@@ -115,6 +115,47 @@ def test_views_are_thinned_evenly_and_the_newest_is_kept(
         assert rows.tolist() == [100 + 4 * view for view in kept]
 
 
+def test_who_lost_its_memory_is_told_again_from_a_view_on_until_it_answers() -> None:
+    log = ExecutedLog(BASE, 4)
+    done(log, range(100, 140))
+    log.told(100)
+    for tick in range(104, 132, 4):
+        log.see(tick, seen(tick))
+    log.told(120)
+    assert log.until(130)[0] == 120
+    log.lost()
+    first, arrays = log.until(130)
+    assert first == 104
+    assert arrays["executed"][:, 0].tolist() == list(range(104, 130))
+    assert arrays["key_tick"].tolist() == [0, 4, 8, 12, 16, 20, 24]
+    assert arrays["key_state"][:, 0].tolist() == [104, 108, 112, 116, 120, 124, 128]
+    log.told(130)
+    assert log.until(135)[0] == 130
+
+
+def test_who_lost_its_memory_and_is_told_of_no_views_begins_with_the_newest() -> None:
+    log = ExecutedLog(BASE, 0)
+    done(log, range(10, 20))
+    log.told(12)
+    log.lost()
+    first, arrays = log.until(18)
+    assert first == 18
+    assert arrays["executed"].shape == (0, 14)
+
+
+def test_a_view_whose_commands_are_no_longer_known_is_no_beginning() -> None:
+    log = ExecutedLog(BASE, 4)
+    log.told(0)
+    log.see(4, seen(4))
+    done(log, range(10, 10 + TICKS_MAX))
+    log.see(100, seen(100))
+    log.lost()
+    assert log.until(200)[0] == 100
+    log.begin()
+    log.told(0)
+    assert log.until(200)[0] == 200
+
+
 def test_in_a_skipped_tick_the_last_command_was_held() -> None:
     log = ExecutedLog(BASE, 0)
     done(log, range(10, 20), skipped=(14, 15))

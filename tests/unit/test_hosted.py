@@ -173,6 +173,38 @@ def test_after_a_failure_the_episode_begins_anew() -> None:
     assert peer.said[-1].executed.actions[:, 0].tolist() == [109, 111]
 
 
+@pytest.mark.parametrize("change", [{"session": "s2"}, {"epoch": 2}])
+def test_a_peer_that_lost_its_memory_is_brought_to_where_it_was(change: dict[str, Any]) -> None:
+    peer = Peer()
+    host = hosted(peer)
+    schema = host.agree(HELLO)
+    host.answer(job(schema, tick=100))
+    host.answer(job(schema, **executed(108, 20, keys=(0, 8, 16)), **change))
+    reset, begun, asked = peer.said[2:]
+    assert reset == "lift"
+    assert begun.executed is None
+    assert begun.view.images["cam_high"][0, 0, 0] == 108
+    assert len(begun.planned) == begun.committed == 0
+    assert asked.executed.actions[:, 0].tolist() == list(range(108, 128, 2))
+    assert asked.executed.key_ticks == (3, 7, 9)
+    assert [int(view.images["cam_high"][0, 0, 0]) for view in asked.executed.key_views] == [116, 124, 0]
+    assert asked.timeout_s <= 0.5
+    # From then on it is told what is new, as ever.
+    host.answer(job(schema, **executed(128, 4), **change))
+    assert peer.said[-1].executed.actions[:, 0].tolist() == [128, 130]
+
+
+def test_a_peer_that_kept_its_memory_is_told_only_what_is_new_to_it() -> None:
+    peer = Peer()
+    host = hosted(peer)
+    schema = host.agree(HELLO)
+    host.answer(job(schema, tick=100))
+    host.answer(job(schema, **executed(100, 12)))
+    host.answer(job(schema, **executed(100, 20, keys=(0, 8, 16))))
+    assert peer.said.count("lift") == 1
+    assert peer.said[-1].executed.actions[:, 0].tolist() == [112, 114, 116, 118]
+
+
 def test_a_reply_of_another_shape_is_a_failure_of_the_peer() -> None:
     host = hosted(Peer(shape=(16, 7)))
     with pytest.raises(AdapterError, match=r"answered with \(16, 7\)"):

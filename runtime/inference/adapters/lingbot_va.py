@@ -88,6 +88,8 @@ class LingBotVa:
             cameras=CAMERAS,
             stateful=True,
             key_every=settings.steps // KEYS_PER_FRAME,
+            # Of a chunk that begins with what is told at least a frame is left.
+            prefix_max=horizon - settings.steps if self._imagines else 0,
         )
 
     def reset(self, prompt: str) -> None:
@@ -167,13 +169,17 @@ class LingBotVa:
         """Tell a server that can predict over them the actions still to be executed; return their rows, if told."""
         steps = self._settings.steps
         frames = round(question.committed / steps)
-        if self._peer.metadata.get("imagine") is not True or not frames or question.committed > len(question.planned):
+        if not self._imagines or not frames:
             return np.empty((0, question.planned.shape[1]))
         rows = np.asarray(question.planned[: question.committed], dtype=np.float64)
         at = np.round(np.linspace(len(rows) / (frames * steps), len(rows), frames * steps)).astype(int) - 1
         state = self._channels(rows[np.maximum(at, 0)], kinematics, frame)
         self._tell([self._observation(question.view, question.prompt)], state, True, until_s)
         return rows
+
+    @property
+    def _imagines(self) -> bool:
+        return self._peer.metadata.get("imagine") is True
 
     def _tell(self, views: list[dict[str, Any]], state: NDArray[np.float64], imagine: bool, until_s: float) -> None:
         request = {"obs": views, "compute_kv_cache": True, "imagine": imagine, "state": state.astype(np.float32)}

@@ -118,9 +118,11 @@ class StarVla:
             case "rel":
                 return found + first
             case "delta":
-                # Steps go on from what was commanded, as they did in training, not from what was measured.
-                base = question.planned[0] if len(question.planned) else question.view.position
-                return np.asarray(np.cumsum(found, axis=0) + np.asarray(base, dtype=np.float64))
+                # Steps go on from what was commanded, as they did in training, not from what was measured: the first
+                # target is that of the plan. Where there is none, the joints are those at rest, or a merge's forecast.
+                steps = np.cumsum(found, axis=0)
+                planned = question.planned[:1].astype(np.float64)
+                return steps - steps[0] + planned[0] if len(planned) else steps + question.view.position
             case _:
                 return found
 

@@ -109,7 +109,7 @@ class ClientCore:
             UsageError: the policy can do nothing of what the merge needs.
         """
         if self._schema is None:
-            self._condition = choose(self._merge, schema.conditions)
+            self._condition = choose(self._merge, schema.conditions, remembers=schema.stateful)
             expected_ns = round(schema.latency_ms * NS_PER_MS) + self._observation_ns
             delay_ticks = -(-expected_ns // self._base.policy_period_ns) + 1
             self._delays = Delays(delay_ticks, parts=schema.parts and MERGES[self._merge].in_parts)

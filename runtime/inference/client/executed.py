@@ -1,4 +1,8 @@
-"""What was really done since the last answer, for a policy that remembers an episode: commands and key views."""
+"""What was really done, for a policy that remembers an episode: commands and key views.
+
+It is told what it does not know yet, which is what was done since the observation that it answered last. If it has lost
+its memory, with its connection or by a failure, it is told once more what is still known here, from a view on.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from runtime.net.frames import FRAME_BYTES_MAX
 TICKS_MAX: Final = 512
 """Policy ticks remembered: ten seconds at 50 Hz, twice the longest that a request may take."""
 VIEWS_MAX: Final = 32
+"""Key views remembered: 85 MiB of three cameras' 640x480."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,14 @@ class ExecutedLog:
         self._commands: dict[int, NDArray[Any]] = {}
         self._views: deque[KeyView] = deque(maxlen=VIEWS_MAX)
         self._told_tick: int | None = None
+        self._lost = False
 
     def begin(self) -> None:
         """Forget everything: an episode begins."""
         self._commands.clear()
         self._views.clear()
         self._told_tick = None
+        self._lost = False
 
     def note(self, command: NDArray[Any]) -> None:
         """Take in a JOINT_COMMAND record; the one at the beginning of a policy tick is that tick's."""
@@ -56,7 +63,7 @@ class ExecutedLog:
         """Whether what is seen now, at a policy tick, is to be kept."""
         if not self._key_every or self._told_tick is None:
             return False
-        last = self._views[-1].tick if self._views else self._told_tick
+        last = max(self._told_tick, self._views[-1].tick) if self._views else self._told_tick
         return tick - last >= self._key_every
 
     def see(self, tick: int, observation: Observation) -> None:
@@ -67,16 +74,20 @@ class ExecutedLog:
     def told(self, obs_tick: int) -> None:
         """Note that a request about `obs_tick` was answered: what was done before it is known."""
         self._told_tick = obs_tick
-        self._commands = {tick: row for tick, row in self._commands.items() if tick >= obs_tick}
-        self._views = deque((view for view in self._views if view.tick >= obs_tick), VIEWS_MAX)
+        self._lost = False
+
+    def lost(self) -> None:
+        """Note that the policy may have lost its memory: until it answers, it is told all that is known here."""
+        self._lost = True
 
     def until(self, obs_tick: int) -> tuple[int, ArrayMap]:
         """Return the first tick and the arrays of an Infer message for what was done until an observation.
 
-        Nothing, where no request of the epoch has been answered yet. In a tick that the control process skipped, what
-        had been commanded last was held. Of more views than a message carries some are left out.
+        Nothing, where no request of the epoch has been answered yet. Where it may have lost its memory, the first tick
+        is that of a view, from which it can begin again. In a tick that the control process skipped, what had been
+        commanded last was held. Of more views than a message carries some are left out.
         """
-        first = obs_tick if self._told_tick is None or not self._commands else self._told_tick
+        first = self._first(obs_tick)
         rows: list[NDArray[Any]] = []
         for tick in range(first, obs_tick):
             held = rows[-1] if rows else self._commands[min(self._commands)]
@@ -89,6 +100,15 @@ class ExecutedLog:
             arrays["key_state"] = np.stack([view.observation.position for view in views]).astype(np.float32)
             arrays["key_tick"] = np.array([view.tick - first for view in views], dtype=np.int64)
         return first, arrays
+
+    def _first(self, obs_tick: int) -> int:
+        """Return the first tick that is to be told."""
+        if self._told_tick is None or not self._commands:
+            return obs_tick
+        if not self._lost:
+            return self._told_tick
+        oldest = min(self._commands)
+        return next((view.tick for view in self._views if oldest <= view.tick < obs_tick), obs_tick)
 
 
 def _thinned(views: list[KeyView]) -> list[KeyView]:

@@ -155,6 +155,8 @@ class Client:
             connection.drop(now_ns, f"no answer in {self._deadline_ms:.0f} ms")
         if connection.link is not Link.READY:
             self._publish(*core.lose(now_ns))
+            if self._executed is not None:
+                self._executed.lost()
         elif self._sensors is None and connection.schema is not None and connection.gallery is not None:
             self._open(connection.schema, connection.gallery)
 
@@ -257,8 +259,10 @@ class Client:
                 self._board["chunk"].push(outcome.chunk)
             if outcome.request is None:
                 continue
-            if outcome.chunk is not None and self._executed is not None:
+            if self._executed is not None and outcome.chunk is not None:
                 self._executed.told(int(outcome.request["obs_tick"]))
+            elif self._executed is not None and outcome.request["verdict"] == Verdict.ERROR:
+                self._executed.lost()
             outcome.request["trust"] = self._foresight.trust
             outcome.request["parted"] = self._foresight.difference
             self._board["request"].push(outcome.request)

@@ -42,13 +42,15 @@ NOTHING = Terms(Condition.PLAIN, np.empty((0, RIG_DOF)))
 """The terms of a request made at standstill."""
 
 
-def choose(merge: str, offered: tuple[str, ...]) -> Condition:
+def choose(merge: str, offered: tuple[str, ...], *, remembers: bool) -> Condition:
     """Return the first condition that a merge asks for and a policy can do; FUTURE takes nothing but a plain policy.
+
+    None that `remembers` an episode: its chunk goes on from what it was told was executed, whatever state it is shown.
 
     Raises:
         UsageError: the policy can do none of them; the message lists the merges that it can.
     """
-    able = {*offered, Condition.FUTURE} if Condition.PLAIN in offered else set(offered)
+    able = {*offered, Condition.FUTURE} if Condition.PLAIN in offered and not remembers else set(offered)
     for condition in MERGES[merge].conditions:
         if condition in able:
             return condition
@@ -71,7 +73,8 @@ def terms_for(
         case Condition.FUTURE:
             return _future(view, obs_tick, committed, tick_s)
         case _:
-            return NOTHING
+            # What is commanded now: a policy that answers in steps goes on from it, whatever the arms lag behind.
+            return Terms(condition, planned(view, obs_tick, 1))
 
 
 def _future(view: NDArray[Any], obs_tick: int, committed: int, tick_s: float) -> Terms:

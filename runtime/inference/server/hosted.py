@@ -99,26 +99,40 @@ class Hosted:
         episode = job.request.session, job.request.epoch
         try:
             if episode != self._episode:
-                self._episode = None
-                self._adapter.reset(job.hello.prompt or job.hello.task)
-                self._told_tick = 0
-            first = not self._told_tick
-            reply = self._adapter.infer(replace(question, executed=None) if first else question)
+                question = self._begin(job, question)
+            reply = self._adapter.infer(question)
         except AdapterError:
             self._episode = None
             raise
         self._episode = episode
-        self._told_tick = self._known_tick(job, question, first=first)
+        self._told_tick = self._known_tick(job, question)
         return self._in_ticks(reply, job.schema)
 
     def close(self) -> None:
         """Let go of the peer."""
         self._adapter.close()
 
-    def _known_tick(self, job: Job, question: Question, *, first: bool) -> int:
+    def _begin(self, job: Job, question: Question) -> Question:
+        """Begin an episode, and return what is asked next in it.
+
+        The rig tells from a view on what it has executed where the peer has lost its memory of this episode. It is then
+        brought to where it was: it answers that view as the first, and is told the rest with the question.
+        """
+        self._episode, self._told_tick = None, 0
+        until_s = time.monotonic() + question.timeout_s
+        self._adapter.reset(question.prompt)
+        begun = [view for tick, view in self._keys(job) if tick == 0 < _count(job, "executed")]
+        if not job.schema.stateful or not begun:
+            return replace(question, executed=None)
+        nothing = question.planned[:0]
+        self._adapter.infer(replace(question, view=begun[0], planned=nothing, committed=0, executed=None))
+        self._told_tick = job.request.executed_tick
+        return replace(self._question(job), timeout_s=until_s - time.monotonic())
+
+    def _known_tick(self, job: Job, question: Question) -> int:
         """Return the tick until which the peer knows what was executed: at an episode's beginning, its first view's."""
-        if first or question.executed is None:
-            return job.request.executed_tick + _count(job, "executed") or 1
+        if question.executed is None:
+            return job.request.executed_tick + _count(job, "executed")
         told = int(len(question.executed.actions) * self._pace(job.schema))
         return max(self._told_tick, job.request.executed_tick) + told
 
