@@ -95,7 +95,7 @@ def test_a_server_that_predicts_over_the_plan_that_runs_is_told_of_it(start: Cal
 
 
 class Dropping(lingbot_va.LingBotVaProtocol):
-    """Loses its connection once, and the episode with it, in place of taking a commit; `events` are what it was sent."""
+    """Loses its connection once, and the episode with it, in place of taking a commit; `events` are what it got."""
 
     DROPPED: Final = 4
 

@@ -328,6 +328,14 @@ def test_a_policy_that_remembers_goes_on_from_what_it_was_told_and_not_from_a_pr
     assert int(outcome.chunk["start_tick"]) == asked.obs_tick
 
 
+def test_a_policy_none_of_whose_answers_would_be_in_time_is_refused_before_any_motion() -> None:
+    late_ms = DEADLINE_NS / 1e6
+    core(latency_ms=late_ms - 1)
+    right = f"answers in {late_ms:.0f} ms, .* request_deadline_ms .* to {2 * late_ms:.0f}"
+    with pytest.raises(UsageError, match=right):
+        core(latency_ms=late_ms)
+
+
 def test_a_plain_request_says_what_is_commanded_now() -> None:
     terms = terms_for(Condition.PLAIN, view(100, ahead=30), 98, 7, horizon=50, tick_s=0.02)
     assert terms.committed == 0

@@ -18,6 +18,7 @@ from runtime.control.forecast import DelayForecast
 from runtime.control.merge import MERGES
 from runtime.control.schedule import RequestScheduler
 from runtime.control.strategy import Execution, Strategy, plan_execution
+from runtime.errors import UsageError
 from runtime.inference import wire
 from runtime.inference.client.ask import Ask, Outcome, chunk_record, request_record
 from runtime.inference.client.parts import Delays, lasts
@@ -106,8 +107,14 @@ class ClientCore:
         """Work under an agreed schema from now on; after a reconnection the forecast goes on as it was.
 
         Raises:
-            UsageError: the policy can do nothing of what the merge needs.
+            UsageError: the policy can do nothing of what the merge needs, or no answer of it would be in time.
         """
+        deadline_ms = self._deadline_ns / NS_PER_MS
+        if schema.latency_ms >= deadline_ms:
+            raise UsageError(
+                f"policy {schema.policy!r} answers in {schema.latency_ms:.0f} ms, and this rig gives a request up "
+                f"after {deadline_ms:.0f}; set request_deadline_ms in the rig's file to {2 * schema.latency_ms:.0f}"
+            )
         if self._schema is None:
             self._condition = choose(self._merge, schema.conditions, remembers=schema.stateful)
             expected_ns = round(schema.latency_ms * NS_PER_MS) + self._observation_ns
