@@ -23,8 +23,8 @@ def serve(command: Serve) -> int:
     check_seed(command.seed)
     if command.insecure and command.keys is not None:
         raise UsageError("--insecure says to serve without keys; leave out one of --keys and --insecure")
-    if command.protocol == "openpi" and (command.insecure or command.keys is not None):
-        raise UsageError("--protocol openpi has no keys and serves this host only; leave out --keys and --insecure")
+    if command.protocol == "openpi" and command.keys is not None:
+        raise UsageError("--protocol openpi has no keys; leave out --keys")
     keys = None if command.keys is None else ServerKeys.load(command.keys)
     stopped = False
 
@@ -38,7 +38,7 @@ def serve(command: Serve) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    safety = {"keys": keys, "insecure": command.insecure} if command.protocol == "leadtime" else {}
+    keyed = {"keys": keys} if command.protocol == "leadtime" else {}
     SERVERS[command.protocol](
         command.policy,
         bind=command.bind,
@@ -46,7 +46,8 @@ def serve(command: Serve) -> int:
         backend=command.backend,
         device=command.device,
         seed=command.seed,
-        **safety,
+        insecure=command.insecure,
+        **keyed,
         stop=lambda: stopped,
         on_ready=say,
     )

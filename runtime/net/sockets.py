@@ -50,7 +50,8 @@ def check_endpoint(endpoint: str, *, bind: bool, exposed: bool = False, keyless:
     if bind and not exposed and match["host"] not in LOOPBACK:
         if keyless:
             raise UsageError(
-                f"endpoint {endpoint!r} would serve other hosts, and this server has no keys; bind tcp://127.0.0.1:{port}"
+                f"endpoint {endpoint!r} would serve other hosts, and this server has no keys: anyone could connect and "
+                f"read along; bind tcp://127.0.0.1:{port}, or accept it with --insecure"
             )
         raise UsageError(
             f"endpoint {endpoint!r} would serve other hosts, and without keys anyone could connect and read along; "

@@ -32,6 +32,7 @@ from runtime.inference.server.openpi_server import CLIENTS_MAX, Front, serve_ope
 from runtime.layout import CAMERAS
 from tests.conformance.emulators.numpy_msgpack import packb, unpackb
 from tests.conformance.suite import ANSWER_S, PROMPT, question
+from tests.process.harness import leadtime
 from tests.process.serving import TINY
 
 HORIZON = 50
@@ -42,16 +43,16 @@ STATE = np.full(14, 0.1, dtype=np.float32)
 class Served:
     """A server of the tiny policy in a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, bind: str = "tcp://127.0.0.1:*") -> None:
         command = [sys.executable, "-m", "runtime", "serve", "--policy", str(TINY), "--protocol", "openpi"]
         self.process = subprocess.Popen(
-            [*command, "--bind", "tcp://127.0.0.1:*", *arguments],
+            [*command, "--bind", bind, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         assert self.process.stdout is not None
-        found = re.search(r"ws://127\.0\.0\.1:(\d+)", self.process.stdout.readline())
+        found = re.search(r"ws://[0-9.]+:(\d+)", self.process.stdout.readline())
         assert found is not None
         self.port = int(found[1])
 
@@ -69,8 +70,8 @@ def served() -> Iterator[Served]:
     assert running.close() == (0, "")
 
 
-def joined(port: int, **keywords: Any) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None, proxy=None, legacy=True, **keywords)
+def joined(port: int, host: str = "127.0.0.1", **keywords: Any) -> ClientConnection:
+    return connect(f"ws://{host}:{port}", compression=None, max_size=None, proxy=None, legacy=True, **keywords)
 
 
 def observation(**replace: Any) -> dict[str, Any]:
@@ -316,12 +317,29 @@ def test_answers_are_held_back_to_the_latency_profile() -> None:
 
 
 def test_only_this_host_is_served_and_a_taken_port_is_said(served: Served) -> None:
-    with pytest.raises(UsageError, match="would serve other hosts"):
-        serve_openpi(str(TINY), bind="tcp://0.0.0.0:8000")
+    for any_host in ("tcp://0.0.0.0:8000", "tcp://*:8000", "tcp://[::]:8000"):
+        with pytest.raises(UsageError, match=r"would serve other hosts, .* with --insecure"):
+            serve_openpi(str(TINY), bind=any_host)
     with pytest.raises(UsageError, match="needs a port"):
         serve_openpi(str(TINY), bind="ipc://@openpi")
     with pytest.raises(LeadtimeError, match="in use"):
         serve_openpi(str(TINY), bind=f"tcp://127.0.0.1:{served.port}")
+
+
+@pytest.mark.parametrize("bind", ["tcp://0.0.0.0:*", "tcp://*:*"])
+def test_other_hosts_are_served_where_that_is_accepted(bind: str) -> None:
+    open_to_all = Served("--insecure", bind=bind)
+    try:
+        with joined(open_to_all.port, host="127.0.0.2") as client:
+            client.recv(timeout=ANSWER_S)
+            asked(client)
+    finally:
+        assert open_to_all.close() == (0, "")
+
+
+def test_keys_are_for_our_own_protocol(tmp_path: Path) -> None:
+    done = leadtime("serve", "--policy", str(TINY), "--protocol", "openpi", "--keys", str(tmp_path))
+    assert (done.returncode, done.stderr.strip()) == (2, "leadtime: --protocol openpi has no keys; leave out --keys")
 
 
 def test_a_policy_that_reads_the_objects_is_not_served() -> None:

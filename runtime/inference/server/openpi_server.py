@@ -35,7 +35,7 @@ from runtime.inference.sampler import Query, Sampler, load_sampler
 from runtime.inference.server.latency import LatencyModel, parse_latency
 from runtime.inference.server.listener import Listener
 from runtime.inference.server.openpi_request import BadRequestError, model_inputs, read_observation, task_of
-from runtime.net.sockets import LOOPBACK, check_endpoint
+from runtime.net.sockets import check_endpoint
 from runtime.states import Condition
 
 LOG = logging.getLogger(__name__)
@@ -177,17 +177,17 @@ def _health(connection: ServerConnection, request: Request) -> Response | None:
     return connection.respond(http.HTTPStatus.OK, "OK\n") if request.path == "/healthz" else None
 
 
-def listen(front: Front, bind: str) -> Server:
-    """Return a server that listens at a loopback endpoint, `tcp://127.0.0.1:PORT`, and answers nobody yet.
+def listen(front: Front, bind: str, *, insecure: bool = False) -> Server:
+    """Return a server that listens at `tcp://HOST:PORT`, a loopback one unless `insecure`, and answers nobody yet.
 
     Raises:
         UsageError: the endpoint is no such, or reachable from other hosts.
         LeadtimeError: another process has it.
     """
-    match = _PORT.fullmatch(check_endpoint(bind, bind=True, keyless=True))
-    if match is None or match["host"] not in LOOPBACK:
+    match = _PORT.fullmatch(check_endpoint(bind, bind=True, exposed=insecure, keyless=True))
+    if match is None:
         raise UsageError(f"{bind!r}: a websocket needs a port; bind tcp://127.0.0.1:PORT")
-    host = match["host"].strip("[]")
+    host = "" if match["host"] == "*" else match["host"].strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, 0 if match["port"] == "*" else int(match["port"])), family=family)
@@ -218,10 +218,13 @@ def serve_openpi(
     device: str | None = None,
     threads: int = 1,
     seed: int = 0,
+    insecure: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Load and warm up a policy's models and serve them to openpi clients until `stop`; as `server.serve` otherwise.
+
+    Their wire has no keys: other hosts are served only if told to be `insecure`.
 
     Raises:
         UsageError: the policy, backend or latency profile is unknown, the endpoint may not be bound, a graph is not
@@ -241,7 +244,7 @@ def serve_openpi(
         model_ms = max(inference.submit(model.warm_up).result() for model in samplers.values()) / NS_PER_MS
         front = Front(loaded, samplers, profile, inference, seed)
         # Warm by now: to leave this waits for the end of `serve_forever`, which must have begun.
-        with listen(front, bind) as server:
+        with listen(front, bind, insecure=insecure) as server:
             gc.collect()
             gc.freeze()
             serving = threading.Thread(target=server.serve_forever, name="openpi", daemon=True)
