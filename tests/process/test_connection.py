@@ -19,6 +19,7 @@ import zmq
 from runtime.clock import NS_PER_MS, MonotonicClock
 from runtime.config import load_rig
 from runtime.inference import wire
+from runtime.inference.client.carrier import FIRST_PROBE_BYTES
 from runtime.inference.client.connection import (
     BACKOFF_MAX_NS,
     CORRUPT_MAX,
@@ -76,9 +77,10 @@ class StandIn:
     def says(self, *frames: Buffer) -> None:
         self.router.send_multipart([self.sender, *frames])
 
-    def welcomes(self, horizon: int = 50, latency_ms: float = 0.0) -> None:
-        schema = policy_schema(load_policy(str(TINY)), "transfer", latency_ms)
-        self.says(*wire.encode(wire.Welcome(session="s1", schema=msgspec.structs.replace(schema, horizon=horizon))))
+    def welcomes(self, horizon: int = 50, latency_ms: float = 0.0, decodes: tuple[str, ...] = ()) -> None:
+        agreed = policy_schema(load_policy(str(TINY)), "transfer", latency_ms)
+        schema = msgspec.structs.replace(agreed, horizon=horizon)
+        self.says(*wire.encode(wire.Welcome(session="s1", schema=schema, decodes=decodes)))
 
 
 def seen(connection: Connection) -> wire.ArrayMap:
@@ -332,6 +334,37 @@ def test_the_pauses_between_attempts_double_up_to_a_bound(
         assert stand_in.hears(wire.Hello)
     connection.close()
     stand_in.router.close()
+
+
+def test_a_link_that_is_lost_while_it_is_measured_is_not_measured_again(
+    context: zmq.Context[zmq.Socket[bytes]],
+) -> None:
+    stand_in = StandIn(context, "tcp://127.0.0.1:*")
+    endpoint = stand_in.router.getsockopt_string(zmq.LAST_ENDPOINT)
+    connection = connect(context, endpoint)
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes(decodes=("jpeg",))
+    loads: list[int] = []
+
+    def choked() -> bool:
+        received = receive(stand_in.router, identified=True)
+        if received is not None:
+            loads.append(sum(len(frame) for frame in received[1][1:]))
+            if loads[-1] <= FIRST_PROBE_BYTES:
+                stand_in.says(*wire.encode(wire.Pong(session="s1")))
+        return bool(loads) and loads[-1] > FIRST_PROBE_BYTES
+
+    turn(connection, choked)
+    stand_in.router.close(0)
+    turn(connection, lambda: connection.link is Link.LOST)
+    stand_in = StandIn(context, endpoint)
+    turn(connection, lambda: stand_in.hears(wire.Hello))
+    stand_in.welcomes(decodes=("jpeg",))
+    turn(connection, lambda: connection.link is Link.READY)
+    assert connection.carriage is Carriage.JPEG
+    assert connection.pictures == "pictures as JPEG (the link was lost while it was measured)"
+    connection.close()
+    stand_in.router.close(0)
 
 
 def test_a_server_that_says_nothing_is_left(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:

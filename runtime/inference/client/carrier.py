@@ -111,7 +111,7 @@ class Carrier:
     """The pictures of one session. `carriage` is how they go once `ready`, and `text` says so in words.
 
     `sizes` are the cameras' (width, height) in pixels by name, those that the policy reads; `gallery` is where the rig
-    keeps their pictures.
+    keeps their pictures. `gave_way`: an earlier connection was lost while its link was `measuring`; it is not again.
     """
 
     def __init__(
@@ -122,6 +122,8 @@ class Carrier:
         endpoint: str,
         forced: Carriage,
         now_ns: int,
+        *,
+        gave_way: bool = False,
     ) -> None:
         self.carriage = Carriage.RAW if sizes else Carriage.NONE
         self.text = "pictures as they are" if sizes else ""
@@ -146,13 +148,20 @@ class Carrier:
             # Of a link within the host nothing is measured: no coding is faster than its copies.
             measured = decodes and forced is Carriage.NONE and not endpoint.startswith("ipc://")
             self.ready = not measured
-            if forced is Carriage.SHARED:
+            if measured and gave_way:
+                self._settle(Carriage.JPEG, "the link was lost while it was measured")
+            elif forced is Carriage.SHARED:
                 self._settle(Carriage.RAW, "the server cannot share memory with this host")
 
     @property
     def lane(self) -> Lane | None:
         """The way for short messages to a server that has taken this host's memory."""
         return self._lane if self.carriage is Carriage.SHARED else None
+
+    @property
+    def measuring(self) -> bool:
+        """Whether pings load the link."""
+        return not self.ready and self._knock is None
 
     def fileno(self) -> int | None:
         """What to wait on besides the connection, if anything."""

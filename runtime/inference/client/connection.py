@@ -84,6 +84,7 @@ class Connection:
         self._pinged_ns = 0
         self._corrupt = 0
         self._carrier: Carrier | None = None
+        self._gave_way = False
 
     @property
     def carriage(self) -> Carriage:
@@ -136,6 +137,9 @@ class Connection:
 
     def drop(self, now_ns: int, reason: str) -> None:
         """Close the session and open another after the backoff."""
+        # A link may take a small load and choke on the next: it would be lost at every connection.
+        if self._carrier is not None:
+            self._gave_way = self._carrier.measuring
         self._close_sockets()
         self.link = Link.LOST if self.schema is not None else Link.CONNECTING
         self.text = reason
@@ -265,7 +269,9 @@ class Connection:
         sizes = {name: self._hello.rig.cameras[name] for name in welcome.schema.cameras}
         if self.gallery is None:
             self.gallery = Gallery(sizes, rows_for(welcome.schema.concurrency))
-        self._carrier = Carrier(welcome, sizes, self.gallery, self._endpoint, self._forced, now_ns)
+        self._carrier = Carrier(
+            welcome, sizes, self.gallery, self._endpoint, self._forced, now_ns, gave_way=self._gave_way
+        )
         self._prepare(now_ns)
 
     def refuse(self, reason: str) -> None:
