@@ -44,7 +44,8 @@ COMMIT_TICKS: Final = 10
 """200 ms at 50 Hz: a policy that may choose anew every few ticks does not stay with what it has begun."""
 _LEROBOT: Final = "LeRobot, src/lerobot/async_inference/configs.py, AGGREGATE_FUNCTIONS"
 _PLAIN: Final = (Condition.PLAIN,)
-_OURS: Final = (Condition.PREFIX, Condition.GUIDED, Condition.FUTURE, Condition.PLAIN)
+_OURS: Final = (Condition.PREFIX, Condition.GUIDED, Condition.PLAIN)
+"""Not FUTURE: a policy that was not trained on states ahead of its pictures fails with them, at any delay."""
 _TABLE: Final = (
     Merge("sync", "openpi-client, action_chunk_broker.py: execute, stop, ask, wait", _PLAIN, FromStart, stops=True),
     Merge("naive", "VLASH, arXiv 2512.01031, naive asynchronous: the queue is replaced as it comes", _PLAIN, FromStart),

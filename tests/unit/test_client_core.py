@@ -313,7 +313,8 @@ def test_a_merge_that_the_policy_cannot_serve_is_refused_with_those_that_it_can(
     with pytest.raises(UsageError, match=r"merge 'rtc' needs a policy that can do guided; .*aligned"):
         choose("rtc", ("plain", "prefix"), remembers=False)
     assert choose("leadtime", ("plain", "prefix"), remembers=False) is Condition.PREFIX
-    assert choose("leadtime", ("plain",), remembers=False) is Condition.FUTURE
+    assert choose("leadtime", ("plain",), remembers=False) is Condition.PLAIN
+    assert choose("future_state", ("plain",), remembers=False) is Condition.FUTURE
 
 
 def test_a_policy_that_remembers_goes_on_from_what_it_was_told_and_not_from_a_predicted_state() -> None:

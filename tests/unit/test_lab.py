@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.decoupling.cells import STATE_POLICY, Cell, lab, load, play, policy_version, save, score
 from bench.decoupling.profiles import Profile, constant
@@ -35,6 +36,20 @@ def test_a_constant_delay_is_that_many_ticks_and_the_plan_never_runs_out(episode
     assert episode.violations == 0
     assert episode.success
     assert min(episode.ages_ms) >= 200.0
+
+
+def test_a_policy_that_can_be_told_nothing_does_its_task_behind_a_delay(tmp_path: Path) -> None:
+    shipped = load_policy(STATE_POLICY).folder
+    shutil.copy(shipped / f"{TASK}.onnx", tmp_path)
+    raw = yaml.safe_load((shipped / "manifest.yaml").read_text())
+    told = {"graphs": {TASK: f"{TASK}.onnx"}, "capabilities": {"prefix": True, "prefix_max": 0}}
+    for key in ("guided", "correctors"):
+        del raw[key]
+    (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(raw | told))
+    plain = lab(TASK, "constant:200", "leadtime", 3, policy=str(tmp_path)).run()
+    assert plain.success
+    assert plain.starved == 0
+    assert plain.violations == 0
 
 
 def test_without_delay_the_answer_acts_at_the_very_next_tick() -> None:

@@ -33,7 +33,7 @@ def test_merges_ask_for_what_their_papers_do() -> None:
     assert asked.pop("prefix") == (Condition.PREFIX,)
     assert asked.pop("future_state") == (Condition.FUTURE,)
     assert asked.pop("bid") == (Condition.BEST_OF,)
-    assert asked.pop("leadtime") == (Condition.PREFIX, Condition.GUIDED, Condition.FUTURE, Condition.PLAIN)
+    assert asked.pop("leadtime") == (Condition.PREFIX, Condition.GUIDED, Condition.PLAIN)
     assert set(asked.values()) == {(Condition.PLAIN,)}
 
 
