@@ -179,7 +179,7 @@ def render(scene: Scene) -> RenderableType:
     clock = f"{_minutes(scene.elapsed_s)} / {_minutes(scene.duration_s)}"
     return Panel(
         Group(*parts),
-        title=f"[bold]leadtime[/]  {scene.title}",
+        title=Text.assemble(("leadtime", "bold"), f"  {scene.title}"),
         title_align="left",
         subtitle=clock,
         subtitle_align="right",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from runtime import records
+from runtime.board import Board
 from runtime.clock import VirtualClock
 from runtime.console.live import LiveView, Watcher, render
 from runtime.faults import FAULTS
@@ -30,6 +32,12 @@ def test_before_anything_was_published_the_view_stands(tmp_path: Path) -> None:
     text = shown(render(Watcher().look(recorded.make_board(tmp_path), recorded.T0_NS)))
     assert "DISARMED" in text
     assert "not connected yet" in text
+
+
+@pytest.mark.parametrize("task", ["take [bin 3]", "put [red] in [/box]", "[/] up"])
+def test_a_task_is_shown_as_it_was_written(tmp_path: Path, task: str) -> None:
+    board = Board.create(msgspec.structs.replace(recorded.make_spec(tmp_path), task=task))
+    assert task in shown(render(Watcher().look(board, recorded.T0_NS)))
 
 
 def test_a_run_under_way_shows_its_mode_buffer_lateness_and_outcome(tmp_path: Path) -> None:
