@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -316,6 +317,9 @@ Command = (
 
 def main() -> None:
     """Entry of the `leadtime` script."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that is not of UTF-8 shows a question mark for what it has no sign of.
+        sys.stdout.reconfigure(errors="replace")
     command: Any = tyro.cli(Command, prog="leadtime")
     module, function = HANDLERS[type(command)].split(":")
     try:

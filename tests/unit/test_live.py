@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from runtime import records
 from runtime.board import Board
+from runtime.cli import main
 from runtime.clock import VirtualClock
 from runtime.console.live import LiveView, Watcher, render
 from runtime.faults import FAULTS
@@ -105,3 +107,22 @@ def test_the_view_draws_itself_and_leaves_its_last_state(tmp_path: Path) -> None
         view.update(board)
     assert "camera ended" in output.getvalue()
     assert "sim-x5" in output.getvalue()
+
+
+def test_a_terminal_without_the_signs_shows_the_view_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: object) -> int:
+        with LiveView() as view:
+            view.update(recorded.make_board(tmp_path))
+        return 0
+
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", ["leadtime", "run"])
+    monkeypatch.setattr("runtime.commands.run.run", run)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    terminal.flush()
+    assert b"DISARMED" in terminal.buffer.getvalue()
