@@ -92,8 +92,8 @@ def svg(figure: Figure) -> str:
     text = text[text.index("<svg") :]
     for stand_in, variable in _THEMED.items():
         text = text.replace(stand_in, variable)
-    # Two decimals are a hundredth of a point; more would only be bytes.
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+    # Two decimals are a hundredth of a point; more would only be bytes. Between tags are the numbers that are read.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), text)
     return re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
 
 

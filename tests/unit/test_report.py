@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from runtime.console import figures
 from runtime.console.report import build_report, write_report
 from runtime.errors import LeadtimeError
 from runtime.faults import FAULTS
@@ -54,6 +55,15 @@ def test_figures_take_the_page_s_colours_in_both_themes(html: str) -> None:
     assert "prefers-color-scheme: dark" in html
     assert "#010203" not in html
     assert "var(--ink)" in html
+
+
+def test_an_axis_of_thousandths_is_labelled_in_thousandths() -> None:
+    with figures.drawing(5, 3) as figure:
+        figure.subplots().plot([0.001, 0.004], [0.001, 0.004])
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", figures.svg(figure))
+    assert "0.0025" in labels
+    assert len(set(labels)) * 2 == len(labels)
+    assert re.findall(r'="[^"]*\d\.\d{3}', figures.svg(figure)) == []
 
 
 def test_a_minute_of_run_is_a_small_page_with_each_fault_s_remedy_and_escaped_text() -> None:
