@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 
 from runtime.console import figures
-from runtime.console.report import build_report, write_report
+from runtime.console.report import _tiles, build_report, write_report
 from runtime.errors import LeadtimeError
 from runtime.faults import FAULTS
 from runtime.summary import build_summary
 from tests.unit import recorded
-from tests.unit.test_summary import make_run
+from tests.unit.test_summary import make_run, make_ticks
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,17 @@ def test_a_minute_of_run_is_a_small_page_with_each_fault_s_remedy_and_escaped_te
     assert FAULTS[0].remedy in html
     assert "&lt;b&gt;&amp;" in html
     assert "<b>&" not in html
+
+
+def test_the_figures_of_a_long_run_are_made_without_a_copy_of_it() -> None:
+    run = make_run(tick=make_ticks(10_000, ahead_ticks=7))
+    summary = build_summary(run)
+    tracemalloc.start()
+    tiles = list(_tiles(run, summary))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tiles[1][0] == "140 ms"
+    assert most < run.ticks.nbytes / 10
 
 
 def test_a_run_that_never_ticked_still_has_a_page() -> None:
