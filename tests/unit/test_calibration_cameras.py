@@ -77,6 +77,16 @@ def test_pictures_without_the_board_or_of_two_cameras_are_refused() -> None:
         camera.estimate([blank, blank[:400]], BOARD, "d")
 
 
+@pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.0)])
+def test_a_board_that_is_turned_alike_in_every_picture_tells_no_focal_length(turn: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(2)
+    alike = [pose(rng.normal(turn, 0.01), rng.uniform((-0.05, -0.05, 0.32), (0.05, 0.05, 0.5))) for _ in range(8)]
+    for view in alike:
+        view[:3, 3] -= view[:3, :3] @ (0.105, 0.075, 0.0)
+    with pytest.raises(LeadtimeError, match="tilt it by"):
+        camera.estimate([picture(view) for view in alike], BOARD, "d")
+
+
 def test_where_the_board_is_in_a_picture_is_where_it_was_put() -> None:
     for view in views(5, seed=3):
         seen = BOARD.pose(picture(view), LENS)
