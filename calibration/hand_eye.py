@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final, Literal
 
 import cv2
@@ -21,7 +22,7 @@ Parent = Literal["hand", "base"]
 
 VIEWS_MIN: Final = 5
 TURN_MIN_RAD: Final = 0.3
-"""Poses that are all turned alike leave the camera's place undetermined."""
+"""Poses that are turned alike, or about one axis alone, leave the camera's place along it undetermined."""
 RESIDUAL_MAX_M: Final = 0.02
 
 
@@ -45,10 +46,10 @@ def estimate(hands: Sequence[Array], boards: Sequence[Array], parent: Parent) ->
     """
     if len(hands) < VIEWS_MIN:
         raise LeadtimeError(f"{len(hands)} poses with the board in view; it takes {VIEWS_MIN}")
-    turns = [float(np.linalg.norm(rotation_vector(hands[0][:3, :3].T @ hand[:3, :3]))) for hand in hands]
-    if max(turns) < TURN_MIN_RAD:
+    aside_rad = _turn_aside(hands)
+    if aside_rad < TURN_MIN_RAD:
         raise LeadtimeError(
-            f"the hand turned by {max(turns):.2f} rad at most; turn it by {TURN_MIN_RAD} about two axes"
+            f"the hand turned by {aside_rad:.2f} rad at most about a second axis; turn it by {TURN_MIN_RAD} about two"
         )
     # A camera that stands still sees the board on the hand as one on the hand sees a board in the base.
     moving = [hand if parent == "hand" else np.linalg.inv(hand) for hand in hands]
@@ -70,3 +71,10 @@ def estimate(hands: Sequence[Array], boards: Sequence[Array], parent: Parent) ->
     if away_m > RESIDUAL_MAX_M:
         raise LeadtimeError(f"the poses contradict each other by {away_m * 1000:.0f} mm; was the board moved?")
     return HandEye(pose, away_m, float(np.sqrt(np.mean(np.square(away_rad)))), len(hands))
+
+
+def _turn_aside(hands: Sequence[Array]) -> float:
+    """Return the largest turn (rad) between two poses about what is square to the axis that most turns are about."""
+    turns = np.array([rotation_vector(one[:3, :3].T @ other[:3, :3]) for one, other in combinations(hands, 2)])
+    main = np.linalg.svd(turns, full_matrices=False)[2][0]
+    return float(np.linalg.norm(turns - np.outer(turns @ main, main), axis=1).max())

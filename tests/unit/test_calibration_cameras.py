@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 BOARD = Board(7, 5, 0.03, 0.022)
 SIZE = (480, 640)
 K = np.array([[610.0, 0.0, 331.0], [0.0, 605.0, 236.0], [0.0, 0.0, 1.0]])
+ANGLES = np.linspace(-1.0, 1.0, 10)
 LENS = store.Intrinsics(
     device="d", date="d", samples=1, width_px=640, height_px=480, fx_px=610.0, fy_px=605.0, cx_px=331.0, cy_px=236.0,
     distortion=[0.0] * 5, residual_px=0.0,
@@ -119,6 +120,11 @@ def test_poses_that_do_not_determine_or_contradict_are_refused() -> None:
     alike = [pose(np.array([0.5, 0.0, 0.0]), rng.uniform(-0.3, 0.3, 3)) for _ in range(8)]
     with pytest.raises(LeadtimeError, match="turn it by"):
         hand_eye.estimate(alike, alike, "hand")
+    wrist = [pose(np.array([0.0, 0.0, a]) + rng.normal(scale=0.02, size=3), rng.uniform(-0.3, 0.3, 3)) for a in ANGLES]
+    still = pose(np.array([0.1, 0.2, 2.0]), np.array([0.4, 0.1, 0.05]))
+    seen = [noisy(np.linalg.inv(at) @ still, rng) for at in wrist]
+    with pytest.raises(LeadtimeError, match=r"at most about a second axis; turn it by 0\.3"):
+        hand_eye.estimate(wrist, seen, "hand")
     with pytest.raises(LeadtimeError, match="4 poses"):
         hand_eye.estimate(alike[:4], alike[:4], "hand")
     turned = [pose(rng.uniform(-1.2, 1.2, 3), rng.uniform(-0.3, 0.3, 3)) for _ in range(8)]
