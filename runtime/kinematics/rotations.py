@@ -61,7 +61,7 @@ def rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         if cosine > 0.0:
             return sine
         axis = np.sqrt(np.maximum((np.diag(rotation) + 1.0) / 2.0, 0.0))
-        column = rotation[:, int(np.argmax(axis))]
+        column = (rotation + np.eye(3))[:, int(np.argmax(axis))]
         return np.pi * axis * np.where(column < 0.0, -1.0, 1.0)
     return sine * (float(np.arctan2(length, cosine)) / length)
 

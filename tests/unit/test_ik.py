@@ -55,6 +55,13 @@ def test_solutions_stay_inside_the_limits_and_own_up_to_what_is_left(
     assert solution.position_error_m == pytest.approx(left_m, abs=1e-9)
 
 
+@pytest.mark.parametrize("axis", [(1.0, 1.0, 1.0), (-1.0, 1.3, 1.0), (0.6, 0.0, -0.8), (0.0, 0.0, 1.0)])
+def test_half_a_turn_is_about_its_axis_one_way_or_the_other(axis: tuple[float, ...]) -> None:
+    along = np.array(axis) / np.linalg.norm(axis)
+    found = rotation_vector(2.0 * np.outer(along, along) - np.eye(3))
+    assert found * np.sign(found @ along) == pytest.approx(np.pi * along, abs=1e-6)
+
+
 @pytest.mark.parametrize("arm", ARM_MODELS)
 def test_every_arm_reaches_down_to_the_table_from_home(arm: str) -> None:
     goal = Pose(np.array((0.2, -0.1, 0.78)), gripper_rotation((0.0, 0.0, -1.0), (-1.0, 0.0, 0.0)))
