@@ -18,7 +18,7 @@ from runtime.errors import UsageError
 Array = NDArray[np.float64]
 
 CORNERS_MIN: Final = 8
-"""A picture with fewer corners of the board is left out."""
+"""A picture with fewer corners of the board is left out, and so is one with all but one of them on a line."""
 PICTURES: Final = (".png", ".jpg", ".jpeg")
 
 
@@ -59,6 +59,9 @@ class Board:
         """Return the corners in a picture: on the board (n, 3) in m and in the picture (n, 2); None where too few."""
         corners, ids, _, _ = cv2.aruco.CharucoDetector(self.pattern).detectBoard(picture)
         if ids is None or len(ids) < CORNERS_MIN:
+            return None
+        longest = max(int(np.bincount(line).max()) for line in divmod(ids.ravel(), self.columns - 1))
+        if len(ids) - longest < 2:
             return None
         places = np.asarray(self.pattern.getChessboardCorners(), dtype=np.float64)[ids.ravel()]
         return places, np.asarray(corners, dtype=np.float64).reshape(-1, 2)

@@ -96,6 +96,15 @@ def test_where_the_board_is_in_a_picture_is_where_it_was_put() -> None:
         assert np.linalg.norm(rotation_vector(seen[:3, :3].T @ view[:3, :3])) < 0.02
 
 
+def test_a_picture_with_one_line_of_corners_is_left_out() -> None:
+    board = Board.parse("10x5:30:22")
+    drawn = np.pad(board.picture(40), 40, constant_values=255)
+    assert board.find(drawn[:130]) is None
+    whole = board.find(drawn)
+    assert whole is not None
+    assert len(whole[0]) == 9 * 4
+
+
 def noisy(made: Array, rng: np.random.Generator) -> Array:
     """A frame seen with half a millimetre and two thousandths of a radian of noise."""
     return made @ pose(rng.normal(scale=0.002, size=3), rng.normal(scale=0.0005, size=3))
