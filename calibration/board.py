@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 CORNERS_MIN: Final = 8
 """A picture with fewer corners of the board is left out, and so is one with all but one of them on a line."""
+MARKERS: Final = 50
+"""Markers of the dictionary; every other square of a board has one."""
 PICTURES: Final = (".png", ".jpg", ".jpeg")
 
 
@@ -34,12 +36,15 @@ class Board:
     @classmethod
     def parse(cls, text: str) -> Board:
         """Read COLUMNSxROWS:SQUARE_MM:MARKER_MM; UsageError for anything else."""
-        match = re.fullmatch(r"(\d+)x(\d+):([\d.]+):([\d.]+)", text)
+        match = re.fullmatch(r"(\d+)x(\d+):(\d+\.?\d*):(\d+\.?\d*)", text)
         if match is None:
             raise UsageError(f"--board {text!r}: write COLUMNSxROWS:SQUARE_MM:MARKER_MM, such as 7x5:30:22")
         columns, rows, square, marker = int(match[1]), int(match[2]), float(match[3]), float(match[4])
-        if min(columns, rows) < 3 or not 0.0 < marker < square:
-            raise UsageError(f"--board {text!r}: at least 3x3 squares, and markers smaller than them")
+        corners = (columns - 1) * (rows - 1)
+        if min(columns, rows) < 3 or corners < CORNERS_MIN or not 0.0 < marker < square:
+            raise UsageError(f"--board {text!r}: at least 5x3 or 4x4 squares, and markers smaller than them")
+        if columns * rows // 2 > MARKERS:
+            raise UsageError(f"--board {text!r}: {columns * rows // 2} markers; ArUco's 4x4_50 has {MARKERS}")
         return cls(columns, rows, square / 1000.0, marker / 1000.0)
 
     @cached_property

@@ -182,7 +182,9 @@ def test_from_pictures_and_joint_angles_to_where_the_wrist_camera_is(
     assert "residual" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["7x5", "7x5:30:30", "2x5:30:22", "7x5:30:0"])
+@pytest.mark.parametrize(
+    "text", ["7x5", "7x5:30:30", "2x5:30:22", "7x5:30:0", "7x5:3.0.0:2", "7x5:.:.", "3x3:30:22", "12x9:30:22"]
+)
 def test_a_board_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--board"):
         Board.parse(text)
