@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.store import Intrinsics
-from runtime.errors import UsageError
+from runtime.errors import LeadtimeError, UsageError
 
 Array = NDArray[np.float64]
 
@@ -72,7 +72,17 @@ class Board:
         return places, np.asarray(corners, dtype=np.float64).reshape(-1, 2)
 
     def pose(self, picture: NDArray[np.uint8], camera: Intrinsics) -> Array | None:
-        """Return T_camera_board (4, 4) in m from one picture; None where too little of the board is in it."""
+        """Return T_camera_board (4, 4) in m from one picture; None where too little of the board is in it.
+
+        Raises:
+            LeadtimeError: the picture is not of the size that the intrinsics are of.
+        """
+        if picture.shape != (camera.height_px, camera.width_px):
+            height, width = picture.shape
+            raise LeadtimeError(
+                f"a picture of {width}x{height}, but the camera's intrinsics are of"
+                f" {camera.width_px}x{camera.height_px}: take the pictures at that setting"
+            )
         found = self.find(picture)
         if found is None:
             return None

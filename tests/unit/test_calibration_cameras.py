@@ -96,6 +96,12 @@ def test_where_the_board_is_in_a_picture_is_where_it_was_put() -> None:
         assert np.linalg.norm(rotation_vector(seen[:3, :3].T @ view[:3, :3])) < 0.02
 
 
+def test_a_picture_of_another_size_than_the_lens_was_found_at_is_refused() -> None:
+    halved = cv2.resize(picture(views(1)[0]), (320, 240), interpolation=cv2.INTER_AREA)
+    with pytest.raises(LeadtimeError, match="a picture of 320x240, but the camera's intrinsics are of 640x480"):
+        BOARD.pose(halved, LENS)
+
+
 def test_a_picture_with_one_line_of_corners_is_left_out() -> None:
     board = Board.parse("10x5:30:22")
     drawn = np.pad(board.picture(40), 40, constant_values=255)
