@@ -15,6 +15,8 @@ STROKE_MIN: Final = 0.7
 """A movement over less of the stroke did not reach both ends."""
 DWELL: Final = 0.01
 """The share of the readings that must lie at either end: a single wild reading is no end."""
+STEADY: Final = 0.01
+"""Where the readings at an end are farther apart, the gripper was on its way there and not at it for long enough."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,16 @@ class GripperRange:
 
 
 def estimate(history: ArmHistory) -> GripperRange:
-    """Find the ends of a gripper's range; LeadtimeError where it did not go from one to the other."""
+    """Find the ends of a gripper's range; LeadtimeError where it did not go from one to the other and stay there."""
     readings = history.measured[:, ARM_GRIPPER]
     if not len(readings):
         raise LeadtimeError("no feedback of the gripper")
-    closed, opened = (float(value) for value in np.quantile(readings, (DWELL, 1.0 - DWELL)))
+    ends = (DWELL / 2.0, DWELL, 1.0 - DWELL, 1.0 - DWELL / 2.0)
+    below, closed, opened, above = (float(value) for value in np.quantile(readings, ends))
     if opened - closed < STROKE_MIN:
         raise LeadtimeError(f"the gripper went from {closed:.2f} to {opened:.2f}; move it from closed to fully open")
+    if max(closed - below, above - opened) > STEADY:
+        raise LeadtimeError(
+            f"the gripper was at an end for less than {DWELL:.0%} of the run; leave it closed, and fully open, longer"
+        )
     return GripperRange(closed, opened, len(readings))

@@ -76,6 +76,15 @@ def test_a_gripper_s_ends_are_where_it_stays_and_not_where_one_reading_was() -> 
         gripper.estimate(held(JIG))
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_gripper_that_hardly_stayed_at_an_end_has_none(flip: bool) -> None:
+    readings = np.concatenate([np.zeros(3600), np.linspace(0, 1, 200), np.ones(20), np.linspace(1, 0, 180)])
+    measured = np.zeros((len(readings), 7))
+    measured[:, 6] = 1.0 - readings if flip else readings
+    with pytest.raises(LeadtimeError, match="less than 1% of the run"):
+        gripper.estimate(ArmHistory(np.arange(len(readings)) / 200, measured, np.zeros(0), np.zeros((0, 7))))
+
+
 @pytest.mark.parametrize("delay_s", [0.004, 0.0285, 0.12])
 def test_a_delay_is_found_to_a_fraction_of_a_tick(delay_s: float) -> None:
     found = latency.estimate(moving(delay_s, noise=2e-5))
