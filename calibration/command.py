@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,9 +18,9 @@ from calibration.store import Calibration, device_id, put, today
 from runtime.blackbox import load_run
 from runtime.cli import Calibrate
 from runtime.config import RigConfig, load_rig
-from runtime.devices import RealArm
+from runtime.devices import Correction, RealArm
 from runtime.errors import LeadtimeError, UsageError
-from runtime.layout import ARM_JOINTS
+from runtime.layout import ARM_JOINTS, Side
 
 Maker = Callable[[Calibrate, RigConfig, Calibration], tuple[Calibration, str]]
 
@@ -53,6 +53,7 @@ def _zero(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Calib
     if isinstance(arm, RealArm):
         # The run was recorded with the correction that there is: what was found comes on top.
         total = [round(had + new, 4) for had, new in zip(arm.correction.zero_offset_rad, offset, strict=True)]
+        _check_correction(command.side, {"zero_offset_rad": total}, "find the zeros anew with the arm's own tool")
         line += f"; in the rig's file: arms.{command.side}.correction.zero_offset_rad: {total}"
     return put(known, "zero", command.side, made), line
 
@@ -66,12 +67,21 @@ def _gripper(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Ca
     if isinstance(arm, RealArm):
         had = arm.correction
         span = had.gripper_open - had.gripper_closed
-        closed, wide = (had.gripper_closed + end * span for end in (found.closed, found.open))
+        closed, wide = (round(had.gripper_closed + end * span, 3) for end in (found.closed, found.open))
+        ends = {"gripper_closed": closed, "gripper_open": wide}
+        _check_correction(command.side, ends, "find the gripper's ends anew with the arm's own tool")
         line += (
-            f"; in the rig's file: arms.{command.side}.correction:"
-            f" {{gripper_closed: {closed:.3f}, gripper_open: {wide:.3f}}}"
+            f"; in the rig's file: arms.{command.side}.correction: {{gripper_closed: {closed}, gripper_open: {wide}}}"
         )
     return put(known, "gripper", command.side, made), line
+
+
+def _check_correction(side: Side, correction: dict[str, Any], remedy: str) -> None:
+    """Raise LeadtimeError for what a rig's file would refuse."""
+    try:
+        msgspec.convert(correction, Correction)
+    except msgspec.ValidationError as error:
+        raise LeadtimeError(f"arms.{side}.correction: {correction}: {error}; {remedy}") from error
 
 
 def _latency(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Calibration, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -143,6 +144,27 @@ def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path
     path.write_text("rig: sim-x5\nzero: {left: {device: d, date: d, samples: 1, offset_rad: [0], spread_rad: 0}}\n")
     with pytest.raises(UsageError, match=r"zero\[?.*offset_rad"):
         store.load(path, rig)
+
+
+@pytest.mark.parametrize(("off_rad", "kept"), [(0.09, True), (0.15, False)])
+def test_a_zero_that_the_rig_s_file_would_refuse_is_not_kept(
+    off_rad: float, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig, ticks = load_rig("emulated-piper"), make_ticks(40)
+    for i, tick in enumerate(ticks):
+        tick["arm"]["t_ns"] = 10**10 + i * 5 * 10**6
+        tick["arm"]["position"][:, :6] = rig.arm_model("left").home[:6] - off_rad * (np.arange(6) == 2)
+    run = make_run(tick=ticks)
+    run = replace(run, spec=msgspec.structs.replace(run.spec, rig=rig))
+    monkeypatch.setattr("calibration.command.load_run", lambda _: run)
+    command = Calibrate("zero", rig="emulated-piper", run=tmp_path, out=tmp_path / "kept")
+    if kept:
+        assert calibrate(command) == 0
+        assert "arms.left.correction.zero_offset_rad: [0.0, 0.0, 0.09, 0.0, 0.0, 0.0]" in capsys.readouterr().out
+    else:
+        with pytest.raises(LeadtimeError, match=r"zero_offset_rad\[2\].*with the arm's own tool"):
+            calibrate(command)
+    assert (tmp_path / "kept").exists() == kept
 
 
 @pytest.mark.parametrize(
