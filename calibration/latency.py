@@ -15,6 +15,9 @@ from runtime.layout import ARM_JOINTS
 Array = NDArray[np.float64]
 
 STEP_S: Final = 0.001
+WINDOW: Final = 50
+"""Steps that a velocity is taken over, of commands and feedback alike: an encoder moves by whole counts, which over one
+step of the feedback are faster than a slow arm."""
 DELAY_MAX_S: Final = 0.3
 MOVED_RAD_S: Final = 0.05
 """A joint whose commanded velocity is less than this in the root mean square says nothing."""
@@ -45,9 +48,9 @@ def estimate(history: ArmHistory) -> CommandDelay:
     times = np.arange(start, end, STEP_S)
     delays, peaks = np.full(ARM_JOINTS, np.nan), np.full(ARM_JOINTS, np.nan)
     for joint in range(ARM_JOINTS):
-        asked = np.gradient(np.interp(times, history.commanded_s, history.commanded[:, joint]), STEP_S)
+        asked = _velocity(np.interp(times, history.commanded_s, history.commanded[:, joint]))
         if np.sqrt(np.mean(asked**2)) >= MOVED_RAD_S:
-            done = np.gradient(np.interp(times, history.measured_s, history.measured[:, joint]), STEP_S)
+            done = _velocity(np.interp(times, history.measured_s, history.measured[:, joint]))
             delays[joint], peaks[joint] = _lag(asked, done)
     moved = np.isfinite(delays)
     if not moved.any():
@@ -56,6 +59,10 @@ def estimate(history: ArmHistory) -> CommandDelay:
     if correlation < CORRELATION_MIN:
         raise LeadtimeError(f"the arm does not follow its commands: their correlation is {correlation:.2f} at best")
     return CommandDelay(float(np.median(delays[moved])), correlation, delays, len(history.measured_s))
+
+
+def _velocity(position: Array) -> Array:
+    return (position[WINDOW:] - position[:-WINDOW]) / (WINDOW * STEP_S)
 
 
 def _lag(asked: Array, done: Array) -> tuple[float, float]:

@@ -94,6 +94,20 @@ def test_a_delay_is_found_to_a_fraction_of_a_tick(delay_s: float) -> None:
     assert np.isnan(found.joints_s[[2, 5]]).all()
 
 
+@pytest.mark.parametrize("delay_s", [0.01, 0.0285])
+def test_the_counts_of_an_encoder_hide_no_delay_of_a_slow_arm(delay_s: float) -> None:
+    """A Dynamixel's: 4096 a turn, of which the arm passes one in two feedbacks."""
+    t, count_rad = np.arange(0.0, 8.0, 0.005), 2.0 * np.pi / 4096
+
+    def sway(at: Array) -> Array:
+        return np.tile(0.1 * np.sin(2.0 * np.pi * 0.25 * at)[:, None], 7)
+
+    counted = np.round(sway(t + 0.0017 - delay_s) / count_rad) * count_rad
+    found = latency.estimate(ArmHistory(t + 0.0017, counted, t, sway(t)))
+    assert found.delay_s == pytest.approx(delay_s, abs=0.002)
+    assert found.correlation > 0.95
+
+
 def test_an_arm_that_does_not_move_or_does_something_else_has_no_delay() -> None:
     with pytest.raises(LeadtimeError, match="moved enough"):
         latency.estimate(moving(0.02, size=0.002))
