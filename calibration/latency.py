@@ -39,7 +39,7 @@ def estimate(history: ArmHistory) -> CommandDelay:
     """Find the delay; the median over the joints, each weighted alike.
 
     Raises:
-        LeadtimeError: the arm hardly moved, or did not do what it was told.
+        LeadtimeError: the arm hardly moved, did not do what it was told, or not within `DELAY_MAX_S`.
     """
     start = max(history.measured_s.min(initial=np.inf), history.commanded_s.min(initial=np.inf))
     end = min(history.measured_s.max(initial=-np.inf), history.commanded_s.max(initial=-np.inf))
@@ -58,7 +58,10 @@ def estimate(history: ArmHistory) -> CommandDelay:
     correlation = float(np.median(peaks[moved]))
     if correlation < CORRELATION_MIN:
         raise LeadtimeError(f"the arm does not follow its commands: their correlation is {correlation:.2f} at best")
-    return CommandDelay(float(np.median(delays[moved])), correlation, delays, len(history.measured_s))
+    delay_s = float(np.median(delays[moved]))
+    if not 0.0 < delay_s < DELAY_MAX_S:
+        raise LeadtimeError(f"the arm does not follow its commands within {DELAY_MAX_S} s; are the run's stamps right?")
+    return CommandDelay(delay_s, correlation, delays, len(history.measured_s))
 
 
 def _velocity(position: Array) -> Array:
@@ -68,9 +71,9 @@ def _velocity(position: Array) -> Array:
 def _lag(asked: Array, done: Array) -> tuple[float, float]:
     """Return by how much (s) one velocity lags behind another, between samples by a parabola, and the correlation."""
     most = round(DELAY_MAX_S / STEP_S)
-    scores = np.array([_correlation(asked[: len(asked) - lag], done[lag:]) for lag in range(most)])
+    scores = np.array([_correlation(asked[: len(asked) - lag], done[lag:]) for lag in range(most + 1)])
     best = int(scores.argmax())
-    if not 0 < best < most - 1:
+    if not 0 < best < most:
         return best * STEP_S, float(scores[best])
     before, here, after = scores[best - 1 : best + 2]
     bend = before - 2.0 * here + after

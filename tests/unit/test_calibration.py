@@ -119,6 +119,17 @@ def test_an_arm_that_does_not_move_or_does_something_else_has_no_delay() -> None
         latency.estimate(other)
 
 
+@pytest.mark.parametrize("delay_s", [-0.1, 0.31, 0.4])
+def test_a_delay_beyond_those_that_are_tried_is_not_the_nearest_of_them(delay_s: float) -> None:
+    t = np.arange(0.0, 8.0, 0.005)
+
+    def sway(at: Array) -> Array:
+        return np.tile(0.3 * np.sin(2.0 * np.pi * 0.25 * at)[:, None], 7)
+
+    with pytest.raises(LeadtimeError, match=r"not follow its commands within 0\.3 s"):
+        latency.estimate(ArmHistory(t, sway(t - delay_s), t, sway(t)))
+
+
 def test_a_history_has_each_feedback_once_and_commands_while_armed() -> None:
     ticks = make_ticks(8, mode=[Mode.DISARMED] * 2 + [Mode.HOLD] * 6)
     for i, tick in enumerate(ticks):
