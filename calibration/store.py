@@ -129,9 +129,11 @@ def load(path: Path, rig: RigConfig) -> Calibration:
 
 
 def save(path: Path, calibration: Calibration) -> None:
-    """Write a rig's calibration."""
+    """Write a rig's calibration; what was kept before stays where the disk does not take all of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False), encoding="utf-8")
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False), encoding="utf-8")
+    new.replace(path)
 
 
 def put(calibration: Calibration, room: str, name: str, estimate: Estimate) -> Calibration:

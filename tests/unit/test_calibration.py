@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,22 @@ def test_what_is_kept_comes_back_and_is_shown(tmp_path: Path) -> None:
     assert "Joint zeros" in html
     assert "0.01, 0.01" in html
     assert "http" not in html.replace("http-equiv", "")
+
+
+def test_what_was_kept_outlasts_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write = tmp_path / "sim-x5.yaml", Path.write_text
+    made = store.Gripper(device="sim x5", date="2026-01-01", samples=5, closed=0.0, open=1.0)
+    known = store.put(store.Calibration(rig="sim-x5"), "gripper", "left", made)
+    store.save(path, known)
+
+    def full(self: Path, text: str, encoding: str) -> int:
+        write(self, text[:20], encoding=encoding)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        store.save(path, store.put(known, "gripper", "right", made))
+    assert store.load(path, load_rig("sim-x5")) == known
 
 
 def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path: Path) -> None:
