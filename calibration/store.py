@@ -108,7 +108,7 @@ def load(path: Path, rig: RigConfig) -> Calibration:
         raise UsageError(f"{path}: not valid YAML; `leadtime calibrate` writes this file") from error
     known: Calibration = convert(raw, Calibration, path)
     if known.rig != rig.name:
-        raise UsageError(f"{path}: key 'rig': of rig {known.rig!r}, not {rig.name!r}; calibrate this rig anew")
+        raise UsageError(f"{path}: key 'rig': of rig {known.rig!r}, not {rig.name!r}; give another --out")
     for room, devices in (
         ("zero", rig.arms),
         ("gripper", rig.arms),
@@ -119,11 +119,11 @@ def load(path: Path, rig: RigConfig) -> Calibration:
         for name, estimate in getattr(known, room).items():
             device = devices.get(name)
             if device is None:
-                raise UsageError(f"{path}: key '{room}.{name}': the rig has none; it has {', '.join(devices)}")
+                raise UsageError(f"{path}: key '{room}.{name}': take it out; the rig has {', '.join(devices)}")
             if estimate.device != device_id(device):
                 raise UsageError(
                     f"{path}: key '{room}.{name}': of {estimate.device!r}, but the rig has {device_id(device)!r}; "
-                    f"calibrate it anew"
+                    f"take the key out of the file and calibrate it anew"
                 )
     return known
 

@@ -179,9 +179,9 @@ def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path
     made = store.Gripper(device="sim x5", date="2026-01-01", samples=5, closed=0.0, open=1.0)
     store.save(path, store.put(store.Calibration(rig="sim-x5"), "gripper", "left", made))
     assert store.load(path, rig).gripper["left"].open == 1.0
-    with pytest.raises(UsageError, match="key 'rig': of rig 'sim-x5', not 'sim-piper'"):
+    with pytest.raises(UsageError, match="key 'rig': of rig 'sim-x5', not 'sim-piper'; give another --out"):
         store.load(path, load_rig("sim-piper"))
-    with pytest.raises(UsageError, match=r"key 'gripper.left': of 'sim x5', but the rig has 'sim piper'"):
+    with pytest.raises(UsageError, match=r"key 'gripper.left': of 'sim x5', but the rig has 'sim piper'; take"):
         store.load(path, msgspec.structs.replace(load_rig("sim-piper"), name="sim-x5"))
     path.write_text("rig: sim-x5\nzero: {left: {device: d, date: d, samples: 1, offset_rad: [0], spread_rad: 0}}\n")
     with pytest.raises(UsageError, match=r"zero\[?.*offset_rad"):
