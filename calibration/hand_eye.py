@@ -67,7 +67,8 @@ def estimate(hands: Sequence[Array], boards: Sequence[Array], parent: Parent) ->
     still = [at @ pose @ board for at, board in zip(moving, boards, strict=True)]
     places = np.array([board[:3, 3] for board in still])
     away_m = float(np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=1).mean()))
-    away_rad = [float(np.linalg.norm(rotation_vector(still[0][:3, :3].T @ board[:3, :3]))) for board in still]
+    left, _, right = np.linalg.svd(np.mean([board[:3, :3] for board in still], axis=0))
+    away_rad = [float(np.linalg.norm(rotation_vector((left @ right).T @ board[:3, :3]))) for board in still]
     if away_m > RESIDUAL_MAX_M:
         raise LeadtimeError(f"the poses contradict each other by {away_m * 1000:.0f} mm; was the board moved?")
     return HandEye(pose, away_m, float(np.sqrt(np.mean(np.square(away_rad)))), len(hands))

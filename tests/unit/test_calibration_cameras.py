@@ -128,6 +128,7 @@ def test_a_camera_s_place_is_found_through_noise(parent: hand_eye.Parent) -> Non
     assert found.pose[:3, 3] == pytest.approx(truth[:3, 3], abs=0.002)
     assert np.linalg.norm(rotation_vector(found.pose[:3, :3].T @ truth[:3, :3])) < 0.005
     assert 0.0001 < found.residual_m < 0.003
+    assert found.residual_rad == pytest.approx(0.002 * np.sqrt(3.0), rel=0.25)
 
 
 def test_poses_that_do_not_determine_or_contradict_are_refused() -> None:
