@@ -192,14 +192,16 @@ class _Reading:
         if about is None:
             raise LeadtimeError(f"{path}: not the black box of a run, or cut before the run began")
         try:
-            spec = msgspec.json.decode(about["spec"], type=RunSpec)
+            spec, t0_ns = msgspec.json.decode(about["spec"], type=RunSpec), int(about["t0_ns"])
         except msgspec.ValidationError as error:
             raise LeadtimeError(f"{path}: recorded by another version of leadtime: {error}") from error
+        except (msgspec.DecodeError, ValueError, KeyError) as error:
+            raise LeadtimeError(f"{path}: damaged where it says what was run: {error}") from error
         rings = {channel.ring: self._ring(channel.topic).take(channel.dtype) for channel in RECORD_CHANNELS}
         return Run(
             run_dir=self._run_dir,
             spec=spec,
-            t0_ns=int(about["t0_ns"]),
+            t0_ns=t0_ns,
             records={ring: records for ring, (records, _) in rings.items()},
             indices={ring: indices for ring, (_, indices) in rings.items()},
             frames=self._stored(),

@@ -102,6 +102,14 @@ def test_a_damaged_file_is_not_believed(folder: Path, tmp_path: Path) -> None:
     assert not load_run(tmp_path).complete
 
 
+@pytest.mark.parametrize("part", [b'"rig":{"name":"sim-x5"', b"t0_ns", str(recorded.T0_NS).encode()])
+def test_what_was_run_is_not_read_from_a_page_of_zeros(folder: Path, tmp_path: Path, part: bytes) -> None:
+    whole = (folder / FILE_NAME).read_bytes()
+    (tmp_path / FILE_NAME).write_bytes(whole.replace(part, bytes(len(part)), 1))
+    with pytest.raises(LeadtimeError, match=r"run\.mcap: (damaged where it says|not the black box)"):
+        load_run(tmp_path)
+
+
 @pytest.mark.parametrize("memory_bytes_max", [stash.MEMORY_BYTES_MAX, 1000])
 def test_a_restarted_recorder_goes_on_in_a_new_part_without_doubles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes_max: int
