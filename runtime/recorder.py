@@ -43,10 +43,15 @@ PART_BYTES: Final = 128 << 20
 
 
 class Cursor:
-    """A reader's place in a ring, which knows the index of every record and how many it lost."""
+    """A reader's place in a ring, which knows the index of every record and how many it lost.
+
+    What is older than the reader is taken where it is still there and is no loss where it is not: it is stored already
+    where a recorder was restarted.
+    """
 
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
+        self.since = ring.head
         self.next = 0
         self.lost = 0
 
@@ -54,19 +59,19 @@ class Cursor:
         """Yield the records that are new, with their indices, oldest first."""
         head = self.ring.head
         start = max(self.next, head - self.ring.topic.capacity + 1)
-        self.lost += start - self.next
+        self.lost += max(start - max(self.next, self.since), 0)
         for index in range(start, head):
             record = self.ring.read(index)
-            if record is None:
-                self.lost += 1
-            else:
+            if record is not None:
                 yield index, record
+            elif index >= self.since:
+                self.lost += 1
         self.next = head
 
     @property
     def behind(self) -> int:
         """Records that were lost or not taken yet."""
-        return self.lost + self.ring.head - self.next
+        return self.lost + self.ring.head - max(self.next, self.since)
 
     def newest(self) -> tuple[int, NDArray[Any]] | None:
         """Return the newest record with its index unless it was returned before."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import records, spool
-from runtime.blackbox import FILE_NAME, load_run
+from runtime.blackbox import FILE_NAME, load_run, new_part
 from runtime.board import Heart
 from runtime.clock import VirtualClock
 from runtime.faults import BIT
@@ -96,6 +96,23 @@ def test_records_lost_to_a_stall_are_counted_and_reported(tmp_path: Path) -> Non
     run = load_run(tmp_path)
     assert len(run.ticks) + run.recorder["lost_tick"] == 5000
     assert run.missing("tick") == run.recorder["lost_tick"] > 0
+
+
+def test_a_restarted_recorder_counts_nothing_as_lost_that_is_stored(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    for count in (5000, 100):
+        sink = Spool(new_part(tmp_path))
+        recorder = Recorder(board, sink)
+        for _ in range(count):
+            head = board["tick"].head
+            board["tick"].push(recorded.make_tick(head))
+            if head % 1000 == 0:
+                recorder.step(recorded.T0_NS)
+        recorder.finish(recorded.T0_NS)
+        sink.close(5.0)
+    run = load_run(tmp_path)
+    assert len(run.ticks) == 5100
+    assert run.missing("tick") == run.recorder["lost_tick"] == 0
 
 
 def test_a_full_disk_never_delays_the_appender_and_is_named() -> None:
