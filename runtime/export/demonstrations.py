@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,38 +39,50 @@ class Demonstration:
 
 def demonstrations(run: Run) -> list[Demonstration]:
     """Return the episodes of a run in order; without a judge, one from each start of the arms to where they park."""
-    ticks = run.ticks[run.ticks["servo_tick"] % (run.spec.rig.servo_hz // run.spec.rig.policy_hz) == 0]
+    rows = _rows(run.ticks["servo_tick"], run.spec.rig.servo_hz // run.spec.rig.policy_hz)
     found = []
-    for part, success in _parts(run, ticks):
-        acting = np.flatnonzero(np.isin(part["mode"], ACTING))
+    for part, success in _parts(run, rows):
+        acting = np.flatnonzero(np.isin(run.ticks["mode"][part], ACTING))
         if len(acting):
             found.append(_demonstration(run, part[acting[0] : acting[-1] + 1], success))
     return found
 
 
-def _parts(run: Run, ticks: NDArray[Any]) -> list[tuple[NDArray[Any], bool | None]]:
-    """Cut a run's ticks into episodes: where one was laid out, or else where the arms parked or were disarmed."""
+def _rows(servo_ticks: NDArray[np.int64], ratio: int) -> NDArray[np.intp]:
+    """Return for each policy tick the index of the newest of the servo ticks: its own, or where that was skipped the
+    last before it.
+    """
+    if not len(servo_ticks):
+        return np.zeros(0, np.intp)
+    due = np.arange(-(-int(servo_ticks[0]) // ratio), int(servo_ticks[-1]) // ratio + 1) * ratio
+    return np.searchsorted(servo_ticks, due, side="right") - 1
+
+
+def _parts(run: Run, rows: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], bool | None]]:
+    """Cut a run's rows into episodes: where one was laid out, or else where the arms parked or were disarmed."""
     known = episodes(run)
     if known:
         starts = [run.t0_ns + round(episode.t_s * NS_PER_S) for episode in known]
-        cuts = np.searchsorted(ticks["now_ns"], starts).tolist()
+        cuts = np.searchsorted(run.ticks["now_ns"][rows], starts).tolist()
         return [
-            (ticks[start:end], episode.success)
-            for start, end, episode in zip(cuts, [*cuts[1:], len(ticks)], known, strict=True)
+            (rows[start:end], episode.success)
+            for start, end, episode in zip(cuts, [*cuts[1:], len(rows)], known, strict=True)
         ]
-    away = np.isin(ticks["mode"], (Mode.PARK, Mode.DISARMED))
+    away = np.isin(run.ticks["mode"][rows], (Mode.PARK, Mode.DISARMED))
     cuts = np.flatnonzero(np.diff(away)) + 1
-    return [(part, None) for part in np.split(ticks, cuts)]
+    return [(part, None) for part in np.split(rows, cuts)]
 
 
-def _demonstration(run: Run, ticks: NDArray[Any], success: bool | None) -> Demonstration:
+def _demonstration(run: Run, rows: NDArray[np.intp], success: bool | None) -> Demonstration:
+    ticks = run.ticks
+    times_ns = ticks["now_ns"][rows].tolist()
     return Demonstration(
         task=run.spec.prompt,
-        state=ticks["arm"]["position"].reshape(-1, RIG_DOF).astype(np.float32),
-        action=ticks["command"]["position"].astype(np.float32),
-        intervention=np.isin(ticks["mode"], BY_A_PERSON),
+        state=ticks["arm"]["position"][rows].reshape(-1, RIG_DOF).astype(np.float32),
+        action=ticks["command"]["position"][rows].astype(np.float32),
+        intervention=np.isin(ticks["mode"][rows], BY_A_PERSON),
         success=success,
-        frames={name: _newest(frames, ticks["now_ns"].tolist()) for name, frames in run.frames.items() if frames},
+        frames={name: _newest(frames, times_ns) for name, frames in run.frames.items() if frames},
     )
 
 

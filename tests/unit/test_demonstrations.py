@@ -38,6 +38,17 @@ def test_a_row_has_the_newest_frame_that_was_there(run: Run) -> None:
             assert frame.t_ns == max(t for t in captured if t <= now_ns)
 
 
+def test_a_row_is_that_of_its_time_where_ticks_were_skipped() -> None:
+    ticks = make_ticks(400)
+    for tick in ticks:
+        tick["command"]["position"] = tick["servo_tick"]
+    kept = [tick for tick in ticks if tick["servo_tick"] not in {40, *range(201, 241)}]
+    (demo,) = demonstrations(make_run(tick=kept))
+    due = np.arange(0, 400, 4)
+    due[10], due[51:61] = 39, 200
+    assert demo.action[:, 0].tolist() == due.tolist()
+
+
 def test_before_the_first_frame_the_first_is_shown() -> None:
     run = make_run(tick=make_ticks(40))
     run.frames["cam_high"] = [StoredFrame(recorded.T0_NS + 2 * 10**9, b"late")]
