@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from runtime.blackbox import load_run
 from runtime.cli import Export
@@ -24,7 +26,12 @@ def export(command: Export) -> int:
     found = demonstrations(run)
     if not found:
         raise LeadtimeError(f"{command.run}: nothing to export: neither a policy nor a person moved the arms")
-    lerobot.write(command.out, found, run.spec.rig.policy_hz, run.spec.rig.name)
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place until it is whole: what a full disk cut short would be no dataset, and in the way of the next.
+    with TemporaryDirectory(prefix=f".{command.out.name}-", dir=command.out.parent) as beside:
+        whole = Path(beside) / command.out.name
+        lerobot.write(whole, found, run.spec.rig.policy_hz, run.spec.rig.name)
+        whole.rename(command.out)
     rows, by_hand = sum(len(demo.state) for demo in found), sum(int(demo.intervention.sum()) for demo in found)
     sys.stdout.write(f"{command.out}: {len(found)} episodes, {rows} rows, {by_hand} of them by a person\n")
     return 0

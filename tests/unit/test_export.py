@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -132,6 +133,26 @@ def test_the_command_writes_it_and_refuses_a_folder_that_is_there(
     assert re.search(rf"1 episodes, {ROWS} rows, 0 of them by a person", capsys.readouterr().out)
     with pytest.raises(UsageError, match="exists"):
         export(Export(runs, out=out))
+
+
+def test_a_disk_that_fills_leaves_no_half_of_a_dataset(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("av")
+    from runtime.export import lerobot
+
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "deep" / "dataset"
+    with monkeypatch.context() as patch:
+        patch.setattr(lerobot, "_write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            export(Export(runs, out=out))
+    assert list(out.parent.iterdir()) == []
+    assert export(Export(runs, out=out)) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["dataset"]
 
 
 def test_without_the_extra_the_remedy_is_named(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
