@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -273,7 +274,10 @@ def _minutes(seconds: float) -> str:
 
 
 class LiveView:
-    """Shows a run while it lasts: `with LiveView() as view: ... view.update(board)`."""
+    """Shows a run while it lasts: `with LiveView() as view: ... view.update(board)`.
+
+    A terminal that is gone shows nothing; the run is not kept from its end by that.
+    """
 
     def __init__(self, console: Console | None = None, clock: Clock | None = None) -> None:
         self._clock = clock or MonotonicClock()
@@ -287,11 +291,14 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
     def update(self, board: Board) -> None:
         """Show the board's newest state."""
-        self._live.update(render(self._watcher.look(board, self._clock.now_ns())), refresh=True)
+        scene = self._watcher.look(board, self._clock.now_ns())
+        with suppress(OSError):
+            self._live.update(render(scene), refresh=True)
 
     def note(self, line: str) -> None:
         """Keep an event's line under the view; the last three are shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -126,3 +127,20 @@ def test_a_terminal_without_the_signs_shows_the_view_all_the_same(
     assert ended.value.code == 0
     terminal.flush()
     assert b"DISARMED" in terminal.buffer.getvalue()
+
+
+def test_a_terminal_that_hangs_up_ends_no_run_before_its_time(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        gone = False
+
+        def write(self, text: str) -> int:
+            if self.gone:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(text)
+
+    board, terminal = recorded.make_board(tmp_path), Terminal()
+    with LiveView(Console(file=terminal, width=80, force_terminal=True), VirtualClock(recorded.T0_NS)) as view:
+        view.update(board)
+        terminal.gone = True
+        view.update(board)
+    assert "sim-x5" in terminal.getvalue()
