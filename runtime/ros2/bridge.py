@@ -38,7 +38,7 @@ def run_bridge(board: Board, clock: Clock, heart: Heart) -> None:
     config = board.spec.rig.ros2
     if config is None:
         raise UsageError(f"rig {board.spec.rig.name} has no key 'ros2'")
-    bridge = Bridge(board, config, clock.now_ns())
+    bridge = Bridge(board, config, clock)
     period_ns = NS_PER_S // config.rate_hz
     due_ns = beat_ns = clock.now_ns()
     try:
@@ -57,7 +57,7 @@ def run_bridge(board: Board, clock: Clock, heart: Heart) -> None:
 class Bridge:
     """Publishes what is new on the board at each step."""
 
-    def __init__(self, board: Board, config: Ros2Config, now_ns: int) -> None:
+    def __init__(self, board: Board, config: Ros2Config, clock: Clock) -> None:
         check_endpoint(config.endpoint)
         try:
             import zenoh  # noqa: PLC0415
@@ -66,7 +66,7 @@ class Bridge:
         except ImportError as error:
             raise LeadtimeError(f"key 'ros2' needs {error.name}; pip install 'leadtime[ros2]'") from None
         self._board = board
-        self._messages = Messages(now_ns)
+        self._messages = Messages(clock)
         self._seen: dict[str, int] = {}
         self._stroke_m = {side: board.spec.rig.arm_model(side).gripper_stroke_m for side in SIDES}
         settings = zenoh.Config()

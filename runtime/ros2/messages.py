@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 
-from runtime.clock import NS_PER_S
+from runtime.clock import NS_PER_S, Clock
 
 Array = NDArray[np.float64]
 
@@ -18,13 +18,12 @@ Array = NDArray[np.float64]
 class Messages:
     """Makes `sensor_msgs` of this runtime's records. Stamps are ROS time, the host's wall clock.
 
-    `now_ns` is the monotonic time at which the object is made; the wall clock is read once beside it, so that
-    stamps keep their distances when somebody sets the clock.
+    The wall clock is read once, beside the monotonic one, so that stamps keep their distances when somebody sets it.
     """
 
-    def __init__(self, now_ns: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._store = get_typestore(Stores.ROS2_HUMBLE)
-        self._offset_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - now_ns
+        self._offset_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - clock.now_ns()
 
     def joints(self, t_ns: int, names: Sequence[str], position: Array, velocity: Array, effort: Array) -> bytes:
         """Return a `sensor_msgs/msg/JointState`: rad, rad/s and N.m; a gripper in m, m/s and N."""

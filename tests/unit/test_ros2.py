@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +17,15 @@ import zenoh
 from rosbags.typesys import Stores, get_typestore
 
 from runtime import records
-from runtime.board import Board
+from runtime.board import Board, Heart
+from runtime.clock import MonotonicClock, VirtualClock
 from runtime.config import Ros2Config
 from runtime.errors import UsageError
 from runtime.layout import RIG_DOF, SIDES
-from runtime.ros2.bridge import Bridge, check_endpoint
+from runtime.ros2.bridge import Bridge, check_endpoint, run_bridge
 from runtime.ros2.messages import Messages
 from runtime.shm import blank
-from tests.unit.recorded import make_board, make_frame
+from tests.unit.recorded import make_board, make_frame, make_spec
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 NOW_NS = 5_000_000_000
@@ -81,7 +84,7 @@ def test_joints_and_pictures_arrive_as_ros_messages_under_the_vendors_names(
 ) -> None:
     board = make_board(tmp_path)
     camera = next(iter(board.spec.rig.cameras))
-    bridge = Bridge(board, Ros2Config(endpoint=f"tcp/127.0.0.1:{port}"), NOW_NS)
+    bridge = Bridge(board, Ros2Config(endpoint=f"tcp/127.0.0.1:{port}"), VirtualClock(NOW_NS))
     picture_topic = {"cam_high": "camera_f"}.get(camera, camera) + "/color/image_raw"
     wanted = {f"{role}/joint_{side}" for role in ("puppet", "master") for side in SIDES} | {picture_topic}
     try:
@@ -106,9 +109,36 @@ def test_joints_and_pictures_arrive_as_ros_messages_under_the_vendors_names(
     assert image.data.size == frame.size
 
 
+def test_a_stamp_is_the_wall_clock_at_the_moment_of_measurement_however_long_the_packages_take(
+    tmp_path: Path, port: int, heard: dict[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(store: Stores) -> Any:
+        time.sleep(0.2)
+        return get_typestore(store)
+
+    monkeypatch.setattr("runtime.ros2.messages.get_typestore", slow)
+    spec, clock = make_spec(tmp_path), MonotonicClock()
+    shown = msgspec.structs.replace(spec.rig, ros2=Ros2Config(endpoint=f"tcp/127.0.0.1:{port}"))
+    board = Board.create(msgspec.structs.replace(spec, rig=shown))
+    bridge = threading.Thread(
+        target=run_bridge, args=(board, clock, Heart(board["heartbeat/ros2"], os.getpid())), daemon=True
+    )
+    bridge.start()
+    for i in range(200):
+        put(board, i)
+        time.sleep(0.02)
+        if "puppet/joint_left" in heard:
+            break
+    board.stop_here()
+    bridge.join(10.0)
+    stamp = STORE.deserialize_cdr(heard["puppet/joint_left"][0], "sensor_msgs/msg/JointState").header.stamp
+    wall_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - clock.now_ns() + NOW_NS
+    assert stamp.sec * 10**9 + stamp.nanosec == pytest.approx(wall_ns, abs=5e6)
+
+
 def test_a_picture_goes_through_bit_for_bit() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    image = STORE.deserialize_cdr(Messages(0).image(7, "cam_high", picture), "sensor_msgs/msg/Image")
+    image = STORE.deserialize_cdr(Messages(VirtualClock()).image(7, "cam_high", picture), "sensor_msgs/msg/Image")
     np.testing.assert_array_equal(image.data.reshape(12, 16, 3), picture)
 
 
@@ -116,7 +146,7 @@ def test_a_record_is_published_once_and_a_command_of_disarmed_arms_never(
     tmp_path: Path, port: int, heard: dict[str, list[bytes]]
 ) -> None:
     board = make_board(tmp_path)
-    bridge = Bridge(board, Ros2Config(endpoint=f"tcp/127.0.0.1:{port}", images=False), NOW_NS)
+    bridge = Bridge(board, Ros2Config(endpoint=f"tcp/127.0.0.1:{port}", images=False), VirtualClock(NOW_NS))
     try:
         spoken_until(bridge, board, heard, {"puppet/joint_left", "master/joint_left"})
         settled = [0]
