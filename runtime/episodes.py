@@ -51,7 +51,8 @@ class Sight:
 @dataclass(frozen=True)
 class Episodes:
     """State of the sequence. `want` and `clear` are what the operator's record shall say; `wanted` episodes end it;
-    `engaged`: the policy has moved the arms at least once. `leaders`: a person can lead the arms.
+    `engaged`: the policy has moved the arms at least once. `leaders`: a person can lead the arms. `since_ns` is when
+    the phase began, `began_ns` when a policy or a person first had the arms in this episode, 0 before.
     """
 
     end_ns: int
@@ -64,6 +65,7 @@ class Episodes:
     clear: int = 0
     episode: int = 0
     since_ns: int = 0
+    began_ns: int = 0
     successes: int = 0
     failures: int = 0
     engaged: bool = False
@@ -88,7 +90,7 @@ class Episodes:
                 return self
             case Phase.ENGAGE:
                 if sight.mode is Mode.POLICY:
-                    return replace(self, phase=Phase.RUN, since_ns=sight.now_ns, engaged=True)
+                    return replace(self, phase=Phase.RUN, since_ns=sight.now_ns, began_ns=sight.now_ns, engaged=True)
                 return self
             case Phase.RUN:
                 return self._run(sight)
@@ -122,7 +124,7 @@ class Episodes:
 
     def _park(self, sight: Sight) -> Episodes:
         if sight.mode is Mode.PARK and sight.at_rest:
-            return replace(self, phase=Phase.LAY_OUT, episode=self.episode + 1)
+            return replace(self, phase=Phase.LAY_OUT, episode=self.episode + 1, began_ns=0)
         # What ended the last episode is latched until it is acknowledged: on a simulated rig that harms nobody.
         kept_from_it = sight.mode in {Mode.FAULT, Mode.HOLD} and sight.now_ns - self.since_ns > CLEAR_NS
         if self.judged and kept_from_it:
@@ -134,7 +136,8 @@ class Episodes:
 
     def _offer(self, sight: Sight) -> Episodes:
         """Leave the arms to a person: only a button of theirs starts the policy again."""
-        return replace(self, phase=Phase.OFFER, want=Mode.HOLD, since_ns=sight.now_ns)
+        began_ns = self.began_ns or sight.now_ns
+        return replace(self, phase=Phase.OFFER, want=Mode.HOLD, since_ns=sight.now_ns, began_ns=began_ns)
 
     def _offered(self, sight: Sight) -> Episodes:
         if sight.mode is Mode.POLICY:

@@ -158,7 +158,7 @@ class Supervisor:
         end["t_ns"] = sight.now_ns
         end["episode"] = after.episode
         end["success"] = won
-        end["policy_s"] = (sight.now_ns - before.since_ns) / NS_PER_S
+        end["policy_s"] = (sight.now_ns - before.began_ns) / NS_PER_S
         end["successes"], end["failures"] = after.successes, after.failures
         board["episode_end"].push(end)
         why = "failed" if sight.outcome is False else f"no success ({sight.mode.name} at its end)"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from runtime.clock import NS_PER_S
 from runtime.episodes import CLEAR_NS, ENGAGE_NS, OFFER_NS, SETTLE_NS, Episodes, Phase, Sight
 from runtime.states import Mode
+from runtime.supervisor import Supervisor
+from tests.unit import recorded
 
 START = Episodes(end_ns=60 * NS_PER_S, limit_ns=10 * NS_PER_S, judged=True)
 PARKED = Sight(now_ns=0, mode=Mode.PARK, at_rest=True, episode=0, outcome=None, link_ready=True)
@@ -118,6 +123,20 @@ def test_a_person_who_leads_is_left_alone_until_they_start_the_policy_again() ->
     assert given_back is led
     again = given_back.step(replace(PARKED, mode=Mode.POLICY, now_ns=7))
     assert (again.phase, again.want, again.failures) == (Phase.RUN, Mode.POLICY, 0)
+
+
+def test_an_episode_is_timed_from_its_first_chunk_whoever_had_the_arms_in_between(tmp_path: Path) -> None:
+    led = running(now_ns=2).step(replace(PARKED, mode=Mode.TELEOP, now_ns=5))
+    again = led.step(replace(PARKED, mode=Mode.POLICY, now_ns=7))
+    sight = replace(PARKED, mode=Mode.POLICY, outcome=True, now_ns=9)
+    won = again.step(sight)
+    board = recorded.make_board(tmp_path)
+    Supervisor(board.spec, lambda _: None, lambda _: None)._judge(board, again, won, sight)
+    assert float(board["episode_end"].latest()["policy_s"]) == pytest.approx(7 / NS_PER_S)
+    assert [state.began_ns for state in (led, again, won)] == [2, 2, 2]
+    following = won.step(replace(PARKED, now_ns=9 + SETTLE_NS)).step(replace(PARKED, now_ns=10 + SETTLE_NS))
+    assert (following.phase, following.began_ns) == (Phase.LAY_OUT, 0)
+    assert following.step(replace(PARKED, mode=Mode.TELEOP, now_ns=11 + SETTLE_NS)).began_ns == 11 + SETTLE_NS
 
 
 def test_where_a_person_could_lead_a_policy_that_ends_is_offered_before_the_episode_counts() -> None:
