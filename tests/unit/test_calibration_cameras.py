@@ -148,6 +148,26 @@ def test_poses_that_do_not_determine_or_contradict_are_refused() -> None:
         hand_eye.estimate(turned, [pose(rng.uniform(-1.2, 1.2, 3), rng.uniform(-1, 1, 3)) for _ in turned], "hand")
 
 
+@pytest.mark.parametrize("parent", ["hand", "base"])
+@pytest.mark.parametrize("size", [0.9, 1.0, 1.2])
+def test_a_board_of_another_size_than_was_said_is_refused(parent: hand_eye.Parent, size: float) -> None:
+    """Printed to fit the page, or another than the default: the poses agree with each other to a centimetre."""
+    rng = np.random.default_rng(3)
+    truth = pose(np.zeros(3), np.array([-0.04, 0.01, 0.06]))
+    still = pose(np.array([np.pi, 0.0, 0.0]), np.array([0.4, 0.1, 0.05]))
+    boards = [pose(rng.uniform(-0.4, 0.4, 3), rng.uniform((-0.03, -0.03, 0.3), (0.03, 0.03, 0.5))) for _ in range(15)]
+    moving = [still @ np.linalg.inv(board) @ np.linalg.inv(truth) for board in boards]
+    hands = moving if parent == "hand" else [np.linalg.inv(at) for at in moving]
+    seen = [noisy(board, rng) for board in boards]
+    for board in seen:
+        board[:3, 3] /= size
+    if size == 1.0:
+        assert hand_eye.estimate(hands, seen, parent).pose[:3, 3] == pytest.approx(truth[:3, 3], abs=0.003)
+    else:
+        with pytest.raises(LeadtimeError, match=rf"{size:.1f}\d times as large as was said; check --board"):
+            hand_eye.estimate(hands, seen, parent)
+
+
 def test_from_pictures_and_joint_angles_to_where_the_wrist_camera_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
