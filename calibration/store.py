@@ -89,8 +89,8 @@ def today() -> str:
 
 
 def device_id(device: Arm | Camera) -> str:
-    """Return what tells a device from another of its kind: driver, model, and its serial number, bus or port."""
-    keys = ("model", "serial", "channel", "port", "device")
+    """Return what tells a device from another of its kind: driver, model, and its serial number, bus, port or name."""
+    keys = ("model", "serial", "channel", "port", "robot", "device")
     return " ".join([device.driver, *(str(getattr(device, key)) for key in keys if getattr(device, key, ""))])
 
 

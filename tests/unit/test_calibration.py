@@ -17,6 +17,7 @@ from calibration.recorded import ArmHistory, arm_history
 from calibration.report import build_page
 from runtime.cli import Calibrate
 from runtime.config import load_rig
+from runtime.devices import Arm, ArxX5Arm, InterbotixArm, InterbotixRosArm, PiperArm
 from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import SIDES
 from runtime.states import Mode
@@ -186,6 +187,21 @@ def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path
     path.write_text("rig: sim-x5\nzero: {left: {device: d, date: d, samples: 1, offset_rad: [0], spread_rad: 0}}\n")
     with pytest.raises(UsageError, match=r"zero\[?.*offset_rad"):
         store.load(path, rig)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (PiperArm(channel="can0"), PiperArm(channel="can1")),
+        (InterbotixArm(port="/dev/a"), InterbotixArm(port="/dev/b")),
+        (InterbotixRosArm(robot="puppet_left"), InterbotixRosArm(robot="puppet_right")),
+        (ArxX5Arm(channel="can0"), ArxX5Arm(channel="can1")),
+    ],
+    ids=lambda arm: arm.driver,
+)
+def test_two_arms_of_a_kind_are_two_devices(one: Arm, other: Arm) -> None:
+    assert store.device_id(one) != store.device_id(other)
+    assert store.device_id(one) == store.device_id(msgspec.structs.replace(one))
 
 
 @pytest.mark.parametrize(("off_rad", "kept"), [(0.09, True), (0.15, False)])
