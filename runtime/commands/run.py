@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from rich.console import Console
 
 from runtime.blackbox import parts
 from runtime.board import Board
@@ -178,7 +179,8 @@ def _remote(policy: str) -> bool:
 
 
 def _watched(command: Run | Teleop) -> bool:
-    return not command.headless and sys.stdout.isatty()
+    # A terminal without cursor movements would show nothing before the end.
+    return not command.headless and sys.stdout.isatty() and not Console().is_dumb_terminal
 
 
 def _closing(summary: dict[str, Any], page: Path) -> str:

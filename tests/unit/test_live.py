@@ -13,8 +13,9 @@ from rich.console import Console
 
 from runtime import records
 from runtime.board import Board
-from runtime.cli import main
+from runtime.cli import Run, main
 from runtime.clock import VirtualClock
+from runtime.commands.run import _watched
 from runtime.console.live import LiveView, Watcher, render
 from runtime.faults import FAULTS
 from runtime.shm import blank
@@ -144,3 +145,17 @@ def test_a_terminal_that_hangs_up_ends_no_run_before_its_time(tmp_path: Path) ->
         terminal.gone = True
         view.update(board)
     assert "sim-x5" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(("term", "watched"), [("xterm", True), ("dumb", False), ("unknown", False)])
+def test_a_terminal_that_cannot_draw_gets_a_line_for_each_event(
+    monkeypatch: pytest.MonkeyPatch, term: str, watched: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert _watched(Run()) == watched
+    assert not _watched(Run(headless=True))
