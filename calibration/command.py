@@ -20,6 +20,7 @@ from runtime.cli import Calibrate
 from runtime.config import RigConfig, load_rig
 from runtime.devices import Correction, RealArm
 from runtime.errors import LeadtimeError, UsageError
+from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
 
 Maker = Callable[[Calibrate, RigConfig, Calibration], tuple[Calibration, str]]
@@ -32,7 +33,7 @@ def calibrate(command: Calibrate) -> int:
     known, line = _MAKERS[command.what](command, rig, store.load(path, rig))
     store.save(path, known)
     page = path.with_suffix(".html")
-    page.write_text(report.build_page(known), encoding="utf-8")
+    write_text(page, report.build_page(known))
     sys.stdout.write(f"{line}; kept in {path}, page: {page}\n")
     return 0
 

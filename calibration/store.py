@@ -13,6 +13,7 @@ from msgspec import Meta
 from runtime.config import RigConfig, convert
 from runtime.devices import Arm, Camera
 from runtime.errors import UsageError
+from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
 
 Matrix4 = Annotated[list[Annotated[list[float], Meta(min_length=4, max_length=4)]], Meta(min_length=4, max_length=4)]
@@ -132,7 +133,7 @@ def save(path: Path, calibration: Calibration) -> None:
     """Write a rig's calibration; what was kept before stays where the disk does not take all of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
-    new.write_text(yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False), encoding="utf-8")
+    write_text(new, yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False))
     new.replace(path)
 
 

@@ -28,6 +28,7 @@ from runtime.channels import (
     describe_dtype,
 )
 from runtime.errors import LeadtimeError
+from runtime.files import named
 from runtime.spec import RunSpec
 from runtime.stash import Stash
 
@@ -232,6 +233,7 @@ def load_run(run_dir: Path) -> Run:
     if not paths:
         raise LeadtimeError(f"{run_dir}: no {FILE_NAME} here; give the folder that a run left")
     reading = _Reading(run_dir)
-    for path in paths:
-        reading.read(path)
-    return reading.run(paths[0])
+    with named(run_dir):
+        for path in paths:
+            reading.read(path)
+        return reading.run(paths[0])

@@ -9,6 +9,7 @@ import msgspec
 
 from runtime.clock import TickBase
 from runtime.config import RigConfig
+from runtime.files import write_text
 
 
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,7 +50,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def save(self) -> Path:
         """Write the spec to its run folder and return the file."""
         path = Path(self.run_dir) / "spec.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+        write_text(path, msgspec.json.format(msgspec.json.encode(self)).decode())
         return path
 
     @classmethod

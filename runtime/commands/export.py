@@ -11,6 +11,7 @@ from runtime.blackbox import load_run
 from runtime.cli import Export
 from runtime.errors import LeadtimeError, UsageError
 from runtime.export.demonstrations import demonstrations
+from runtime.files import named
 
 
 def export(command: Export) -> int:
@@ -28,7 +29,7 @@ def export(command: Export) -> int:
         raise LeadtimeError(f"{command.run}: nothing to export: neither a policy nor a person moved the arms")
     command.out.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place until it is whole: what a full disk cut short would be no dataset, and in the way of the next.
-    with TemporaryDirectory(prefix=f".{command.out.name}-", dir=command.out.parent) as beside:
+    with named(command.out), TemporaryDirectory(prefix=f".{command.out.name}-", dir=command.out.parent) as beside:
         whole = Path(beside) / command.out.name
         lerobot.write(whole, found, run.spec.rig.policy_hz, run.spec.rig.name)
         whole.rename(command.out)

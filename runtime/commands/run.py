@@ -23,6 +23,7 @@ from runtime.drivers.sim.plant import Plant, state_size
 from runtime.drivers.sim.probe import rendering_obstacle
 from runtime.drivers.sim.tasks import TASKS
 from runtime.errors import UsageError, unknown_name
+from runtime.files import write_text
 from runtime.inference.adapters.registry import is_adapter, make_adapter
 from runtime.inference.check import check_policy
 from runtime.inference.client.carrier import carriage_of
@@ -79,9 +80,10 @@ def conduct(command: Run | Teleop, spec: RunSpec) -> int:
         return 0
     summary = summarise(Path(spec.run_dir))
     text = json.dumps(summary, indent=2) + "\n"
-    (Path(spec.run_dir) / "summary.json").write_text(text, encoding="utf-8")
+    # The run's own disk may be full, and this one be another.
     if command.summary is not None:
-        command.summary.write_text(text, encoding="utf-8")
+        write_text(command.summary, text)
+    write_text(Path(spec.run_dir) / "summary.json", text)
     if supervisor.interrupted:
         _say(f"interrupted; everything has stopped. The recording is whole: leadtime view {spec.run_dir}")
     else:

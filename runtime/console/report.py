@@ -12,6 +12,7 @@ from runtime.blackbox import Run, load_run
 from runtime.clock import NS_PER_S
 from runtime.console import figures, page
 from runtime.faults import FAULTS
+from runtime.files import write_text
 from runtime.outcomes import episodes
 from runtime.states import Mode
 from runtime.summary import build_summary
@@ -30,7 +31,7 @@ def write_report(run_dir: Path) -> Path:
     """
     run = load_run(run_dir)
     path = run_dir / FILE_NAME
-    path.write_text(build_report(run, build_summary(run)), encoding="utf-8")
+    write_text(path, build_report(run, build_summary(run)))
     return path
 
 

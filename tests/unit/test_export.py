@@ -148,8 +148,9 @@ def test_a_disk_that_fills_leaves_no_half_of_a_dataset(
     out = tmp_path / "deep" / "dataset"
     with monkeypatch.context() as patch:
         patch.setattr(lerobot, "_write_json", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OSError, match="No space") as refused:
             export(Export(runs, out=out))
+    assert refused.value.filename == str(out)
     assert list(out.parent.iterdir()) == []
     assert export(Export(runs, out=out)) == 0
     assert [path.name for path in out.parent.iterdir()] == ["dataset"]

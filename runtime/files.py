@@ -1,0 +1,23 @@
+"""Files that a command leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an OSError of what is written inside name `path` where it names no file, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; raises an OSError that names it."""
+    with named(path):
+        path.write_text(text, encoding="utf-8")
