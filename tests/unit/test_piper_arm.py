@@ -15,7 +15,17 @@ from runtime.drivers.emulators.inject import inject
 from runtime.drivers.emulators.piper import FAULTS
 from runtime.drivers.piper.arm import PiperArm
 from runtime.drivers.piper.bus import Frame, join_emulated, open_bus
-from runtime.drivers.piper.codec import CanId, Enable, GripperTarget, JointPair, Mode, Stop, StopCommand
+from runtime.drivers.piper.codec import (
+    CanId,
+    Control,
+    Enable,
+    GripperTarget,
+    JointPair,
+    Mode,
+    Move,
+    Stop,
+    StopCommand,
+)
 from runtime.drivers.piper.feedback import Fault
 from tests.fake_arm import KinematicArm
 from tests.unit.piper_bench import PiperBench
@@ -75,6 +85,39 @@ def test_the_target_is_where_the_arm_is_before_the_torque_comes(bench: PiperBenc
     assert ours.index(CanId.MODE) < ours.index(CanId.TARGET) < ours.index(CanId.ENABLE)
     first = next(f for f in frames if f.can_id == CanId.TARGET)
     assert JointPair.unpack(first.data).first_rad == pytest.approx(HOME[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("move", list(Move))
+def test_an_arm_that_another_program_left_under_torque_is_told_the_mode_and_the_speed(
+    bench: PiperBench, move: Move
+) -> None:
+    other = bench.connect()
+    for frame in (
+        Frame(CanId.MODE, Mode(Control.CAN, move, speed_percent=30).pack()),
+        Frame(CanId.ENABLE, Enable(7, on=True).pack()),
+    ):
+        other.send(frame)
+    bench.run(50 * NS_PER_MS)
+    sent: set[Mode] = set()
+    bench.clock.steps.append(
+        lambda _now_ns: sent.update(Mode.unpack(f.data) for f in other.receive() if f.can_id == CanId.MODE)
+    )
+    arm = ready(bench)
+    assert sent == {Mode(Control.CAN, Move.JOINTS, speed_percent=100)}
+    aside = HOME + np.array([0.05, 0, 0, 0, 0, 0, 0])
+    hold(bench, arm, NS_PER_S, aside)
+    state = arm.read()
+    assert state is not None
+    assert state["position"][0] == pytest.approx(0.05, abs=1e-3)
+
+
+def test_an_arm_that_another_program_takes_to_another_mode_has_lost_its_control(bench: PiperBench) -> None:
+    arm = ready(bench)
+    bench.connect().send(Frame(CanId.MODE, Mode(Control.CAN, Move.POSE).pack()))
+    hold(bench, arm, 50 * NS_PER_MS)
+    state = arm.read()
+    assert state is not None
+    assert Fault(int(state["fault"])) == Fault.CONTROL_LOST
 
 
 @pytest.mark.parametrize(

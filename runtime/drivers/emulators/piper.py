@@ -30,6 +30,7 @@ from runtime.drivers.piper.codec import (
     Linkage,
     Mode,
     Motor,
+    Move,
     Query,
     Slow,
     Status,
@@ -96,6 +97,7 @@ class PiperDevice:
         self._enabled = [False] * ARM_JOINTS
         self._enables_due = 1
         self._control: int = Control.STANDBY
+        self._move: int = Move.POSE
         self._arm: int = ArmStatus.NORMAL
         self._target: list[float] | None = None
         self._aimed = Cycle(within_ns=0)
@@ -117,7 +119,7 @@ class PiperDevice:
         elif isinstance(message, GripperTarget):
             self._gripper = message.opening_m / self._model.gripper_stroke_m
         elif isinstance(message, Mode):
-            self._control = message.control
+            self._control, self._move = message.control, message.move
         elif isinstance(message, Enable):
             self._enable(message)
         elif isinstance(message, StopCommand):
@@ -152,7 +154,8 @@ class PiperDevice:
             return
         gripper = self._gripper if self._gripper is not None else self._measured()[ARM_GRIPPER]
         self._target = [*joints, gripper]
-        if all(self._enabled) and self._control == Control.CAN and self._arm != ArmStatus.EMERGENCY_STOP:
+        heeded = self._control == Control.CAN and self._move == Move.JOINTS
+        if all(self._enabled) and heeded and self._arm != ArmStatus.EMERGENCY_STOP:
             self._behind.command(np.array(self._target), now_ns)
 
     def _enable(self, message: Enable) -> None:
@@ -222,7 +225,7 @@ class PiperDevice:
 
     def _status(self) -> Status:
         arm = next((status for name, status in _ARM_FAULTS.items() if name in self.faults), self._arm)
-        return Status(int(self._control), int(arm))
+        return Status(int(self._control), int(arm), int(self._move))
 
     def _joints(self, state: Any) -> list[Frame]:
         position = np.array(state["position"])

@@ -127,7 +127,8 @@ class PiperArm:
 
     def _take_hold(self, now_ns: int) -> None:
         feedback = self._feedback
-        if feedback.enabled and feedback.controlled:
+        # An arm that another program left under torque keeps that program's speed, which it does not report.
+        if self._asked_ns and feedback.enabled and feedback.controlled:
             feedback.commanded = True
             return
         if not self._enabling_ns:

@@ -50,6 +50,13 @@ class Control(IntEnum):
     LINKAGE = 6
 
 
+class Move(IntEnum):
+    """How the arm takes targets (STATUS byte 2 and MODE byte 1), as far as it matters here."""
+
+    POSE = 0
+    JOINTS = 1
+
+
 class ArmStatus(IntEnum):
     """What the arm says of itself (STATUS byte 1), as far as it matters here."""
 
@@ -118,11 +125,11 @@ class JointPair:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Who controls the arm and how: `move` 1 is joint by joint, `speed_percent` of its top speed."""
+    """Who controls the arm and how: `move` as in `Move`, `speed_percent` of its top speed."""
 
     layout: ClassVar[struct.Struct] = struct.Struct(">BBBBBB2x")
     control: int
-    move: int = 1
+    move: int = Move.JOINTS
     speed_percent: int = 100
     follow: int = 0
     dwell: int = 0
@@ -225,7 +232,7 @@ class Status:
     layout: ClassVar[struct.Struct] = struct.Struct(">BBBBBBH")
     control: int
     arm: int
-    move: int = 1
+    move: int = Move.JOINTS
     teach: int = 0
     motion: int = 0
     trajectory: int = 0

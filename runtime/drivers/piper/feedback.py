@@ -24,6 +24,7 @@ from runtime.drivers.piper.codec import (
     JointPair,
     Limit,
     Motor,
+    Move,
     Slow,
     Status,
     decode,
@@ -115,8 +116,9 @@ class Feedback:
 
     @property
     def controlled(self) -> bool:
-        """Whether the arm follows commands from the bus."""
-        return self.status is not None and self.status.control == Control.CAN
+        """Whether the arm follows joint targets from the bus."""
+        status = self.status
+        return status is not None and status.control == Control.CAN and status.move == Move.JOINTS
 
     @property
     def fault(self) -> Fault:
