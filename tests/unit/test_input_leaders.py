@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -99,10 +101,11 @@ def test_what_is_no_event_stream_is_refused_by_name(tmp_path: Path, content: byt
 
 def test_the_codes_are_those_of_the_kernel_and_a_missing_device_is_named() -> None:
     evdev = pytest.importorskip("evdev")
-    from runtime.drivers.leaders.evdev import AXIS, KEY
+    from runtime.drivers.leaders.evdev import AXIS, DROPPED, KEY, SYNC
 
     codes = evdev.ecodes
     assert (codes.EV_KEY, codes.EV_ABS) == (KEY, AXIS)
+    assert (codes.EV_SYN, codes.SYN_DROPPED) == (SYNC, DROPPED)
     pad, keyboard, pedal = (LAYOUTS[kind] for kind in ("gamepad", "keyboard", "pedal"))
     assert (pad.clutch, pad.policy, pad.stop) == (codes.BTN_TR, codes.BTN_START, codes.BTN_SELECT)
     assert (keyboard.clutch, keyboard.policy, keyboard.stop) == (codes.KEY_SPACE, codes.KEY_ENTER, codes.KEY_ESC)
@@ -126,6 +129,74 @@ def test_the_codes_are_those_of_the_kernel_and_a_missing_device_is_named() -> No
             assert controls.keys[getattr(codes, f"KEY_{less.upper()}")] == (component, -1.0)
     with pytest.raises(DriverError, match="/dev/input/none: No such file"):
         make_leader(EvdevLeader(kind="pedal", device="/dev/input/none"), RIG).open()
+
+
+class StandInDevice:
+    """What the driver calls of `evdev.InputDevice`; `down` are the keys that are pressed, `queue` the events."""
+
+    def __init__(self, down: set[int]) -> None:
+        self.down = down
+        self.queue: list[tuple[int, int, int]] = []
+
+    def capabilities(self, *, absinfo: bool) -> dict[int, list[Any]]:
+        assert absinfo
+        return {}
+
+    def active_keys(self) -> list[int]:
+        return sorted(self.down)
+
+    def read_one(self) -> Any:
+        if not self.queue:
+            return None
+        kind, code, value = self.queue.pop(0)
+        return SimpleNamespace(type=kind, code=code, value=value)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> StandInDevice:
+    device = StandInDevice({57})
+    monkeypatch.setitem(sys.modules, "evdev", SimpleNamespace(InputDevice=lambda _path: device))
+    return device
+
+
+def clutches(device: StandInDevice, seat: Seat, merger: Merger, *turns: list[tuple[int, int, int]]) -> list[bool]:
+    """Return the left arm's clutch after each turn's events."""
+    taken = []
+    for i, events in enumerate(turns):
+        device.queue += events
+        now_ns = 1 + i * 5 * MS
+        record: Any = merger.merge([seat], [seat.read(now_ns, HOME)], now_ns)
+        taken.append(bool(record["side"][0]["clutch"]))
+    return taken
+
+
+def test_a_clutch_that_is_down_when_its_device_comes_takes_nothing_over_before_it_was_released(
+    keyboard: StandInDevice,
+) -> None:
+    seat = Seat("keys", EvdevLeader(kind="keyboard", device="/dev/input/event0", moves="joints"), RIG)
+    seat.open(0)
+    repeated, released, pressed = [(1, 57, 2)], [(1, 57, 0)], [(1, 57, 1)]
+    taken = clutches(keyboard, seat, Merger(None), [], repeated, released, pressed)
+    assert taken == [False, False, False, True]
+
+
+def test_a_device_whose_events_were_lost_is_lost_with_its_clutch(
+    keyboard: StandInDevice, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keyboard.down = set()
+    seat, merger = (
+        Seat("keys", EvdevLeader(kind="keyboard", device="/dev/input/event0", moves="joints"), RIG),
+        Merger(None),
+    )
+    seat.open(0)
+    assert clutches(keyboard, seat, merger, [], [(1, 57, 1)]) == [False, True]
+    keyboard.queue = [(0, 3, 0), (1, 57, 2)]
+    merger.merge([seat], [seat.read(10 * MS, HOME)], 10 * MS)
+    assert not seat.samples
+    assert "/dev/input/event0: input events were lost" in capfd.readouterr().err
 
 
 KEYS = {"w": 17, "s": 31, "a": 30, "d": 32, "e": 18, "q": 16, "o": 24, "u": 22, "k": 37, "i": 23, "j": 36, "l": 38}

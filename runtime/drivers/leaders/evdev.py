@@ -20,8 +20,11 @@ from runtime.drivers.leaders.jog import HandJog, Jog, JointJog
 from runtime.layout import ARM_DOF, ARM_SLICE, SIDES, Side
 from runtime.states import Mode
 
+SYNC: Final = 0
 KEY: Final = 1
 AXIS: Final = 3
+DROPPED: Final = 3
+"""The code of a SYNC with which the kernel says that its queue overflowed: releases may be among what is lost."""
 _EVENT: Final = struct.Struct("<qqHHi")
 """struct input_event on a 64-bit host: seconds, microseconds, type, code, value."""
 STREAM_BYTES_MAX: Final = 64 << 20
@@ -39,7 +42,9 @@ class Event:
 
 
 class Source(Protocol):
-    """Where events come from."""
+    """Where events come from; `held` are the keys that were down when it was opened."""
+
+    held: frozenset[int]
 
     def events(self, now_ns: int) -> Iterator[Event]:
         """Return what came since the last call; raises DriverError when the device is gone."""
@@ -50,6 +55,8 @@ class Source(Protocol):
 
 class RecordedEvents:
     """A stream of `struct input_event`, as the device file gives them, played in its own time."""
+
+    held: frozenset[int] = frozenset()
 
     def __init__(self, file: Path) -> None:
         """Read the file; DriverError where it is none."""
@@ -92,6 +99,7 @@ class DeviceEvents:
         try:
             self._device = evdev.InputDevice(path)
             axes = self._device.capabilities(absinfo=True).get(AXIS, [])
+            self.held = frozenset(self._device.active_keys())
         except OSError as error:
             raise DriverError(
                 f"{path}: {error.strerror}; check the cable and that the user is in group input"
@@ -100,9 +108,11 @@ class DeviceEvents:
         self._ranges = {code: (info.min, info.max) for code, info in axes}
 
     def events(self, now_ns: int) -> Iterator[Event]:
-        """Return what the kernel has queued."""
+        """Return what the kernel has queued; DriverError where it had to drop events."""
         try:
             while (raw := self._device.read_one()) is not None:
+                if (raw.type, raw.code) == (SYNC, DROPPED):
+                    raise DriverError(f"{self._path}: input events were lost; let go of its keys and press them anew")
                 value = float(raw.value)
                 if raw.type == AXIS:
                     low, high = self._ranges.get(raw.code, (-1, 1))
@@ -137,6 +147,8 @@ class InputLeader:
         """Connect; see LeaderDriver."""
         device = self._config.device
         self._source = RecordedEvents(Path(device)) if self._config.record else DeviceEvents(device)
+        # A key that is down already is held: only so does the clutch wait for its release, and not for a repetition.
+        self._held = set(self._source.held)
 
     def close(self) -> None:
         """Disconnect."""
