@@ -15,7 +15,7 @@ from runtime.drivers.base import DriverError
 from runtime.drivers.conformance import check_arm
 from runtime.drivers.emulators.interbotix_xs_stand_in import PERIOD_NS, StandInNode
 from runtime.drivers.interbotix.feedback import Fault
-from runtime.drivers.interbotix.ros import ASK_NS, JOINTS, SILENT_NS, InterbotixRosArm
+from runtime.drivers.interbotix.ros import ASK_NS, JOINTS, LOOSE_NS, SILENT_NS, InterbotixRosArm
 from runtime.drivers.interbotix.ros_node import RosNode
 from tests.fake_arm import KinematicArm, SteppedClock
 
@@ -208,7 +208,6 @@ def test_a_pause_of_the_host_is_no_silence_of_the_node() -> None:
     [
         ("elbow", "Hardware_Error_Status", 0x20, Fault.OVERLOAD),
         ("gripper", "Hardware_Error_Status", 0x04, Fault.TOO_HOT),
-        ("shoulder", "Torque_Enable", 0, Fault.TORQUE_LOST),
     ],
 )
 def test_a_fault_of_a_servo_is_seen_while_the_arm_runs_and_when_it_has_gone(
@@ -223,6 +222,25 @@ def test_a_fault_of_a_servo_is_seen_while_the_arm_runs_and_when_it_has_gone(
     assert Fault(int(bench.run(whole_round_ns)[-1]["fault"])) == fault
     bench.core.registers[joint][register] = sound
     assert int(bench.run(whole_round_ns)[-1]["fault"]) == 0
+
+
+def test_an_arm_without_torque_is_sent_nothing_more_and_is_armed_anew_from_where_it_then_is() -> None:
+    bench = Bench()
+    bench.driver.open()
+    bench.run(NS_PER_S, VX300S.home)
+    bench.core.registers["shoulder"]["Torque_Enable"] = 0
+    while not (fault := int(bench.run(4 * TICK_NS)[-1]["fault"])):
+        continue
+    assert Fault(fault) == Fault.TORQUE_LOST
+    bench.core.registers["shoulder"]["Torque_Enable"] = 1
+    count = len(bench.arm.commands)
+    with pytest.raises(DriverError, match="/follower_left has lost its torque"):
+        bench.run(2 * LOOSE_NS, VX300S.home)
+    assert len(bench.arm.commands) == count
+    bench.driver = bench.new()
+    bench.driver.open()
+    bench.run(NS_PER_S, VX300S.home)
+    assert len(bench.arm.commands) > count
 
 
 def test_a_closed_driver_says_so_and_the_arm_keeps_its_last_target() -> None:

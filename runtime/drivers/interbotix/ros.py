@@ -40,6 +40,8 @@ SILENT_NS: Final = 200 * NS_PER_MS
 """A node that publishes no whole state for this long is lost; the guardian has braked since `state_stale_ms`."""
 LATE_NS: Final = 20 * NS_PER_MS
 """How long ago, at most, a state was published that has just come: more is a wall clock that was set."""
+LOOSE_NS: Final = NS_PER_S
+"""An arm that has been without torque for this long is to be armed anew."""
 MESSAGES_MAX: Final = 8
 ASK_NS: Final = 200 * NS_PER_MS
 """Between two questions of health, of one joint each: a question keeps the node from its port for about 2 ms."""
@@ -88,6 +90,7 @@ class InterbotixRosArm:
         self._due = False
         self._gripper_goal = inf
         self._heard_ns, self._looked_ns, self._unread = 0, 0, ""
+        self._sound_ns = 0
         self._health = _Health()
 
     def open(self) -> None:
@@ -108,12 +111,13 @@ class InterbotixRosArm:
         self._index = [core.js_index_map[joint] for joint in JOINTS]
         self._health = _Health()
         self._message, self._gripper_goal = None, inf
+        self._sound_ns = self._clock.now_ns()
 
     def read(self) -> NDArray[Any] | None:
         """Return the newest state, stamped when it was published.
 
         Raises:
-            DriverError: the node or a servo is silent.
+            DriverError: the node or a servo is silent, or the arm has been without torque for long.
         """
         if self._node is None:
             raise DriverError(f"{self._name} is not open")
@@ -135,7 +139,11 @@ class InterbotixRosArm:
             silent = f"{self._unread} does not answer its xs_sdk: check the cable and the supply"
             nobody = f"no joint states for {SILENT_NS // NS_PER_MS} ms: is its xs_sdk running?"
             raise DriverError(f"{self._name}: {silent if self._unread else nobody}")
-        self._state["fault"] = self._health.step(self._node.core, now_ns)
+        self._state["fault"] = fault = self._health.step(self._node.core, now_ns)
+        if not fault & Fault.TORQUE_LOST:
+            self._sound_ns = now_ns
+        elif now_ns - self._sound_ns > LOOSE_NS:
+            raise DriverError(f"{self._name} has lost its torque")
         return self._state.copy() if self._state["seq"] else None
 
     def command(self, servo_tick: int, position: NDArray[np.float64], now_ns: int) -> None:  # noqa: ARG002
@@ -184,7 +192,8 @@ class InterbotixRosArm:
         self._due = True
 
     def _send(self) -> None:
-        if self._target is None or self._node is None:
+        # Whoever switches the torque on again would send the arm to where it was held before.
+        if self._target is None or self._node is None or self._state["fault"] & Fault.TORQUE_LOST:
             return
         joints: list[float] = self._target.tolist()
         self._target, self._due = None, False
