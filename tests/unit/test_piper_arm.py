@@ -165,6 +165,8 @@ def test_joints_outside_their_range_or_off_their_rest_are_refused() -> None:
         ("voltage-low", Fault.VOLTAGE_LOW),
         ("stalled", Fault.STALLED),
         ("driver-error", Fault.DRIVER_ERROR),
+        ("gripper-over-temperature", Fault.TOO_HOT),
+        ("gripper-driver-error", Fault.DRIVER_ERROR),
         ("torque-lost", Fault.TORQUE_LOST),
         ("control-lost", Fault.CONTROL_LOST),
     ],

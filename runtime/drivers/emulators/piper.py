@@ -66,9 +66,11 @@ _MOTOR_FAULTS: Final = {
     "stalled": Motor.STALLED,
     "driver-error": Motor.DRIVER_ERROR,
 }
+_GRIPPER_FAULTS: Final = {"gripper-over-temperature": Motor.MOTOR_HOT, "gripper-driver-error": Motor.DRIVER_ERROR}
 FAULTS: Final = (
     *_ARM_FAULTS,
     *_MOTOR_FAULTS,
+    *_GRIPPER_FAULTS,
     "silent",
     "bus-off",
     "all-zero",
@@ -235,7 +237,11 @@ class PiperDevice:
         frames = [Frame(CanId.JOINTS + i, pair.pack()) for i, pair in enumerate(split(position.tolist()))]
         if "torn" in self.faults:
             frames.pop(self._cycles % 3)
-        gripper = Gripper(position[ARM_GRIPPER] * self._model.gripper_stroke_m, 0.0, int(Motor.ENABLED))
+        # A gripper whose zero has been found sets the bit that is a motor's for having stalled.
+        status = Motor.ENABLED | Motor.STALLED
+        for name, bit in _GRIPPER_FAULTS.items():
+            status |= bit if name in self.faults else Motor(0)
+        gripper = Gripper(position[ARM_GRIPPER] * self._model.gripper_stroke_m, 0.0, int(status))
         return [*frames, Frame(CanId.GRIPPER, gripper.pack())]
 
     def _motors(self, state: Any) -> list[Frame]:

@@ -252,7 +252,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Gripper:
-    """Measured opening, m, and torque, N.m; `status` are `Motor` bits of its driver."""
+    """Measured opening, m, and torque, N.m; `status` are `Motor` bits of its driver.
+
+    Two bits differ: COLLISION is a fault of its sensor here, and STALLED says that its zero has been found.
+    """
 
     layout: ClassVar[struct.Struct] = struct.Struct(">ihBx")
     opening_m: float
