@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -330,6 +331,14 @@ def test_a_bus_that_is_not_there_is_named_with_its_remedy() -> None:
         join_emulated("nowhere")
     with pytest.raises(DriverError, match=r"can9.*ip link set can9 up type can bitrate 1000000|has no SocketCAN"):
         open_bus("can9", "socketcan")
+
+
+def test_an_adapter_is_opened_at_the_arms_bit_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    can = pytest.importorskip("can")
+    opened: dict[str, Any] = {}
+    monkeypatch.setattr(can, "Bus", lambda **asked: opened.update(asked))
+    open_bus("PCAN_USBBUS1", "pcan")
+    assert opened == {"channel": "PCAN_USBBUS1", "interface": "pcan", "bitrate": 1_000_000}
 
 
 def test_a_disabled_arm_follows_nothing(bench: PiperBench) -> None:

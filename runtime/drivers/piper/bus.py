@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 
 from runtime.drivers.base import DriverError
 
+BITRATE: Final = 1_000_000
+"""The arms'; python-can's adapters have another by default, most of them half of it."""
 FRAME: Final = struct.Struct("=IB3x8s")
 """`struct can_frame` of linux/can.h: identifier, length, data."""
 _ID_MASK: Final = 0x7FF
@@ -130,7 +132,7 @@ def open_bus(channel: str, interface: str) -> Bus:
             sock.close()
             raise DriverError(
                 f"CAN bus {channel}: {_reason(error)};"
-                f" `ip link set {channel} up type can bitrate 1000000 restart-ms 100` brings it up"
+                f" `ip link set {channel} up type can bitrate {BITRATE} restart-ms 100` brings it up"
             ) from None
         return SocketBus(sock, channel)
     try:
@@ -138,7 +140,7 @@ def open_bus(channel: str, interface: str) -> Bus:
     except ImportError:
         raise DriverError(f"CAN interface {interface} needs python-can: pip install 'leadtime[piper]'") from None
     try:
-        return PythonCanBus(can.Bus(channel=channel, interface=interface), channel)
+        return PythonCanBus(can.Bus(channel=channel, interface=interface, bitrate=BITRATE), channel)
     except (can.CanError, OSError, ValueError, NotImplementedError) as error:
         raise DriverError(f"CAN bus {channel} on interface {interface}: {error}") from None
 
