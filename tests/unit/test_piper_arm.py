@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -339,6 +340,18 @@ def test_an_adapter_is_opened_at_the_arms_bit_rate(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(can, "Bus", lambda **asked: opened.update(asked))
     open_bus("PCAN_USBBUS1", "pcan")
     assert opened == {"channel": "PCAN_USBBUS1", "interface": "pcan", "bitrate": 1_000_000}
+
+
+def test_what_an_adapter_hands_back_of_what_it_sent_is_no_other_masters(monkeypatch: pytest.MonkeyPatch) -> None:
+    can = pytest.importorskip("can")
+    target = JointPair(0.1, 0.2).pack()
+    told = [
+        can.Message(arbitration_id=CanId.TARGET, data=target, is_extended_id=False, is_rx=False),
+        can.Message(arbitration_id=CanId.JOINTS, data=target, is_extended_id=False),
+    ]
+    adapter = SimpleNamespace(recv=lambda timeout: told.pop(0) if told and not timeout else None)
+    monkeypatch.setattr(can, "Bus", lambda **_asked: adapter)
+    assert open_bus("0", "gs_usb").receive() == [Frame(CanId.JOINTS, target)]
 
 
 def test_a_disabled_arm_follows_nothing(bench: PiperBench) -> None:

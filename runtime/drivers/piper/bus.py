@@ -108,7 +108,8 @@ class PythonCanBus:
         frames: list[Frame] = []
         try:
             while len(frames) < FRAMES_MAX and (message := self._bus.recv(timeout=0)) is not None:
-                if not (message.is_extended_id or message.is_error_frame or message.is_remote_frame):
+                # gs_usb hands back what was sent through it, which would be another master's.
+                if message.is_rx and not (message.is_extended_id or message.is_error_frame or message.is_remote_frame):
                     frames.append(Frame(message.arbitration_id, bytes(message.data)))
         except self._can.CanError as error:
             raise BusError(f"CAN bus {self._name} is gone: {error}") from None
