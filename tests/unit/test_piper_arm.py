@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -332,6 +334,17 @@ def test_a_bus_that_is_not_there_is_named_with_its_remedy() -> None:
         join_emulated("nowhere")
     with pytest.raises(DriverError, match=r"can9.*ip link set can9 up type can bitrate 1000000|has no SocketCAN"):
         open_bus("can9", "socketcan")
+
+
+def test_an_interface_that_is_down_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    bound = SimpleNamespace(
+        bind=lambda _channel: None, getsockopt=lambda *_option: errno.ENETDOWN, close=lambda: closed.append(True)
+    )
+    monkeypatch.setattr(socket, "socket", lambda *_family: bound)
+    with pytest.raises(DriverError, match=r"CAN bus can0: Network is down; `ip link set can0 up type can bitrate"):
+        open_bus("can0", "socketcan")
+    assert closed == [True]
 
 
 def test_an_adapter_is_opened_at_the_arms_bit_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,9 @@ def open_bus(channel: str, interface: str) -> Bus:
             raise DriverError(f"CAN bus {channel}: this kernel has no SocketCAN ({_reason(error)})") from None
         try:
             sock.bind((channel,))
+            # An interface that is down is bound all the same, and the socket has its error from the start (raw_bind).
+            if down := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(down, os.strerror(down))
         except OSError as error:
             sock.close()
             raise DriverError(
