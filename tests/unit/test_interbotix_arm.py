@@ -272,6 +272,25 @@ def test_an_arm_whose_guardian_was_killed_is_held_anew_where_it_stands(bench: Dy
     assert state_of(again)["position"][0] == pytest.approx(0.1, abs=RAD_PER_TICK)
 
 
+def test_an_answer_from_before_an_arm_was_taken_hold_of_does_not_count_as_its_hold(bench: DynamixelBench) -> None:
+    ready(bench)._let_go()
+    bench.run(NS_PER_S)
+    assert all(servo.get(table.BUS_WATCHDOG) == -1 for servo in bench.device.servos.values())
+    for servo in bench.device.servos.values():
+        servo.set(table.GAIN_P, 100)
+    aside = HOME + np.array([0.3, 0, 0, 0, 0, 0, 0])
+    bench.behind.target[:] = bench.behind.position[:] = aside  # pushed while nobody looked
+    again = bench.arm()
+    again.open()
+    while again._servos._asked is None or again._servos._asked.address != table.TORQUE.address:
+        bench.run(SERVO_NS)
+        again.read()
+    hold(bench, again, NS_PER_S // 5, aside)
+    assert again._hold.done
+    assert {servo.get(table.GAIN_P) for servo in bench.device.servos.values()} == {GAIN_P}
+    assert np.abs(np.array(bench.behind.commands)[-20:, 0] - 0.3).max() < 2 * RAD_PER_TICK
+
+
 @pytest.mark.parametrize("fault", ["corrupt", "noise"])
 def test_spoilt_answers_are_no_state(bench: DynamixelBench, fault: str) -> None:
     arm = ready(bench)

@@ -217,7 +217,7 @@ class _Hold:
         self._servos, self._feedback = servos, feedback
         self.wanted = self.done = False
         self._since_ns = 0
-        self._held = False
+        self._told = self._held = False
 
     def begin(self, now_ns: int) -> None:
         """Want the arm under torque."""
@@ -227,7 +227,7 @@ class _Hold:
     def again(self) -> None:
         """The servos have stopped by themselves: hold them anew, where they stand, with the next command."""
         if self.done:
-            self.wanted = self.done = self._held = False
+            self.wanted = self.done = self._told = self._held = False
 
     def step(self, now_ns: int, name: str) -> tuple[int, int]:
         """Send what is missing and return what to ask."""
@@ -236,6 +236,7 @@ class _Hold:
             what = "torque" if self._feedback.loose else "its settings"
             raise DriverError(f"{name}: {servo} does not take {what}: check the arm's supply")
         if not self._held:
+            self._told = True
             self._take_torque()
             return table.BLOCK_TORQUE
         self._every(table.PROFILE_ACCELERATION.address, bytes(8))
@@ -243,8 +244,8 @@ class _Hold:
         return table.BLOCK_SETTINGS
 
     def take(self, reading: Reading) -> None:
-        """Take what was asked for."""
-        if not self.wanted:
+        """Take what was asked for; what was asked before anything was told says nothing of that."""
+        if not (self.wanted and self._told):
             return
         if reading.address == table.TORQUE.address and not self._feedback.loose:
             self._held = True
