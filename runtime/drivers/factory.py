@@ -104,7 +104,13 @@ def _interbotix_arm(board: Board, side: Side) -> ArmDriver:
     path = str(emulated_port(board.spec.run_dir, side)) if is_emulated(config) else config.port
     model, patience_ns = board.spec.rig.arm_model(side), _patience_ns(board, side)
     return InterbotixArm(
-        model, VX300S_SERVOS, lambda: open_port(path, config.baud), config.port, MonotonicClock(0), patience_ns
+        model,
+        VX300S_SERVOS,
+        lambda: open_port(path, config.baud),
+        config.port,
+        MonotonicClock(0),
+        patience_ns,
+        config.baud,
     )
 
 

@@ -34,7 +34,9 @@ def _await_bytes(fd: int, count: int) -> None:
         time.sleep(0)
 
 
-class _CountedPort(SerialPort):
+class CountedPort(SerialPort):
+    """A port that tells its bench how many bytes were sent."""
+
     def __init__(self, bench: DynamixelBench) -> None:
         super().__init__(str(bench.path), 1_000_000)
         self._bench = bench
@@ -87,7 +89,7 @@ class DynamixelBench:
         return InterbotixArm(VX300S, VX300S_SERVOS, self.connect, "ttyDXL", self.clock)
 
     def connect(self) -> SerialPort:
-        return _CountedPort(self)
+        return CountedPort(self)
 
     def run(self, span_ns: int) -> None:
         self.clock.sleep_until_ns(self.clock.now_ns() + span_ns)

@@ -21,8 +21,9 @@ from runtime.drivers.interbotix.conversions import RAD_PER_TICK
 from runtime.drivers.interbotix.feedback import Fault
 from runtime.drivers.interbotix.port import SerialPort, require_quick
 from runtime.drivers.interbotix.protocol import Instruction, Packet
+from runtime.drivers.interbotix.table import VX300S_SERVOS
 from tests.fake_arm import KinematicArm
-from tests.unit.interbotix_bench import DynamixelBench
+from tests.unit.interbotix_bench import CountedPort, DynamixelBench
 
 HOME = VX300S.home_array
 SERVO_NS = 5 * NS_PER_MS
@@ -289,6 +290,32 @@ def test_an_answer_from_before_an_arm_was_taken_hold_of_does_not_count_as_its_ho
     assert again._hold.done
     assert {servo.get(table.GAIN_P) for servo in bench.device.servos.values()} == {GAIN_P}
     assert np.abs(np.array(bench.behind.commands)[-20:, 0] - 0.3).max() < 2 * RAD_PER_TICK
+
+
+class SlowPort(CountedPort):
+    """A port whose answers take as long as the shortest do at 115200 baud."""
+
+    _due_ns = 0
+
+    def send(self, data: bytes) -> None:
+        super().send(data)
+        self._due_ns = self._bench.clock.now_ns() + 12 * NS_PER_MS
+
+    def receive(self) -> bytes:
+        return super().receive() if self._bench.clock.now_ns() >= self._due_ns else b""
+
+
+def test_the_answers_of_a_bus_at_a_lower_baud_rate_are_waited_for(bench: DynamixelBench) -> None:
+    def connect() -> SerialPort:
+        return SlowPort(bench)
+
+    with pytest.raises(DriverError, match="no servo answers"):
+        InterbotixArm(VX300S, VX300S_SERVOS, connect, "ttyDXL", bench.clock).open()
+    arm = InterbotixArm(VX300S, VX300S_SERVOS, connect, "ttyDXL", bench.clock, baud=115_200)
+    arm.open()
+    hold(bench, arm, NS_PER_S // 2)
+    hold(bench, arm, NS_PER_S, HOME + np.array([0.1, 0, 0, 0, 0, 0, 0]))
+    assert state_of(arm)["position"][0] == pytest.approx(0.1, abs=RAD_PER_TICK)
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "noise"])

@@ -52,8 +52,8 @@ class InterbotixArm:
     1 Mbaud a target, a question and nine answers take 2.7 ms and the adapter 1 ms, so that each servo period has its
     exchange; where it takes longer the newest target goes out with the next one, at half the rate.
 
-    `connect` opens the port, `name` is what errors call it. While `patience_ns` last, `open` goes on trying. An arm
-    that is lost ends the guardian by a DriverError, and is read back and compared anew.
+    `connect` opens the port at `baud`, `name` is what errors call it. While `patience_ns` last, `open` goes on trying.
+    An arm that is lost ends the guardian by a DriverError, and is read back and compared anew.
     """
 
     def __init__(
@@ -64,8 +64,10 @@ class InterbotixArm:
         name: str,
         clock: Clock,
         patience_ns: int = 0,
+        baud: int = 1_000_000,
     ) -> None:
         self._model, self._specs, self._connect, self._clock = model, servos, connect, clock
+        self._baud = baud
         self._name = f"Interbotix arm on {name}"
         self._patience_ns = patience_ns
         self._joints = joint_servos(servos)
@@ -90,7 +92,7 @@ class InterbotixArm:
 
     def _arm(self) -> None:
         self._port = self._connect()
-        self._servos = Servos(self._port, self._specs, self._name)
+        self._servos = Servos(self._port, self._specs, self._name, self._baud)
         self._feedback = Feedback(self._specs)
         self._hold = _Hold(self._servos, self._feedback)
         read_back(self._servos, self._feedback, self._model, self._clock, self._name)
