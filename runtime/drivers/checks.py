@@ -103,9 +103,10 @@ def _read(path: Path) -> str:
 
 
 def _piper(device: devices.PiperArm | devices.PiperLeader, root: Path) -> Iterator[Finding]:
-    yield _package("can", "piper")
     if device.interface == "socketcan":
         yield from _can(device.channel, root)
+    elif device.channel != EMULATED:
+        yield _package("can", "piper")
 
 
 def _interbotix(device: devices.InterbotixArm | devices.DynamixelLeader, root: Path) -> Iterator[Finding]:

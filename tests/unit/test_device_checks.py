@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,22 @@ def test_a_bus_must_be_up_and_at_the_arms_rate(tmp_path: Path, state: str, rate:
         (interface / "can_bittiming").mkdir(parents=True)
         (interface / "operstate").write_text(state + "\n")
         (interface / "can_bittiming/bitrate").write_text(rate + "\n")
-    checks = [check for check in check_devices(rig(arms=PIPERS), tmp_path) if "package" not in check.says]
-    checks = [check for check in checks if "needs" not in check.says]
+    checks = list(check_devices(rig(arms=PIPERS), tmp_path))
     assert all(check.fine for check in checks) is fine
     assert said(checks, f"can_left is {state}").fine is (state == "up")
     assert said(checks, f"can_right at {rate}").fine is (rate == "1000000")
+
+
+def test_only_a_bus_that_is_not_the_kernels_needs_a_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert not [check for check in check_devices(rig(arms=PIPERS), tmp_path) if "needs can" in check.says]
+    emulated = {side: {**arm, "channel": "emulated"} for side, arm in PIPERS.items()}
+    assert list(check_devices(rig(arms=emulated), tmp_path)) == []
+    adapters = {side: {**arm, "interface": "pcan"} for side, arm in PIPERS.items()}
+    needs = list(check_devices(rig(arms=adapters), tmp_path))
+    assert [(check.fine, check.says) for check in needs] == 2 * [
+        (False, "needs can: pip install 'leadtime[piper]'"),
+    ]
 
 
 @pytest.mark.parametrize(("timer", "fine"), [("1", True), ("16", False)])
