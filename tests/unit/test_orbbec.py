@@ -11,6 +11,7 @@ import pytest
 from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.devices import OrbbecCamera
 from runtime.drivers.base import DriverError
+from runtime.drivers.capture import HUNG_NS
 from runtime.drivers.conformance_camera import check_camera
 from runtime.drivers.orbbec import Orbbec
 from runtime.drivers.orbbec_host import ERROR, FRAME, FRAME_KIND, HEADER, READY
@@ -114,6 +115,28 @@ def test_an_environment_without_the_package_or_an_interpreter_is_refused(tmp_pat
     with pytest.raises(DriverError, match="No such file or directory"):
         camera.open()
     camera.close()
+
+
+class HurriedClock(MonotonicClock):
+    """Four seconds pass whenever somebody looks."""
+
+    looks = 0
+
+    def now_ns(self) -> int:
+        self.looks += 1
+        return self.looks * 4 * NS_PER_S
+
+
+def test_a_host_that_hangs_at_its_start_is_given_up_before_its_driver_counts_as_hung(tmp_path: Path) -> None:
+    host = tmp_path / "python"
+    host.write_text("#!/bin/sh\nexec sleep 60\n")
+    host.chmod(0o755)
+    clock = HurriedClock(0)
+    camera = Orbbec("cam_high", config(str(host)), clock)
+    with pytest.raises(DriverError, match="Orbbec 0815: did not start within 20 s"):
+        camera.open()
+    camera.close()
+    assert clock.looks * 4 * NS_PER_S < HUNG_NS
 
 
 @pytest.mark.parametrize(
