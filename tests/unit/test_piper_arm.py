@@ -13,8 +13,10 @@ import pytest
 
 from runtime.arms import PIPER
 from runtime.clock import NS_PER_MS, NS_PER_S
-from runtime.drivers.base import DriverError
+from runtime.devices import Correction
+from runtime.drivers.base import ArmDriver, DriverError
 from runtime.drivers.conformance import check_arm
+from runtime.drivers.corrected import CorrectedArm
 from runtime.drivers.emulators.inject import inject
 from runtime.drivers.emulators.piper import FAULTS
 from runtime.drivers.piper.arm import PiperArm
@@ -52,7 +54,7 @@ def ready(bench: PiperBench) -> PiperArm:
     return arm
 
 
-def hold(bench: PiperBench, arm: PiperArm, span_ns: int, position: np.ndarray = HOME) -> None:
+def hold(bench: PiperBench, arm: ArmDriver, span_ns: int, position: np.ndarray = HOME) -> None:
     until_ns = bench.clock.now_ns() + span_ns
     while bench.clock.now_ns() < until_ns:
         arm.read()
@@ -89,6 +91,32 @@ def test_the_target_is_where_the_arm_is_before_the_torque_comes(bench: PiperBenc
     assert ours.index(CanId.MODE) < ours.index(CanId.TARGET) < ours.index(CanId.ENABLE)
     first = next(f for f in frames if f.can_id == CanId.TARGET)
     assert JointPair.unpack(first.data).first_rad == pytest.approx(HOME[0], abs=1e-3)
+
+
+def test_an_arm_that_rests_beside_its_limits_is_held_inside_them() -> None:
+    rest, inside = np.array([0.0, -0.03, 0.02, 0.0, 0.3, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 0.0, 0.3, 0.0, 0.0])
+    bench = PiperBench(KinematicArm(PIPER, rest))
+    arm = bench.arm()
+    arm.open()
+    for _ in range(40):
+        hold(bench, arm, 5 * NS_PER_MS, inside)
+        state = arm.read()
+        assert state is not None
+        assert state["fault"] == 0
+    np.testing.assert_allclose(bench.behind.commands, np.tile(inside, (len(bench.behind.commands), 1)), atol=1e-4)
+    bench.close()
+
+
+def test_a_corrected_arm_goes_to_the_end_of_its_range_without_a_fault(bench: PiperBench) -> None:
+    offsets = (0.0, 0.02, 0.0, 0.0, 0.0, 0.0)
+    arm = CorrectedArm(ready(bench), Correction(zero_offset_rad=offsets))
+    end = HOME.copy()
+    end[1] = PIPER.position_min[1]
+    hold(bench, arm, 2 * NS_PER_S, end)
+    state = arm.read()
+    assert state is not None
+    assert state["fault"] == 0
+    assert state["position"][1] == pytest.approx(offsets[1], abs=1e-3)
 
 
 @pytest.mark.parametrize("move", list(Move))

@@ -15,6 +15,7 @@ from runtime.drivers.emulators.can_hub import CanHub
 from runtime.drivers.emulators.inject import Injections
 from runtime.drivers.piper.bus import Frame
 from runtime.drivers.piper.codec import (
+    MILLIDEGREE,
     TORQUE_NM_PER_A,
     Acceleration,
     ArmStatus,
@@ -150,9 +151,15 @@ class PiperDevice:
         return frames
 
     def _aim(self, index: int, pair: JointPair, now_ns: int) -> None:
-        """Gather the three pairs of a target; a whole one moves the arm, inside the limits that it keeps."""
+        """Gather the three pairs of a target; a whole one inside the limits that it keeps moves the arm."""
         joints = self._aimed.take(index, pair, now_ns)
         if joints is None:
+            return
+        limits = zip(joints, self._model.position_min, self._model.position_max, strict=False)
+        beyond = not all(low - MILLIDEGREE < rad < high + MILLIDEGREE for rad, low, high in limits)
+        if self._arm in {ArmStatus.NORMAL, ArmStatus.OUT_OF_LIMITS}:
+            self._arm = ArmStatus.OUT_OF_LIMITS if beyond else ArmStatus.NORMAL
+        if beyond:
             return
         gripper = self._gripper if self._gripper is not None else self._measured()[ARM_GRIPPER]
         self._target = [*joints, gripper]

@@ -144,10 +144,12 @@ class PiperArm:
         self._send(CanId.ENABLE, Enable(ALL_MOTORS, on=True).pack())
 
     def _send_target(self, position: NDArray[np.float64]) -> None:
-        joints = position.tolist()
-        for i, pair in enumerate(split(joints)):
+        # A pose beside its limits, of an arm at rest or after a correction, is a target that the arm refuses.
+        limits = zip(position.tolist(), self._model.position_min, self._model.position_max, strict=True)
+        target = [min(max(joint, low), high) for joint, low, high in limits]
+        for i, pair in enumerate(split(target)):
             self._send(CanId.TARGET + i, pair.pack())
-        opening_m = min(max(joints[ARM_GRIPPER], 0.0), 1.0) * self._model.gripper_stroke_m
+        opening_m = target[ARM_GRIPPER] * self._model.gripper_stroke_m
         self._send(CanId.GRIPPER_TARGET, GripperTarget(opening_m, GRIPPER_TORQUE_NM).pack())
 
     def _send(self, can_id: int, data: bytes) -> None:
