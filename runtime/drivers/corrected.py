@@ -30,10 +30,10 @@ class CorrectedArm:
         self._arm.open()
 
     def read(self) -> NDArray[Any] | None:
-        """Return the newest ARM_STATE, corrected."""
+        """Return the newest ARM_STATE, corrected; one of zeros only stays one, so that it is refused as such."""
         state = self._arm.read()
-        if state is None:
-            return None
+        if state is None or not (state["position"].any() or state["velocity"].any()):
+            return state
         corrected: Any = state.copy()
         corrected["position"][:ARM_JOINTS] += self._offset_rad
         corrected["position"][ARM_GRIPPER] = (state["position"][ARM_GRIPPER] - self._closed) / self._span

@@ -50,6 +50,17 @@ def test_a_reading_becomes_what_is_true() -> None:
     assert device.record["position"][0] == 0.0
 
 
+def test_all_zero_feedback_stays_what_it_is() -> None:
+    """The guardian and the control process refuse to arm on it."""
+    device = Device()
+    arm = CorrectedArm(device, CORRECTION)
+    device.record = blank(records.ARM_STATE)
+    state = arm.read()
+    assert state is not None
+    assert not state["position"].any()
+    assert not state["velocity"].any()
+
+
 @given(st.lists(st.floats(-2.0, 2.0), min_size=7, max_size=7))
 def test_an_arm_that_is_where_it_was_sent_reads_as_the_target(target: list[float]) -> None:
     arm = CorrectedArm(Device(), CORRECTION)
