@@ -12,7 +12,7 @@ from runtime import records
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from runtime.config import RigConfig
-from runtime.devices import Leader
+from runtime.devices import EvdevLeader, Leader
 from runtime.drivers.base import DriverError, LeaderDriver, LeaderReading, LeaderSample
 from runtime.drivers.factory import make_leader
 from runtime.layout import ARM_SLICE, RIG_DOF, SIDES, Side
@@ -34,7 +34,9 @@ class Seat:
         self._driver: LeaderDriver | None = None
         self._due_ns, self._wait_ns = 0, BACKOFF_NS
         self.samples: dict[Side, LeaderSample] = {}
-        self.clutch: bool | None = None
+        # A pedal that is not there yet is a pedal that is not held.
+        pedal = isinstance(config, EvdevLeader) and config.kind == "pedal"
+        self.clutch: bool | None = False if pedal else None
 
     def open(self, now_ns: int) -> None:
         """Connect; raises DriverError."""

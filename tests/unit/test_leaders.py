@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.config import load_rig
-from runtime.devices import SimLeader
+from runtime.devices import EvdevLeader, SimLeader
 from runtime.drivers import lead
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
 from runtime.drivers.lead import BACKOFF_NS, KEEP_NS, Merger, Seat
@@ -95,6 +95,21 @@ def test_an_arm_without_a_dead_man_is_led_by_the_pedal_alone(monkeypatch: pytest
     assert held(desk.step()) == [1, 1]
     desk.devices[1].gone = True
     assert held(desk.step()) == [0, 0], "a pedal that is gone is not held"
+
+
+def test_a_pedal_that_a_new_leader_process_does_not_find_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch)
+    pedal = StandIn()
+    pedal.gone = True
+    monkeypatch.setattr(lead, "make_leader", lambda _config, _rig: pedal)
+    desk.seats.append(Seat("foot", EvdevLeader(kind="pedal", device="/dev/input/event0"), RIG))
+    for after_ns, says in ((0, [0, 0]), (8 * BACKOFF_NS, [1, 0])):
+        desk.step(after_ns)
+        for clutch in (False, True):
+            desk.say(0, "left", clutch=clutch)
+            record = desk.step()
+        assert held(record) == says
+        pedal.gone, pedal.reading = False, LeaderReading(clutch=True)
 
 
 def test_a_lost_device_is_no_longer_valid_is_opened_again_and_takes_nothing_over(
