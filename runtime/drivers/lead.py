@@ -43,7 +43,7 @@ class Seat:
         self._due_ns, self._wait_ns = now_ns + self._wait_ns, min(2 * self._wait_ns, BACKOFF_MAX_NS)
         driver = make_leader(self._config, self._rig)
         driver.open()
-        self._driver, self._wait_ns = driver, BACKOFF_NS
+        self._driver = driver
 
     def read(self, now_ns: int, follower: NDArray[np.float64]) -> LeaderReading:
         """Return what the device said; a lost one says nothing and is opened again, ever more seldom."""
@@ -57,6 +57,9 @@ class Seat:
         except DriverError as error:
             self._lose(error, now_ns)
             return LeaderReading()
+        if reading.samples or reading.clutch is not None:
+            # A bus can be opened without a leader on it: only one that speaks is there again.
+            self._wait_ns = BACKOFF_NS
         for sample in reading.samples:
             self.samples[sample.side] = sample
         if reading.clutch is not None:
@@ -72,7 +75,7 @@ class Seat:
     def _lose(self, error: DriverError, now_ns: int) -> None:
         if self._driver is not None:
             sys.stderr.write(f"leader {self.name}: {error}\n")
-            self._due_ns = now_ns + BACKOFF_NS
+            self._due_ns = now_ns + self._wait_ns
         self.close()
         self.samples = {}
         # A pedal that is gone is a pedal that is not held.

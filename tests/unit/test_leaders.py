@@ -12,7 +12,7 @@ from runtime.config import load_rig
 from runtime.devices import EvdevLeader, SimLeader
 from runtime.drivers import lead
 from runtime.drivers.base import DriverError, LeaderReading, LeaderSample
-from runtime.drivers.lead import BACKOFF_NS, KEEP_NS, Merger, Seat
+from runtime.drivers.lead import BACKOFF_MAX_NS, BACKOFF_NS, KEEP_NS, Merger, Seat
 from runtime.drivers.leaders.sim import ScriptedLeader
 from runtime.errors import UsageError
 from runtime.layout import ARM_SLICE, Side
@@ -110,6 +110,22 @@ def test_a_pedal_that_a_new_leader_process_does_not_find_is_not_held(monkeypatch
             record = desk.step()
         assert held(record) == says
         pedal.gone, pedal.reading = False, LeaderReading(clutch=True)
+
+
+def test_a_bus_without_its_leader_is_opened_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute(StandIn):
+        """A bus that can be opened, on which nobody speaks."""
+
+        def read(self, now_ns: int, follower: NDArray[np.float64]) -> LeaderReading:
+            raise DriverError("stand-in: sends nothing")
+
+    desk = Desk(monkeypatch)
+    mute = Mute()
+    monkeypatch.setattr(lead, "make_leader", lambda _config, _rig: mute)
+    desk.seats[0]._lose(DriverError("stand-in: unplugged"), 0)
+    for _ in range(20 * BACKOFF_MAX_NS // (5 * MS)):
+        desk.step()
+    assert mute.opened < 28
 
 
 def test_a_lost_device_is_no_longer_valid_is_opened_again_and_takes_nothing_over(
