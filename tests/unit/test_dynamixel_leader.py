@@ -105,6 +105,14 @@ def test_a_gello_reads_by_its_signs_and_zeros(gello: DynamixelBench) -> None:
     assert lead(gello, arm, NS_PER_S)[-1].position[6] == pytest.approx(0.0, abs=5e-3)
 
 
+def test_a_leader_that_does_not_answer_leaves_the_others_time_when_it_is_tried_again(bench: DynamixelBench) -> None:
+    bench.faults.add("silent")
+    begun_ns = bench.clock.now_ns()
+    with pytest.raises(DriverError, match="no servo answers"):
+        leader(bench).open()
+    assert bench.clock.now_ns() - begun_ns < load_rig("sim-x5").leader_stale_ms / 2 * NS_PER_MS
+
+
 @pytest.mark.parametrize("fault", ["silent", "silent-servo", "corrupt"])
 def test_a_leader_that_falls_silent_is_lost_after_fifty_ms(bench: DynamixelBench, fault: str) -> None:
     arm = leader(bench)

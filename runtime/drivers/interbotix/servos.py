@@ -114,9 +114,9 @@ class Servos:
                 return Reading(asked.address, asked.t_ns, asked.data, frozenset(asked.alerts))
         return None
 
-    def fetch(self, clock: Clock, address: int, size: int) -> Reading:
-        """Ask and wait, before a run; DriverError names the servos that do not answer."""
-        for _ in range(ATTEMPTS):
+    def fetch(self, clock: Clock, address: int, size: int, attempts: int = ATTEMPTS) -> Reading:
+        """Ask and wait, at an opening; DriverError names the servos that do not answer."""
+        for _ in range(attempts):
             self.ask(clock.now_ns(), address, size)
             while self.busy(clock.now_ns()):
                 reading = self.poll()

@@ -20,6 +20,8 @@ from runtime.drivers.interbotix.table import GELLO_SERVOS, WX250S_SERVOS, joint_
 from runtime.layout import ARM_DOF, ARM_GRIPPER
 
 LOST_NS: Final = 50 * NS_PER_MS
+ATTEMPTS: Final = 2
+"""Of a question at the opening. The others wait meanwhile: 15 ms at 1 Mbaud, of the 40 they may be silent for."""
 _SERVOS: Final = {"wx250s": WX250S_SERVOS, "gello": GELLO_SERVOS}
 
 
@@ -51,10 +53,10 @@ class DynamixelLeaderArm:
         self._port = self._connect()
         try:
             self._servos = servos = Servos(self._port, self._specs, self._name, self._config.baud)
-            modes = servos.fetch(self._clock, table.DRIVE_MODE.address, table.DRIVE_MODE.size)
+            modes = servos.fetch(self._clock, table.DRIVE_MODE.address, table.DRIVE_MODE.size, ATTEMPTS)
             self._require_directions(modes)
             servos.tell(table.TORQUE.address, dict.fromkeys(servos.specs, b"\0"))
-            torques = servos.fetch(self._clock, table.TORQUE.address, table.TORQUE.size)
+            torques = servos.fetch(self._clock, table.TORQUE.address, table.TORQUE.size, ATTEMPTS)
             held = [servos.specs[i].label for i, data in torques.data.items() if table.TORQUE.unpack(data)]
             if held:
                 raise DriverError(f"{self._name}: {held[0]} keeps its torque: a person could not lead it")
