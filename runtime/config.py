@@ -15,7 +15,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
-from runtime.devices import Arm, Camera, Leader, Rate, SimArm, SimCamera, driver_names, is_emulated
+from runtime.devices import Arm, Camera, Leader, Rate, SimArm, SimCamera, driver_names, is_emulated, place
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 from runtime.workspace import Base, Workspace, simulated_base
@@ -189,6 +189,8 @@ def _check(rig: RigConfig, path: Path) -> None:
         raise refuse("arms", "the simulated rig has one arm model for both sides")
     if rig.emulated and not all(map(is_emulated, rig.arms.values())):
         raise refuse("arms", "either both arms are emulated or neither")
+    if not rig.simulated and len({place(arm) for arm in rig.arms.values()}) < len(SIDES):
+        raise refuse("arms", f"both are reached at {place(rig.arms['left'])!r}; give each its own")
     rendered = [camera for camera in rig.cameras.values() if isinstance(camera, SimCamera)]
     if len({(c.width_px, c.height_px, c.rate_hz) for c in rendered}) > 1:
         raise refuse("cameras", "the simulated cameras share one size and one rate")

@@ -226,9 +226,14 @@ def driver_names(union: object) -> list[str]:
     return [str(kind.__struct_config__.tag) for kind in getattr(union, "__args__", ())]
 
 
+def place(arm: Arm) -> str:
+    """Return where an arm is reached: its channel, port or node; "" for one of the simulated rig."""
+    return next((getattr(arm, key) for key in ("channel", "port", "robot") if hasattr(arm, key)), "")
+
+
 def is_emulated(arm: Arm) -> bool:
     """Whether an emulator takes the place of an arm's bus, or a stand-in that of a package that has no open bus."""
-    return EMULATED in {getattr(arm, key, "") for key in ("channel", "port", "robot")}
+    return place(arm) == EMULATED
 
 
 def has_emulated_bus(arm: Arm) -> bool:

@@ -73,6 +73,22 @@ def test_a_broken_file_says_what_would_be_right(tmp_path: Path, old: str, new: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("driver", "key"),
+    [("piper", "channel"), ("arx_x5", "channel"), ("interbotix", "port"), ("interbotix_ros", "robot")],
+)
+def test_two_arms_at_one_place_are_refused(tmp_path: Path, driver: str, key: str) -> None:
+    file = tmp_path / "rig.yaml"
+    arms = {side: {"driver": driver, key: side} for side in ("left", "right")}
+    raw = {**yaml.safe_load(GOOD), "workspace": {}, "arms": arms}
+    file.write_text(yaml.safe_dump(raw))
+    load_rig(str(file))
+    arms["right"][key] = "left"
+    file.write_text(yaml.safe_dump(raw))
+    with pytest.raises(UsageError, match="key 'arms': both are reached at 'left'; give each its own"):
+        load_rig(str(file))
+
+
 def test_mixed_simulated_arms_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "rig.yaml"
     file.write_text(GOOD.replace("right: {driver: sim, model: x5}", "right: {driver: sim, model: piper}"))
@@ -92,7 +108,9 @@ def test_a_missing_rig_file_is_named(tmp_path: Path) -> None:
 
 def test_a_workspace_that_cannot_be_checked_is_refused_with_the_key(tmp_path: Path) -> None:
     sim = (RIG_FOLDER / "sim-x5.yaml").read_text().replace("workspace: {table_z_m: 0.74}", "")
-    real = sim.replace("driver: sim, model: x5", "driver: arx_x5, channel: can0")
+    real = sim
+    for channel in ("can0", "can1"):
+        real = real.replace("driver: sim, model: x5", f"driver: arx_x5, channel: {channel}", 1)
     base = "bases: {left: {xyz_m: [0, 0, 0]}, right: {xyz_m: [1, 0, 0]}}"
     for text, workspace, what in (
         (sim, base, "workspace.bases"),
