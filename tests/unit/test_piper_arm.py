@@ -225,8 +225,19 @@ def test_a_silent_bus_ages_the_state_and_then_ends_the_driver(bench: PiperBench)
     assert state is not None
     assert bench.clock.now_ns() - int(state["t_ns"]) > 90 * NS_PER_MS
     bench.run(250 * NS_PER_MS)
-    with pytest.raises(DriverError, match="CAN bus can0 has been silent for 200 ms"):
+    with pytest.raises(DriverError, match="Piper on can0 has been silent for 200 ms"):
         arm.read()
+
+
+def test_an_arm_that_falls_silent_beside_a_leader_on_its_bus_ends_the_driver(bench: PiperBench) -> None:
+    arm = ready(bench)
+    leader = bench.connect()
+    pair = JointPair(0.1, 0.2).pack()
+    bench.clock.steps.append(lambda _now_ns: leader.send(Frame(CanId.TARGET + 0x10, pair)))
+    hold(bench, arm, NS_PER_S // 2)
+    bench.faults.add("silent")
+    with pytest.raises(DriverError, match="Piper on can0 has been silent for 200 ms"):
+        hold(bench, arm, NS_PER_S // 2)
 
 
 def test_a_bus_that_is_cut_ends_the_driver_at_once(bench: PiperBench) -> None:

@@ -24,7 +24,7 @@ ENABLE_EVERY_NS: Final = 20 * NS_PER_MS
 ENABLE_TIMEOUT_NS: Final = 2 * NS_PER_S
 """Torque takes at least two requests after an emergency stop (piper_sdk, issue 66)."""
 SILENT_NS: Final = 200 * NS_PER_MS
-"""A bus that is silent for this long is lost; the guardian has braked since `state_stale_ms`."""
+"""An arm that is silent for this long is lost; the guardian has braked since `state_stale_ms`."""
 FAILING_NS: Final = 25 * NS_PER_MS
 LOOSE_NS: Final = NS_PER_S
 """An arm that is sound but without torque or control for this long is to be armed anew."""
@@ -95,11 +95,12 @@ class PiperArm:
             raise DriverError(f"Piper on {self._name} is not open")
         now_ns = self._clock.now_ns()
         frames = self._bus.receive()
-        if frames:
+        # A leader on the same bus speaks on when the arm does not.
+        if any(frame.can_id == CanId.STATUS for frame in frames):
             self._heard_ns = now_ns
         elif now_ns - self._heard_ns > SILENT_NS:
             raise DriverError(
-                f"CAN bus {self._name} has been silent for {SILENT_NS // NS_PER_MS} ms: check cable and power"
+                f"Piper on {self._name} has been silent for {SILENT_NS // NS_PER_MS} ms: check cable and power"
             )
         for frame in frames:
             self._feedback.take(frame, now_ns)
