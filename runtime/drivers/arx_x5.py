@@ -48,7 +48,7 @@ class Controller(Protocol):
         """Return the controller's own time, s since it began."""
 
     def set_joint_cmd(self, cmd: Any) -> None:
-        """Move to a JointState by the time in its timestamp."""
+        """Move to a JointState by its timestamp, at once where that is 0; ValueError where it has passed."""
 
     def set_gain(self, gain: Any) -> None:
         """Set a Gain; kp of zero is damping."""
@@ -99,11 +99,13 @@ class ArxX5:
             self._controller = controller = sdk.Arx5JointController(robot, gains, self._channel)
             here = controller.get_joint_state()
             self._check_place(here)
-            controller.set_joint_cmd(here)
+            # Neither its time, which has passed, nor its torque, to which the package adds gravity's, is to be held.
+            zeros = np.zeros(ARM_JOINTS)
+            controller.set_joint_cmd(sdk.JointState(here.pos(), zeros, zeros, here.gripper_pos))
             controller.set_gain(
                 sdk.Gain(gains.default_kp, gains.default_kd, gains.default_gripper_kp, gains.default_gripper_kd)
             )
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise DriverError(f"{self._what}: {' '.join(str(error).split())}") from None
         self._frames, self._heard_ns = self._received(), self._clock.now_ns()
 

@@ -84,6 +84,19 @@ def test_from_its_opening_on_the_arm_is_held_where_it_is() -> None:
     assert all(np.allclose(command, start) for command in bench.arm.commands)
 
 
+@pytest.mark.parametrize("sdk", [StandIn, pytest.param(Genuine, marks=genuine)])
+def test_what_is_held_from_the_opening_on_is_a_place_and_neither_a_time_nor_a_torque(sdk: Any) -> None:
+    bench = Bench(sdk)
+    bench.pass_time(NS_PER_MS)
+    # As old as a state can be at 500 Hz.
+    bench.arm._record["t_ns"] -= 2 * NS_PER_MS
+    bench.driver.open()
+    held = bench.controller.get_joint_cmd()
+    np.testing.assert_allclose(held.pos(), X5.home[:6])
+    assert not held.vel().any()
+    assert not held.torque().any()
+
+
 def test_a_command_is_a_target_for_the_end_of_the_servo_period() -> None:
     bench = Bench(period_ns=PERIOD_NS)
     bench.driver.open()

@@ -19,6 +19,8 @@ from runtime.layout import ARM_GRIPPER, ARM_JOINTS
 
 JUMP_RAD: Final = 0.2
 """The package refuses stiffness when the target is farther than this from the arm."""
+AT_ONCE_S: Final = 1e-3
+"""A target that is due so near to now is one for now."""
 MOTORS: Final = 7
 
 
@@ -129,7 +131,11 @@ class StandInController:
         return self._cmd
 
     def set_joint_cmd(self, cmd: Any) -> None:
-        """Pass a target on, inside the limits, where there is stiffness."""
+        """Pass a target on, inside the limits, where there is stiffness; ValueError where its time has passed."""
+        now_s = self.get_timestamp()
+        cmd.timestamp = cmd.timestamp or now_s
+        if now_s - cmd.timestamp >= AT_ONCE_S:
+            raise ValueError("End time must be no less than current time")
         self._cmd = cmd
         self._pass_on()
 
