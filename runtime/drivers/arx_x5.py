@@ -132,8 +132,15 @@ class ArxX5:
         zeros = np.zeros(ARM_JOINTS)
         opening_m = min(max(float(position[ARM_GRIPPER]), 0.0), 1.0) * self._model.gripper_stroke_m
         target = self._sdk.JointState(position[:ARM_JOINTS], zeros, zeros, opening_m)
-        target.timestamp = self._due_s(servo_tick, self._controller.get_timestamp())
-        self._controller.set_joint_cmd(target)
+        try:
+            self._aim(self._controller, servo_tick, target)
+        except ValueError:
+            # This process stood still after it had looked at the time, until the target was overdue.
+            self._aim(self._controller, servo_tick, target)
+
+    def _aim(self, controller: Controller, servo_tick: int, target: Any) -> None:
+        target.timestamp = self._due_s(servo_tick, controller.get_timestamp())
+        controller.set_joint_cmd(target)
 
     def _due_s(self, servo_tick: int, now_s: float) -> float:
         """Return when a tick's target is to be reached: on the servo's grid, however late this process woke."""

@@ -123,6 +123,26 @@ def test_targets_are_due_on_the_servos_grid_however_late_the_driver_wakes() -> N
     assert due == [5.0, 10.0, 15.0, 30.0, 39.0, 44.0, 57.0]
 
 
+def test_a_target_that_was_overdue_when_this_process_went_on_is_laid_on_the_grid_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(period_ns=PERIOD_NS)
+    bench.driver.open()
+    controller, pauses_ns = bench.controller, [12 * NS_PER_MS]
+    now_s = controller.get_timestamp
+
+    def looked_at_before_a_pause() -> float:
+        seen_s = float(now_s())
+        if pauses_ns:
+            bench.pass_time(pauses_ns.pop())
+        return seen_s
+
+    monkeypatch.setattr(controller, "get_timestamp", looked_at_before_a_pause)
+    bench.driver.command(7, bench.arm.position, bench.clock.now_ns())
+    assert not pauses_ns
+    assert controller.get_joint_cmd().timestamp == pytest.approx(now_s() + 0.005)
+
+
 @pytest.mark.parametrize(("fraction", "opening_m"), [(-0.1, 0.0), (0.0, 0.0), (1.0, 0.088), (1.1, 0.088)])
 def test_the_gripper_stays_between_closed_and_open(fraction: float, opening_m: float) -> None:
     bench = Bench()
