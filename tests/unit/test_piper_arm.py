@@ -307,6 +307,25 @@ def test_an_arm_without_torque_is_armed_anew_from_where_it_is(bench: PiperBench)
     assert np.abs(np.array(bench.behind.commands[count:])[:, :6] - HOME[:6]).max() < 1e-3
 
 
+def test_an_arm_that_another_program_resets_and_enables_stays_where_it_fell_and_is_armed_anew(
+    bench: PiperBench,
+) -> None:
+    arm, other = ready(bench), bench.connect()
+    other.send(Frame(CanId.STOP, StopCommand(Stop.RESET).pack()))
+    hold(bench, arm, 50 * NS_PER_MS)
+    fallen = HOME + np.array([0, 0.4, 0, 0, 0, 0, 0])
+    bench.behind.position[:] = bench.behind.target[:] = fallen
+    hold(bench, arm, 50 * NS_PER_MS)
+    count = len(bench.behind.commands)
+    other.send(Frame(CanId.MODE, Mode(Control.CAN).pack()))
+    for _ in range(2):
+        other.send(Frame(CanId.ENABLE, Enable(7, on=True).pack()))
+    with pytest.raises(DriverError, match="Piper on can0 has lost its torque"):
+        hold(bench, arm, NS_PER_S // 2)
+    assert len(bench.behind.commands) > count
+    np.testing.assert_allclose(np.array(bench.behind.commands[count:])[:, 1], fallen[1], atol=1e-3)
+
+
 def test_after_an_emergency_stop_torque_is_asked_for_until_it_comes(bench: PiperBench) -> None:
     bus = bench.connect()
     bus.send(Frame(CanId.STOP, StopCommand(Stop.RESET).pack()))

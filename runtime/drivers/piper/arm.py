@@ -27,7 +27,7 @@ SILENT_NS: Final = 200 * NS_PER_MS
 """An arm that is silent for this long is lost; the guardian has braked since `state_stale_ms`."""
 FAILING_NS: Final = 25 * NS_PER_MS
 LOOSE_NS: Final = NS_PER_S
-"""An arm that is sound but without torque or control for this long is to be armed anew."""
+"""An arm that is sound but without torque or control for this long, or has them back, is to be armed anew."""
 ALL_MOTORS: Final = 7
 GRIPPER_TORQUE_NM: Final = 1.5
 _LOOSE: Final = Fault.TORQUE_LOST | Fault.CONTROL_LOST
@@ -59,6 +59,7 @@ class PiperArm:
         self._heard_ns = 0
         self._enabling_ns = self._asked_ns = 0
         self._sound_ns = 0
+        self._lost = Fault(0)
         self._failing_ns = 0
 
     def open(self) -> None:
@@ -107,22 +108,26 @@ class PiperArm:
         if self._feedback.foreign and self._feedback.commanded:
             raise DriverError(f"Piper on {self._name}: another master sends it targets (0x155 to 0x157)")
         fault = self._feedback.fault
-        if not fault or fault & ~_LOOSE:
+        self._lost |= fault & _LOOSE
+        if not self._lost or fault & ~_LOOSE:
             self._sound_ns = now_ns
-        elif now_ns - self._sound_ns > LOOSE_NS:
+        elif not fault or now_ns - self._sound_ns > LOOSE_NS:
             raise DriverError(
-                f"Piper on {self._name} has lost its {'torque' if fault & Fault.TORQUE_LOST else 'control'}"
+                f"Piper on {self._name} has lost its {'torque' if self._lost & Fault.TORQUE_LOST else 'control'}"
             )
         return self._feedback.state
 
     def command(self, servo_tick: int, position: NDArray[np.float64], now_ns: int) -> None:  # noqa: ARG002
-        """Send a target (7,); before the torque is there, hold the arm where it is and ask for torque.
+        """Send a target (7,); while the torque is not there, hold the arm where it is, and ask for it the first time.
 
         Raises:
             DriverError: the bus takes no frames, or the torque does not come.
         """
         if not self._feedback.commanded:
             self._take_hold(now_ns)
+        elif self._lost and self._feedback.state is not None:
+            # Whoever gives it torque again would send it back to where it was held before it fell.
+            self._send_target(self._feedback.state["position"])
         else:
             self._send_target(position)
 
