@@ -16,7 +16,14 @@ from runtime.drivers.conformance import check_arm
 from runtime.drivers.emulators.dynamixel import FAULTS
 from runtime.drivers.emulators.inject import inject
 from runtime.drivers.interbotix import table
-from runtime.drivers.interbotix.arm import GAIN_P, WATCHDOG_NS, WATCHDOG_UNITS, InterbotixArm
+from runtime.drivers.interbotix.arm import (
+    GAIN_P,
+    PROFILE_HOLD,
+    PROFILE_HOLD_MS,
+    WATCHDOG_NS,
+    WATCHDOG_UNITS,
+    InterbotixArm,
+)
 from runtime.drivers.interbotix.conversions import RAD_PER_TICK
 from runtime.drivers.interbotix.feedback import Fault
 from runtime.drivers.interbotix.port import SerialPort, require_quick
@@ -150,10 +157,21 @@ def test_a_zero_current_limit_of_the_gripper_is_refused_and_a_lower_one_is_not(b
         bench.arm().open()
 
 
-def test_profiles_by_time_are_no_reason_to_refuse(bench: DynamixelBench) -> None:
-    for servo in bench.device.servos.values():
-        servo.set(table.DRIVE_MODE, servo.get(table.DRIVE_MODE) | 4)
-    bench.arm().open()
+def test_profiles_by_time_are_no_reason_to_refuse_and_as_slow_while_the_arm_is_taken_hold_of(
+    bench: DynamixelBench,
+) -> None:
+    by_time = (2, 3, 9)
+    for servo_id in by_time:
+        servo = bench.device.servos[servo_id]
+        servo.set(table.DRIVE_MODE, servo.get(table.DRIVE_MODE) | table.BY_TIME)
+    arm = bench.arm()
+    arm.open()
+    arm.command(0, HOME, bench.clock.now_ns())
+    bench.run(2 * NS_PER_MS)
+    paces = {i: servo.get(table.PROFILE_VELOCITY) for i, servo in bench.device.servos.items()}
+    assert paces == {i: PROFILE_HOLD_MS if i in by_time else PROFILE_HOLD for i in bench.device.servos}
+    hold(bench, arm, NS_PER_S // 5)
+    assert {servo.get(table.PROFILE_VELOCITY) for servo in bench.device.servos.values()} == {0}
 
 
 def test_joints_outside_their_range_are_refused() -> None:

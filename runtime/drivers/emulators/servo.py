@@ -142,7 +142,8 @@ class Servo:
         goal_rad, most = self.angle_rad(self.get(table.GOAL_POSITION)), self.get(table.PROFILE_VELOCITY)
         step_rad = goal_rad - self.goal_rad
         if most:
-            bound = most * RAD_S_PER_UNIT * span_s
+            by_time = self.get(table.DRIVE_MODE) & table.BY_TIME
+            bound = (abs(step_rad) * 1e3 / most if by_time else most * RAD_S_PER_UNIT) * span_s
             step_rad = min(max(step_rad, -bound), bound)
         self.goal_rad += step_rad
         return bool(most) and self.goal_rad != goal_rad

@@ -35,6 +35,8 @@ SLOW_EVERY: Final = 20
 GAIN_P: Final = 800
 PROFILE_HOLD: Final = 20
 """0.48 rad/s while the arm is taken hold of: a goal from before is no jump."""
+PROFILE_HOLD_MS: Final = 2000
+"""The same where a servo's profiles are by time."""
 _SLOW: Final = (table.BLOCK_TORQUE, table.BLOCK_HEALTH, (table.BUS_WATCHDOG.address, table.BUS_WATCHDOG.size))
 _GAINS: Final = ((table.GAIN_D, 0), (table.GAIN_I, 0), (table.GAIN_P, GAIN_P))
 _SETTINGS: Final = (
@@ -257,8 +259,10 @@ class _Hold:
     def _take_torque(self) -> None:
         feedback = self._feedback
         self._every(table.GAIN_D.address, b"".join(entry.pack(value) for entry, value in _GAINS))
-        slow = table.PROFILE_ACCELERATION.pack(0) + table.PROFILE_VELOCITY.pack(PROFILE_HOLD)
-        self._every(table.PROFILE_ACCELERATION.address, slow)
+        none = table.PROFILE_ACCELERATION.pack(0)
+        paces = {i: PROFILE_HOLD_MS if i in feedback.by_time else PROFILE_HOLD for i in self._servos.specs}
+        slow = {i: none + table.PROFILE_VELOCITY.pack(pace) for i, pace in paces.items()}
+        self._servos.tell(table.PROFILE_ACCELERATION.address, slow)
         self._every(table.BUS_WATCHDOG.address, b"\0")
         # The target comes before the torque: an old one in a servo's memory would be a jump.
         still = self._servos.specs if feedback.tripped else feedback.loose

@@ -88,6 +88,8 @@ class Feedback:
         """Servos without torque."""
         self.errors: dict[int, int] = {}
         """Hardware error status of the servos that have one."""
+        self.by_time: frozenset[int] = frozenset()
+        """Servos whose profiles are by time: Interbotix' own driver leaves them so."""
         self.tripped = False
         """The bus watchdog has stopped a servo."""
 
@@ -111,6 +113,9 @@ class Feedback:
             self._take_torque(reading, holding)
         elif reading.address == table.VOLTAGE.address:
             self._take_health(reading)
+        elif reading.address == table.MODEL_NUMBER.address:
+            modes = {i: table.DRIVE_MODE.unpack(data, reading.address) for i, data in reading.data.items()}
+            self.by_time = frozenset(i for i, mode in modes.items() if mode & table.BY_TIME)
         elif reading.address in {table.BUS_WATCHDOG.address, table.GAIN_D.address}:
             base = reading.address
             self.tripped = any(table.BUS_WATCHDOG.unpack(data, base) < 0 for data in reading.data.values())

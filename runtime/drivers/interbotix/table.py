@@ -74,7 +74,7 @@ BUS_WATCHDOG: Final = Entry("bus watchdog", 98, 1, signed=True, most=127)
 GOAL_CURRENT: Final = Entry("goal current", 102, 2, signed=True, least=-2047, most=2047)
 PROFILE_ACCELERATION: Final = Entry("profile acceleration", 108, 4, most=32767)
 PROFILE_VELOCITY: Final = Entry("profile velocity", 112, 4, most=32767)
-"""In the unit of velocity; 0 is none: a goal is gone to at once."""
+"""In the unit of velocity, by time in ms; 0 is none: a goal is gone to at once."""
 GOAL_POSITION: Final = Entry("goal position", 116, 4, signed=True, least=-1_048_575, most=1_048_575)
 MOVING: Final = _seen("moving", 122, 1)
 CURRENT: Final = _seen("present current", 126, 2, signed=True)
@@ -97,6 +97,7 @@ BLOCK_MOTION: Final = (CURRENT.address, POSITION.address + POSITION.size - CURRE
 BLOCK_HEALTH: Final = (VOLTAGE.address, VOLTAGE.size + TEMPERATURE.size)
 """Address and bytes of what is read at once."""
 REVERSED: Final = 0x01
+BY_TIME: Final = 0x04
 TORQUE_BY_GOAL: Final = 0x08
 NO_SHADOW: Final = 255
 
