@@ -336,11 +336,18 @@ def test_after_an_emergency_stop_torque_is_asked_for_until_it_comes(bench: Piper
     assert state["fault"] == 0
 
 
-def test_torque_that_does_not_come_is_said(bench: PiperBench) -> None:
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("torque-lost", "does not take torque: check its emergency stop"),
+        ("control-lost", "does not take control by CAN: end its teaching"),
+    ],
+)
+def test_torque_or_control_that_does_not_come_is_said(bench: PiperBench, fault: str, says: str) -> None:
     arm = bench.arm()
     arm.open()
-    bench.faults.add("torque-lost")
-    with pytest.raises(DriverError, match="does not take torque: check its emergency stop"):
+    bench.faults.add(fault)
+    with pytest.raises(DriverError, match=says):
         hold(bench, arm, 3 * NS_PER_S)
 
 

@@ -121,7 +121,7 @@ class PiperArm:
         """Send a target (7,); while the torque is not there, hold the arm where it is, and ask for it the first time.
 
         Raises:
-            DriverError: the bus takes no frames, or the torque does not come.
+            DriverError: the bus takes no frames, or the torque or the control does not come.
         """
         if not self._feedback.commanded:
             self._take_hold(now_ns)
@@ -140,7 +140,14 @@ class PiperArm:
         if not self._enabling_ns:
             self._enabling_ns = now_ns
         if now_ns - self._enabling_ns > ENABLE_TIMEOUT_NS:
-            raise DriverError(f"Piper on {self._name} does not take torque: check its emergency stop and its supply")
+            raise DriverError(
+                f"Piper on {self._name} does not take "
+                + (
+                    "control by CAN: end its teaching, and whatever else commands it"
+                    if feedback.enabled
+                    else "torque: check its emergency stop and its supply"
+                )
+            )
         if now_ns - self._asked_ns < ENABLE_EVERY_NS or feedback.state is None:
             return
         self._asked_ns = now_ns
