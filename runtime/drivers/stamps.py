@@ -3,7 +3,8 @@
 A device's clock runs from its own zero and drifts. The frame that took the least time to arrive tells the difference
 of the two clocks best, so the least difference of the last ten seconds is taken; what even that frame took is a
 constant of the camera, `delay_ns`, to be measured once. Stamps that run back, lie in the future or are far too old are
-refused; where they go on so, the clock is another one and the difference is found anew.
+refused; where they go on so, the clock is another one and the difference is found anew. Pictures that come all at once
+were held back, and say nothing of that.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Stamper:
         self._period_ns, self._delay_ns = period_ns, delay_ns
         self._clock: str | None = None
         self._offsets: deque[tuple[int, int]] = deque()
-        self._device_ns = 0
+        self._device_ns = self._arrival_ns = 0
         self._t_ns: int | None = None
         self._refusals = 0
         self.refused = 0
@@ -59,10 +60,12 @@ class Stamper:
                 self.refused += 1
                 return None
             return self._after_last(device_ns - self._delay_ns, 0)
+        held_back = arrival_ns - self._arrival_ns < self._period_ns // 2
+        self._arrival_ns = arrival_ns
         if clock != self._clock:
             self._restart(clock)
         elif self._wrong(device_ns, arrival_ns):
-            self._refusals += 1
+            self._refusals += not held_back
             if self._refusals < REFUSALS_MAX:
                 self.refused += 1
                 return None

@@ -103,6 +103,16 @@ def test_a_clock_that_goes_on_elsewhere_is_taken_anew_after_three_refusals(jump_
     assert stamps == [None] * (REFUSALS_MAX - 1) + [i * PERIOD_NS for i in range(10 + REFUSALS_MAX, 16)]
 
 
+def test_pictures_that_a_pause_held_back_are_not_taken_for_new_ones() -> None:
+    """Those that the driver kept come all at once when the host goes on; the first new one is right."""
+    stamper = running()
+    resumed_ns = HOST_NS + 5 * NS_PER_S
+    for i in range(11, 19):
+        assert stamper.take("hardware", i * PERIOD_NS, resumed_ns + i) is None
+    for i in range(160, 170):
+        assert stamped(stamper, i * PERIOD_NS) == i * PERIOD_NS
+
+
 def test_refusals_that_do_not_follow_each_other_never_take_a_clock_anew() -> None:
     stamper = running()
     for i in range(11, 40, 2):
