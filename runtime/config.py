@@ -15,7 +15,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
-from runtime.devices import Arm, Camera, Leader, Rate, SimArm, SimCamera, driver_names, is_emulated, place
+from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimCamera, driver_names, is_emulated, place
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 from runtime.workspace import Base, Workspace, simulated_base
@@ -197,6 +197,15 @@ def _check(rig: RigConfig, path: Path) -> None:
     for name, camera in rig.cameras.items():
         if isinstance(camera, SimCamera):
             require(f"cameras.{name}", "simulated camera", name, SIM_CAMERAS)
+    for name, leader in rig.leaders.items():
+        if not isinstance(leader, PiperLeader) or leader.control_offset:
+            continue
+        if leader.channel in map(place, rig.arms.values()):
+            raise refuse(
+                f"leaders.{name}.control_offset",
+                f"is 0 on an arm's own bus {leader.channel!r}, where the arm's targets would be the leader's: move the"
+                " leader's identifiers with 0x470 and give 0x10 or 0x20",
+            )
     _check_workspace(rig, refuse)
 
 

@@ -89,6 +89,19 @@ def test_two_arms_at_one_place_are_refused(tmp_path: Path, driver: str, key: str
         load_rig(str(file))
 
 
+def test_a_leader_on_its_arms_bus_is_told_from_it_by_its_identifiers(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    arms = {side: {"driver": "piper", "channel": f"can_{side}"} for side in ("left", "right")}
+    leader = {"driver": "piper", "side": "left", "channel": "can_left", "control_offset": 0x10}
+    raw = {**yaml.safe_load(GOOD), "workspace": {}, "arms": arms, "leaders": {"hand": leader}}
+    file.write_text(yaml.safe_dump(raw))
+    load_rig(str(file))
+    leader["control_offset"] = 0
+    file.write_text(yaml.safe_dump(raw))
+    with pytest.raises(UsageError, match=r"key 'leaders\.hand\.control_offset': is 0 on an arm's own bus 'can_left'"):
+        load_rig(str(file))
+
+
 def test_mixed_simulated_arms_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "rig.yaml"
     file.write_text(GOOD.replace("right: {driver: sim, model: x5}", "right: {driver: sim, model: piper}"))
