@@ -10,18 +10,18 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import yaml
 
 from calibration import gripper, latency, report, store, zero
 from calibration.recorded import ArmHistory, arm_history
 from calibration.store import Calibration, device_id, put, today
 from runtime.blackbox import load_run
 from runtime.cli import Calibrate
-from runtime.config import RigConfig, load_rig
+from runtime.config import RigConfig, convert, load_rig
 from runtime.devices import Correction, RealArm
 from runtime.errors import LeadtimeError, UsageError
 from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
+from runtime.yaml_file import read_yaml
 
 Maker = Callable[[Calibrate, RigConfig, Calibration], tuple[Calibration, str]]
 
@@ -174,9 +174,9 @@ def _joints(path: Path, names: list[str]) -> dict[str, list[float]]:
     if not path.is_file():
         raise UsageError(f"{path}: does not exist; it has the 6 joint angles (rad) of each picture by its name")
     try:
-        angles = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), dict[str, store.Joints])
-    except (yaml.YAMLError, ValueError, msgspec.ValidationError) as error:
-        raise UsageError(f"{path}: one line a picture, NAME: [6 joint angles in rad]; {error}") from error
+        angles: dict[str, list[float]] = convert(read_yaml(path), dict[str, store.Joints], path)
+    except UsageError as error:
+        raise UsageError(f"{error}; one line a picture, NAME: [6 joint angles in rad]") from None
     missing = [name for name in names if name not in angles]
     if missing:
         raise UsageError(f"{path}: no joint angles of {missing[0]}")

@@ -15,6 +15,7 @@ from runtime.devices import Arm, Camera
 from runtime.errors import UsageError
 from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
+from runtime.yaml_file import read_yaml
 
 Matrix4 = Annotated[list[Annotated[list[float], Meta(min_length=4, max_length=4)]], Meta(min_length=4, max_length=4)]
 Joints = Annotated[list[float], Meta(min_length=ARM_JOINTS, max_length=ARM_JOINTS)]
@@ -103,11 +104,7 @@ def load(path: Path, rig: RigConfig) -> Calibration:
     """
     if not path.is_file():
         return Calibration(rig=rig.name)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{path}: not valid YAML; `leadtime calibrate` writes this file") from error
-    known: Calibration = convert(raw, Calibration, path)
+    known: Calibration = convert(read_yaml(path), Calibration, path)
     if known.rig != rig.name:
         raise UsageError(f"{path}: key 'rig': of rig {known.rig!r}, not {rig.name!r}; give another --out")
     for room, devices in (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
-import yaml
 from msgspec import Meta
 from numpy.typing import NDArray
 
@@ -19,6 +19,7 @@ from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimC
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 from runtime.workspace import Base, Workspace, simulated_base
+from runtime.yaml_file import read_yaml
 
 RIG_FOLDER: Final = Path(__file__).parent / "rigs"
 SIM_CAMERAS: Final = (*CAMERAS, "cam_front")
@@ -126,26 +127,35 @@ def load_rig(name_or_file: str) -> RigConfig:
         if path.suffix in {".yaml", ".yml"} or path.parent != Path():
             raise UsageError(f"rig file {name_or_file} does not exist; built-in rigs: {', '.join(rig_names())}")
         raise unknown_name("rig", name_or_file, rig_names())
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where is not None else ""
-        raise UsageError(f"{path}{line}: not valid YAML; write one 'key: value' a line") from error
-    rig: RigConfig = convert(raw, RigConfig, path)
+    rig: RigConfig = convert(read_yaml(path), RigConfig, path)
     _check(rig, path)
     return rig
 
 
-def convert(raw: Any, kind: type[msgspec.Struct], path: Path) -> Any:
+def convert(raw: Any, kind: Any, path: Path) -> Any:
     """Turn parsed YAML into a Struct; errors name the file, the key and what would be right."""
     try:
-        return msgspec.convert(raw, kind)
+        made = msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {_explain(str(error), kind)}") from None
+    for key, number in _not_finite(raw, ""):
+        raise UsageError(f"{path}: key {key!r}: {number} is not finite; give a number that is")
+    return made
 
 
-def _explain(message: str, kind: type[msgspec.Struct]) -> str:
+def _not_finite(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """Yield every NaN and infinity with its key: no comparison refuses a NaN, so a check against one always passes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_finite(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _not_finite(inner, f"{key}[{i}]")
+
+
+def _explain(message: str, kind: Any) -> str:
     key = re.search(r"at `\$\.?(.*?)`", message)
     where = key.group(1) if key else ""
     text = message.partition(" - at ")[0]

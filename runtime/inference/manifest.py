@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -59,9 +58,6 @@ class Statistics(_Strict, frozen=True, kw_only=True):
 
     def faults(self, key: str) -> Iterator[Fault]:
         """Yield what is wrong."""
-        for name in ("mean", "std", "q01", "q99"):
-            if not all(map(math.isfinite, getattr(self, name) or ())):
-                yield f"{key}.{name}", "holds NaN or infinity; give 14 numbers"
         affine = self.affine()
         if affine is None:
             yield key, "give 'mean' and 'std', or 'q01' and 'q99'"
@@ -215,7 +211,5 @@ class PolicyManifest(_Strict, frozen=True, kw_only=True):
             if twice is not None:
                 yield f"observation.{key}", f"camera {twice!r} comes twice"
                 return
-        if seen.pixels is not None and not all(0.0 < std < math.inf for std in seen.pixels.std):
+        if seen.pixels is not None and not all(std > 0.0 for std in seen.pixels.std):
             yield "observation.pixels.std", "give three numbers above 0"
-        if seen.pixels is not None and not all(map(math.isfinite, seen.pixels.mean)):
-            yield "observation.pixels.mean", "holds NaN or infinity; give three numbers"

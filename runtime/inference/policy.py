@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from runtime.config import convert
 from runtime.errors import UsageError, unknown_name
 from runtime.inference.backends.base import ENTRY_POINT
@@ -22,6 +20,7 @@ from runtime.inference.manifest import (
 )
 from runtime.layout import CAMERAS, JOINT_NAMES, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
+from runtime.yaml_file import read_yaml
 
 __all__ = ["ANY_TASK", "Policy", "PolicyManifest", "load_policy", "policy_names"]
 
@@ -144,11 +143,7 @@ def _load_folder(folder: Path) -> Policy:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UsageError(f"policy folder {folder} has no {MANIFEST_NAME}")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):
-        raise UsageError(f"{path}: not valid YAML; write one 'key: value' a line") from None
-    manifest: PolicyManifest = convert(raw, PolicyManifest, path)
+    manifest: PolicyManifest = convert(read_yaml(path), PolicyManifest, path)
     policy = Policy(manifest, folder)
     named = {
         "graphs": manifest.graphs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from runtime.config import RIG_FOLDER, load_rig, rig_names
 from runtime.errors import UsageError
 from runtime.layout import RIG_DOF
+from runtime.yaml_file import read_yaml
 
 GOOD = (RIG_FOLDER / "sim-x5.yaml").read_text()
 
@@ -100,6 +102,53 @@ def test_a_leader_on_its_arms_bus_is_told_from_it_by_its_identifiers(tmp_path: P
     file.write_text(yaml.safe_dump(raw))
     with pytest.raises(UsageError, match=r"key 'leaders\.hand\.control_offset': is 0 on an arm's own bus 'can_left'"):
         load_rig(str(file))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("table_z_m: 0.74", "table_z_m: .nan", "key 'workspace.table_z_m': nan is not finite; give a number that is"),
+        ("table_z_m: 0.74", "table_z_m: -.inf", "key 'workspace.table_z_m': -inf"),
+        (
+            "table_z_m: 0.74",
+            "keep_out: {shelf: {min_m: [0, 0, 0], max_m: [1, 1, .inf]}}",
+            "key 'workspace.keep_out.shelf.max_m[2]': inf",
+        ),
+    ],
+)
+def test_what_is_not_finite_is_no_measure_of_a_rig(tmp_path: Path, old: str, new: str, says: str) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(UsageError, match=re.escape(says)):
+        load_rig(str(file))
+
+
+def test_a_rest_that_is_not_finite_does_not_pass_for_the_arms_own(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    arm = "driver: piper, channel: can0, rest_rad: [.nan, 0, 0, 0, 0, 0]"
+    file.write_text(GOOD.replace("driver: sim, model: x5", arm).replace("workspace: {table_z_m: 0.74}", ""))
+    with pytest.raises(UsageError, match=re.escape("key 'arms.left.rest_rad[0]': nan")):
+        load_rig(str(file))
+
+
+def test_a_key_that_comes_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    boxes = "keep_out: {shelf: {min_m: [0, 0, 0], max_m: [1, 1, 1]}, shelf: {min_m: [2, 0, 0], max_m: [3, 1, 1]}}"
+    file.write_text(GOOD.replace("table_z_m: 0.74", boxes))
+    with pytest.raises(UsageError, match=r"rig\.yaml, line \d+: key 'shelf' comes twice; leave one"):
+        load_rig(str(file))
+
+
+def test_a_file_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text("[" * 3000)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        load_rig(str(file))
+
+
+def test_a_file_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{tmp_path}: cannot be read (Is a directory)")):
+        read_yaml(tmp_path)
 
 
 def test_mixed_simulated_arms_are_refused(tmp_path: Path) -> None:

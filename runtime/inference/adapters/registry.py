@@ -9,7 +9,6 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-import yaml
 
 from runtime.arms import ARM_MODELS
 from runtime.config import convert
@@ -29,6 +28,7 @@ from runtime.inference.adapters.starvla import StarVla, StarVlaSettings
 from runtime.inference.adapters.vjepa2_ac import VJepa2Ac, VJepa2AcSettings
 from runtime.inference.adapters.vla_jepa import VlaJepa, VlaJepaSettings
 from runtime.inference.adapters.xpolicylab import XPolicyLab, XPolicyLabSettings
+from runtime.yaml_file import read_yaml
 
 ARMS: Final = "arms"
 """The setting that every system which moves hands has: the arm model whose kinematics turn its poses into joints."""
@@ -124,11 +124,7 @@ def make_adapter(url: str) -> Named:
 
 
 def _embodiment(path: Path, hands: RigKinematics | None) -> EmbodimentMap:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):
-        raise UsageError(f"{path}: not valid YAML; write one 'key: value' a line") from None
-    declared: Embodiment = convert(raw, Embodiment, path)
+    declared: Embodiment = convert(read_yaml(path), Embodiment, path)
     if declared.space == "hand" and hands is None:
         raise UsageError(
             f"{path}: key 'space': poses of a hand take kinematics; say which arms it drives: {ARMS}=MODEL"
