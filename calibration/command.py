@@ -16,12 +16,12 @@ from calibration.recorded import ArmHistory, arm_history
 from calibration.store import Calibration, device_id, put, today
 from runtime.blackbox import load_run
 from runtime.cli import Calibrate
-from runtime.config import RigConfig, convert, load_rig
+from runtime.config import RigConfig, load_rig
 from runtime.devices import Correction, RealArm
 from runtime.errors import LeadtimeError, UsageError
 from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
-from runtime.yaml_file import read_yaml
+from runtime.yaml_file import convert, read_yaml
 
 Maker = Callable[[Calibrate, RigConfig, Calibration], tuple[Calibration, str]]
 

@@ -10,12 +10,12 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from runtime.config import RigConfig, convert
+from runtime.config import RigConfig
 from runtime.devices import Arm, Camera
 from runtime.errors import UsageError
 from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
-from runtime.yaml_file import read_yaml
+from runtime.yaml_file import convert, read_yaml
 
 Matrix4 = Annotated[list[Annotated[list[float], Meta(min_length=4, max_length=4)]], Meta(min_length=4, max_length=4)]
 Joints = Annotated[list[float], Meta(min_length=ARM_JOINTS, max_length=ARM_JOINTS)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -15,11 +12,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
-from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimCamera, driver_names, is_emulated, place
+from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimCamera, is_emulated, place
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 from runtime.workspace import Base, Workspace, simulated_base
-from runtime.yaml_file import read_yaml
+from runtime.yaml_file import convert, read_yaml
 
 RIG_FOLDER: Final = Path(__file__).parent / "rigs"
 SIM_CAMERAS: Final = (*CAMERAS, "cam_front")
@@ -106,9 +103,6 @@ class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return np.concatenate([np.asarray(getattr(self.arm_model(side), field)) for side in SIDES])
 
 
-_ROOMS: Final = {"arms": Arm, "cameras": Camera, "leaders": Leader}
-
-
 def rig_names() -> list[str]:
     """Return the names of the built-in rigs."""
     return sorted(path.stem for path in RIG_FOLDER.glob("*.yaml"))
@@ -130,55 +124,6 @@ def load_rig(name_or_file: str) -> RigConfig:
     rig: RigConfig = convert(read_yaml(path), RigConfig, path)
     _check(rig, path)
     return rig
-
-
-def convert(raw: Any, kind: Any, path: Path) -> Any:
-    """Turn parsed YAML into a Struct; errors name the file, the key and what would be right."""
-    try:
-        made = msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_explain(str(error), kind)}") from None
-    for key, number in _not_finite(raw, ""):
-        raise UsageError(f"{path}: key {key!r}: {number} is not finite; give a number that is")
-    return made
-
-
-def _not_finite(value: Any, key: str) -> Iterator[tuple[str, float]]:
-    """Yield every NaN and infinity with its key: no comparison refuses a NaN, so a check against one always passes."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _not_finite(inner, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            yield from _not_finite(inner, f"{key}[{i}]")
-
-
-def _explain(message: str, kind: Any) -> str:
-    key = re.search(r"at `\$\.?(.*?)`", message)
-    where = key.group(1) if key else ""
-    text = message.partition(" - at ")[0]
-    room = _ROOMS.get(where.partition("[")[0])
-    if room is not None and where.endswith(".driver"):
-        return f"key {where!r}: {text.lower()}; valid drivers: {', '.join(driver_names(room))}"
-    unknown = re.search(r"unknown field `(.*?)`", text)
-    if unknown is None:
-        return f"key {where!r}: {text}" if where else text
-    known = sorted(_field_names(kind))
-    close = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
-    full = f"{where}.{unknown.group(1)}" if where else unknown.group(1)
-    return f"unknown key {full!r}{hint}"
-
-
-def _field_names(kind: Any) -> Iterable[str]:
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return {name for inner in getattr(kind, "__args__", ()) for name in _field_names(inner)}
-    names: set[str] = set()
-    for info in msgspec.structs.fields(kind):
-        names.update((info.encode_name, *_field_names(info.type)))
-    return names
 
 
 def _check(rig: RigConfig, path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.config import convert
 from runtime.errors import UsageError, unknown_name
 from runtime.inference.backends.base import ENTRY_POINT
 from runtime.inference.backends.onnx import read_signature
@@ -20,7 +19,7 @@ from runtime.inference.manifest import (
 )
 from runtime.layout import CAMERAS, JOINT_NAMES, RIG_DOF
 from runtime.records import CHUNK_STEPS_MAX
-from runtime.yaml_file import read_yaml
+from runtime.yaml_file import convert, read_yaml
 
 __all__ = ["ANY_TASK", "Policy", "PolicyManifest", "load_policy", "policy_names"]
 

@@ -59,11 +59,27 @@ def test_a_wrong_value_names_file_and_key(tmp_path: Path, change: dict[str, obje
         (
             "driver: sim, model",
             "driver: can, model",
-            "'arms[...].driver': invalid value 'can'; valid drivers: sim, piper, interbotix, interbotix_ros, arx_x5",
+            "'arms.left.driver': Invalid value 'can'; valid drivers: sim, piper, interbotix, interbotix_ros, arx_x5",
         ),
-        ("width_px", "width", "unknown key 'cameras[...].width'; did you mean 'width_px'?"),
+        ("width_px", "width", "unknown key 'cameras.cam_high.width'; did you mean 'width_px'?"),
         ("servo_hz: 200", "servo_hz: [", "not valid YAML"),
         ("name: sim-x5", "", "missing required field `name`"),
+        ("right: {driver: sim", "right: {driver: sim, channel: can0", "'arms.right.channel'; known keys: model"),
+        ("right: {driver: sim, model: x5}", "right: {model: x5}", "key 'arms.right': Object missing required field"),
+        ("servo_hz: 200", "limits: {width_px: 5}", "known keys: acceleration_fraction, jerk_fraction, velocity_frac"),
+        (
+            "servo_hz: 200",
+            "leaders: {a: {driver: spacemouse, side: both}}",
+            "leaders.a.side': Invalid enum value 'both'",
+        ),
+        ("servo_hz: 200", "leaders: {a: {driver: spacemouse, side: both}}", "valid: left, right"),
+        ("cam_high:", "7:", "key 'cameras.*': Expected `str`, got `int`"),
+        (
+            "table_z_m: 0.74",
+            "bases: {mid: {xyz_m: [0, 0, 0]}}",
+            "key 'workspace.bases.*': Invalid enum value 'mid'; valid",
+        ),
+        ("table_z_m: 0.74", "keep_out: {a: {min_m: [0, 0, x], max_m: [1, 1, 1]}}", "'workspace.keep_out.a.min_m[2]'"),
     ],
 )
 def test_a_broken_file_says_what_would_be_right(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -15,11 +15,12 @@ from msgspec.structs import fields
 
 from runtime.blackbox import FILE_NAME
 from runtime.cli import Command
-from runtime.config import RIG_FOLDER, RigConfig, convert, load_rig
+from runtime.config import RIG_FOLDER, RigConfig, load_rig
 from runtime.inference.policy import PolicyManifest
 from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.states import Mode
 from runtime.workspace import Workspace, simulated_base
+from runtime.yaml_file import convert
 from tests.unit.recorded import record
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from runtime.arms import ARM_MODELS
-from runtime.config import convert
 from runtime.errors import UsageError, unknown_name
 from runtime.inference.adapters import lerobot_remote
 from runtime.inference.adapters.base import Adapter
@@ -28,7 +27,7 @@ from runtime.inference.adapters.starvla import StarVla, StarVlaSettings
 from runtime.inference.adapters.vjepa2_ac import VJepa2Ac, VJepa2AcSettings
 from runtime.inference.adapters.vla_jepa import VlaJepa, VlaJepaSettings
 from runtime.inference.adapters.xpolicylab import XPolicyLab, XPolicyLabSettings
-from runtime.yaml_file import read_yaml
+from runtime.yaml_file import convert, read_yaml
 
 ARMS: Final = "arms"
 """The setting that every system which moves hands has: the arm model whose kinematics turn its poses into joints."""
