@@ -13,11 +13,11 @@ import numpy as np
 
 from calibration import gripper, latency, report, store, zero
 from calibration.recorded import ArmHistory, arm_history
-from calibration.store import Calibration, device_id, put, today
+from calibration.store import Calibration, put, today
 from runtime.blackbox import load_run
 from runtime.cli import Calibrate
 from runtime.config import RigConfig, load_rig
-from runtime.devices import Correction, RealArm
+from runtime.devices import Correction, RealArm, device_id
 from runtime.errors import LeadtimeError, UsageError
 from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side

@@ -11,7 +11,7 @@ import yaml
 from msgspec import Meta
 
 from runtime.config import RigConfig
-from runtime.devices import Arm, Camera
+from runtime.devices import device_id
 from runtime.errors import UsageError
 from runtime.files import write_text
 from runtime.layout import ARM_JOINTS, Side
@@ -88,12 +88,6 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 def today() -> str:
     """Return the date that an estimate of today carries."""
     return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-
-
-def device_id(device: Arm | Camera) -> str:
-    """Return what tells a device from another of its kind: driver, model, and its serial number, bus, port or name."""
-    keys = ("model", "serial", "channel", "port", "robot", "device")
-    return " ".join([device.driver, *(str(getattr(device, key)) for key in keys if getattr(device, key, ""))])
 
 
 def load(path: Path, rig: RigConfig) -> Calibration:

@@ -12,7 +12,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
-from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimCamera, is_emulated, place
+from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimCamera, device_id, is_emulated
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 from runtime.workspace import Base, Workspace, simulated_base
@@ -56,7 +56,7 @@ class HandoverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class RigConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bimanual rig. `servo_hz` must be a multiple of `policy_hz`."""
 
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$")]
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}\\Z")]
     servo_hz: Rate = 200
     policy_hz: Rate = 50
     command_ttl_ms: Milliseconds = 20.0
@@ -144,8 +144,11 @@ def _check(rig: RigConfig, path: Path) -> None:
         raise refuse("arms", "the simulated rig has one arm model for both sides")
     if rig.emulated and not all(map(is_emulated, rig.arms.values())):
         raise refuse("arms", "either both arms are emulated or neither")
-    if not rig.simulated and len({place(arm) for arm in rig.arms.values()}) < len(SIDES):
-        raise refuse("arms", f"both are reached at {place(rig.arms['left'])!r}; give each its own")
+    if rig.simulated and not rig.emulated and not all(isinstance(arm, SimArm) for arm in rig.arms.values()):
+        raise refuse("arms", "either both arms are simulated or neither")
+    buses = {(device_id(arm), getattr(arm, "interface", "")) for arm in rig.arms.values()}
+    if not rig.simulated and len(buses) == 1:
+        raise refuse("arms", f"both are {device_id(rig.arms['left'])!r}; each arm has a device of its own")
     rendered = [camera for camera in rig.cameras.values() if isinstance(camera, SimCamera)]
     if len({(c.width_px, c.height_px, c.rate_hz) for c in rendered}) > 1:
         raise refuse("cameras", "the simulated cameras share one size and one rate")
@@ -155,7 +158,7 @@ def _check(rig: RigConfig, path: Path) -> None:
     for name, leader in rig.leaders.items():
         if not isinstance(leader, PiperLeader) or leader.control_offset:
             continue
-        if leader.channel in map(place, rig.arms.values()):
+        if leader.channel in {getattr(arm, "channel", None) for arm in rig.arms.values()}:
             raise refuse(
                 f"leaders.{name}.control_offset",
                 f"is 0 on an arm's own bus {leader.channel!r}, where the arm's targets would be the leader's: move the"

@@ -11,6 +11,8 @@ from runtime.layout import Side
 
 Rate = Annotated[int, Meta(ge=1, le=1000)]
 Pixels = Annotated[int, Meta(ge=16, le=4096)]
+Name = Annotated[str, Meta(min_length=1)]
+"""Of a bus, port, file or serial number: an empty one means any of them to sockets and vendors' packages."""
 EMULATED: Final = "emulated"
 """As a channel, port or device: the emulator that the run starts in place of the hardware."""
 
@@ -59,8 +61,8 @@ class PiperArm(RealArm, frozen=True, kw_only=True, tag="piper"):
     """
 
     model: Literal["piper"] = "piper"
-    channel: str
-    interface: str = "socketcan"
+    channel: Name
+    interface: Name = "socketcan"
     rest_rad: tuple[float, float, float, float, float, float] | None = None
 
 
@@ -68,7 +70,7 @@ class InterbotixArm(RealArm, frozen=True, kw_only=True, tag="interbotix"):
     """An Interbotix arm on its U2D2: `port` is a serial device, best by its id, or `emulated`."""
 
     model: Literal["vx300s"] = "vx300s"
-    port: str
+    port: Name
     baud: int = 1_000_000
 
 
@@ -76,7 +78,7 @@ class InterbotixRosArm(RealArm, frozen=True, kw_only=True, tag="interbotix_ros")
     """An Interbotix arm whose port the lab's ROS 2 node holds: `robot` is that node's namespace, or `emulated`."""
 
     model: Literal["vx300s"] = "vx300s"
-    robot: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_/]*$")]
+    robot: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_/]*\\Z")]
 
 
 class ArxX5Arm(RealArm, frozen=True, kw_only=True, tag="arx_x5"):
@@ -87,7 +89,7 @@ class ArxX5Arm(RealArm, frozen=True, kw_only=True, tag="arx_x5"):
     """
 
     model: Literal["x5"] = "x5"
-    channel: str
+    channel: Name
     gripper_open_readout: float | None = None
     at_close: Literal["hold", "sink"] = "hold"
 
@@ -116,7 +118,7 @@ class RealsenseCamera(PhysicalCamera, frozen=True, kw_only=True, tag="realsense"
     `exposure`: as the colour sensor's own option takes it; automatic where there is none.
     """
 
-    serial: str
+    serial: Name
     sync: Annotated[int, Meta(ge=0, le=2)] = 0
     exposure: float | None = None
 
@@ -124,14 +126,14 @@ class RealsenseCamera(PhysicalCamera, frozen=True, kw_only=True, tag="realsense"
 class OrbbecCamera(PhysicalCamera, frozen=True, kw_only=True, tag="orbbec"):
     """An Orbbec camera by its serial number; `python` is the interpreter of the environment that has pyorbbecsdk."""
 
-    serial: str
-    python: str
+    serial: Name
+    python: Name
 
 
 class UvcCamera(PhysicalCamera, frozen=True, kw_only=True, tag="uvc"):
     """A UVC camera by its device file, best from /dev/v4l/by-id. `pixels`: how its pictures travel."""
 
-    device: str
+    device: Name
     pixels: Literal["mjpeg", "yuyv422"] = "mjpeg"
 
 
@@ -141,16 +143,16 @@ class RecordedCamera(Picture, frozen=True, kw_only=True, tag="recorded"):
     One of its pictures comes each period of `rate_hz`.
     """
 
-    file: str
-    topic: str
+    file: Name
+    topic: Name
 
 
 class PiperLeader(Device, frozen=True, kw_only=True, tag="piper"):
     """A Piper that a person leads, on a CAN bus; `control_offset` where 0x470 moved its targets to 0x16x or 0x17x."""
 
     side: Side
-    channel: str
-    interface: str = "socketcan"
+    channel: Name
+    interface: Name = "socketcan"
     control_offset: Literal[0, 0x10, 0x20] = 0
 
 
@@ -161,7 +163,7 @@ class DynamixelLeader(Device, frozen=True, kw_only=True, tag="dynamixel"):
     """
 
     side: Side
-    port: str
+    port: Name
     model: Literal["wx250s", "gello"] = "wx250s"
     baud: int = 1_000_000
     signs: tuple[int, ...] = ()
@@ -177,7 +179,7 @@ class EvdevLeader(Device, frozen=True, kw_only=True, tag="evdev"):
     """
 
     kind: Literal["gamepad", "keyboard", "pedal"]
-    device: str
+    device: Name
     side: Side = "left"
     moves: Literal["hand", "joints"] = "hand"
     record: bool = False
@@ -196,7 +198,7 @@ class PoseLeader(Device, frozen=True, kw_only=True, tag="poses"):
     `keys` is the folder of CURVE keys without which only this host may be let in.
     """
 
-    endpoint: str
+    endpoint: Name
     keys: str = ""
 
 
@@ -226,14 +228,15 @@ def driver_names(union: object) -> list[str]:
     return [str(kind.__struct_config__.tag) for kind in getattr(union, "__args__", ())]
 
 
-def place(arm: Arm) -> str:
-    """Return where an arm is reached: its channel, port or node; "" for one of the simulated rig."""
-    return next((getattr(arm, key) for key in ("channel", "port", "robot") if hasattr(arm, key)), "")
-
-
 def is_emulated(arm: Arm) -> bool:
     """Whether an emulator takes the place of an arm's bus, or a stand-in that of a package that has no open bus."""
-    return place(arm) == EMULATED
+    return EMULATED in {getattr(arm, key, "") for key in ("channel", "port", "robot")}
+
+
+def device_id(device: Arm | Camera) -> str:
+    """Return what tells a device from another of its kind: driver, model, and its serial number, bus, port or node."""
+    keys = ("model", "serial", "channel", "port", "robot", "device")
+    return " ".join([device.driver, *(str(getattr(device, key)) for key in keys if getattr(device, key, ""))])
 
 
 def has_emulated_bus(arm: Arm) -> bool:

@@ -17,7 +17,7 @@ from calibration.recorded import ArmHistory, arm_history
 from calibration.report import build_page
 from runtime.cli import Calibrate
 from runtime.config import load_rig
-from runtime.devices import Arm, ArxX5Arm, InterbotixArm, InterbotixRosArm, PiperArm
+from runtime.devices import Arm, ArxX5Arm, InterbotixArm, InterbotixRosArm, PiperArm, device_id
 from runtime.errors import LeadtimeError, UsageError
 from runtime.layout import SIDES
 from runtime.states import Mode
@@ -147,7 +147,7 @@ def test_a_history_has_each_feedback_once_and_commands_while_armed() -> None:
 
 def test_what_is_kept_comes_back_and_is_shown(tmp_path: Path) -> None:
     rig = load_rig("sim-x5")
-    device = store.device_id(rig.arms["left"])
+    device = device_id(rig.arms["left"])
     made = store.Zero(device=device, date=store.today(), samples=5, offset_rad=[0.01] * 6, spread_rad=0.002)
     known = store.put(store.load(tmp_path / "none.yaml", rig), "zero", "left", made)
     path = tmp_path / "deep" / "sim-x5.yaml"
@@ -200,8 +200,8 @@ def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path
     ids=lambda arm: arm.driver,
 )
 def test_two_arms_of_a_kind_are_two_devices(one: Arm, other: Arm) -> None:
-    assert store.device_id(one) != store.device_id(other)
-    assert store.device_id(one) == store.device_id(msgspec.structs.replace(one))
+    assert device_id(one) != device_id(other)
+    assert device_id(one) == device_id(msgspec.structs.replace(one))
 
 
 @pytest.mark.parametrize(("off_rad", "kept"), [(0.09, True), (0.15, False)])

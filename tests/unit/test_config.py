@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from runtime.config import RIG_FOLDER, load_rig, rig_names
+from runtime.devices import InterbotixRosArm, device_id
 from runtime.errors import UsageError
-from runtime.layout import RIG_DOF
+from runtime.layout import RIG_DOF, SIDES
 from runtime.yaml_file import read_yaml
 
 GOOD = (RIG_FOLDER / "sim-x5.yaml").read_text()
@@ -103,7 +104,7 @@ def test_two_arms_at_one_place_are_refused(tmp_path: Path, driver: str, key: str
     load_rig(str(file))
     arms["right"][key] = "left"
     file.write_text(yaml.safe_dump(raw))
-    with pytest.raises(UsageError, match="key 'arms': both are reached at 'left'; give each its own"):
+    with pytest.raises(UsageError, match=r"key 'arms': both are '.* left'; each arm has a device of its own"):
         load_rig(str(file))
 
 
@@ -139,10 +140,39 @@ def test_what_is_not_finite_is_no_measure_of_a_rig(tmp_path: Path, old: str, new
         load_rig(str(file))
 
 
+REAL = (
+    GOOD.replace("left: {driver: sim, model: x5}", "left: {driver: piper, channel: can0}")
+    .replace("right: {driver: sim, model: x5}", "right: {driver: piper, channel: can1}")
+    .replace("workspace: {table_z_m: 0.74}", "")
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("can1", "can0", "key 'arms': both are 'piper piper can0'; each arm has a device of its own"),
+        ("{driver: piper, channel: can1}", "{driver: sim, model: piper}", "either both arms are simulated or neither"),
+        ("can1", '""', "key 'arms.right.channel': Expected `str` of length >= 1"),
+        ("name: sim-x5", "name: |\n  mine", "key 'name': Expected `str` matching"),
+    ],
+)
+def test_a_real_arm_is_named_by_a_device_of_its_own(tmp_path: Path, old: str, new: str, says: str) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text(REAL)
+    assert not load_rig(str(file)).simulated
+    file.write_text(REAL.replace(old, new))
+    with pytest.raises(UsageError, match=re.escape(says)):
+        load_rig(str(file))
+
+
+def test_the_arms_of_two_nodes_are_two_devices() -> None:
+    left, right = (InterbotixRosArm(robot=f"follower_{side}") for side in SIDES)
+    assert device_id(left) != device_id(right)
+
+
 def test_a_rest_that_is_not_finite_does_not_pass_for_the_arms_own(tmp_path: Path) -> None:
     file = tmp_path / "rig.yaml"
-    arm = "driver: piper, channel: can0, rest_rad: [.nan, 0, 0, 0, 0, 0]"
-    file.write_text(GOOD.replace("driver: sim, model: x5", arm).replace("workspace: {table_z_m: 0.74}", ""))
+    file.write_text(REAL.replace("channel: can0", "channel: can0, rest_rad: [.nan, 0, 0, 0, 0, 0]"))
     with pytest.raises(UsageError, match=re.escape("key 'arms.left.rest_rad[0]': nan")):
         load_rig(str(file))
 
@@ -186,9 +216,7 @@ def test_a_missing_rig_file_is_named(tmp_path: Path) -> None:
 
 def test_a_workspace_that_cannot_be_checked_is_refused_with_the_key(tmp_path: Path) -> None:
     sim = (RIG_FOLDER / "sim-x5.yaml").read_text().replace("workspace: {table_z_m: 0.74}", "")
-    real = sim
-    for channel in ("can0", "can1"):
-        real = real.replace("driver: sim, model: x5", f"driver: arx_x5, channel: {channel}", 1)
+    real = REAL.replace("piper", "arx_x5")
     base = "bases: {left: {xyz_m: [0, 0, 0]}, right: {xyz_m: [1, 0, 0]}}"
     for text, workspace, what in (
         (sim, base, "workspace.bases"),
