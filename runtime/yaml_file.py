@@ -57,13 +57,16 @@ def read_yaml(path: Path) -> Any:
         raise UsageError(f"{path}{line}: {what}") from None
 
 
-def convert(raw: Any, kind: Any, path: Path) -> Any:
-    """Turn parsed YAML into a Struct; errors name the file, the key and what would be right."""
+def convert(raw: Any, kind: Any, path: Path | str, *, strict: bool = True) -> Any:
+    """Turn parsed YAML, or the settings of an address, into a Struct; errors name it, the key and what would be right.
+
+    Numbers may be written as text where it is not `strict`.
+    """
     try:
-        made = msgspec.convert(raw, kind)
+        made = msgspec.convert(raw, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {_explain(str(error), raw, kind)}") from None
-    for key, number in _not_finite(raw, ""):
+    for key, number in _not_finite(msgspec.to_builtins(made), ""):
         raise UsageError(f"{path}: key {key!r}: {number} is not finite; give a number that is")
     return made
 
@@ -75,7 +78,7 @@ def _not_finite(value: Any, key: str) -> Iterator[tuple[str, float]]:
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _not_finite(inner, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
             yield from _not_finite(inner, f"{key}[{i}]")
 

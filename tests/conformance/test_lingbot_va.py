@@ -178,7 +178,7 @@ def test_a_pose_out_of_reach_is_refused(pair: Pair) -> None:
 
 
 def test_without_an_embodiment_it_is_refused_before_anything_is_sent() -> None:
-    with pytest.raises(AdapterError, match="arms=MODEL"):
+    with pytest.raises(UsageError, match="arms=MODEL"):
         LingBotVa("ws://127.0.0.1:9").open(ANSWER_S)
     with pytest.raises(UsageError, match="no websocket"):
         LingBotVa("tcp://127.0.0.1:9")

@@ -179,7 +179,7 @@ def test_starvla_can_move_one_hand_where_an_arm_and_an_embodiment_are_declared()
             return {"actions": np.tile(np.array((0.0, 0.0, 0.001, 0, 0, 0, 1.0)), (1, CHUNK, 1))}
 
     settings = StarVlaSettings(hand=DeltaHand(arm="left"))
-    with pytest.raises(AdapterError, match="arms=MODEL"):
+    with pytest.raises(UsageError, match="arms=MODEL"):
         StarVla("ws://127.0.0.1:9", settings).open(ANSWER_S)
     with running(OneHand) as peer, opened(StarVla(peer.endpoint, settings, x5_hands())) as adapter:
         reply = adapter.infer(question())
@@ -193,9 +193,9 @@ def test_starvla_can_move_one_hand_where_an_arm_and_an_embodiment_are_declared()
 
 def test_vla_jepa_is_refused_where_it_cannot_drive_this_rig() -> None:
     nowhere = "ws://127.0.0.1:9"
-    with pytest.raises(AdapterError, match="not 14 joints"):
+    with pytest.raises(UsageError, match="not 14 joints"):
         VlaJepa(nowhere).open(ANSWER_S)
-    with pytest.raises(AdapterError, match=r"dataset_statistics\.json"):
+    with pytest.raises(UsageError, match=r"dataset_statistics\.json"):
         VlaJepa(nowhere, VlaJepaSettings(hand=DeltaHand(arm="left")), x5_hands()).open(ANSWER_S)
 
 
@@ -263,7 +263,7 @@ def test_a_turn_of_the_hand_is_about_the_worlds_axes() -> None:
 
 
 def test_dreamzero_is_refused_without_an_embodiment_of_its_seven_joints() -> None:
-    with pytest.raises(AdapterError, match="one arm of 7 joints and a gripper, this rig has two of 6"):
+    with pytest.raises(UsageError, match="one arm of 7 joints and a gripper, this rig has two of 6"):
         DreamZero("ws://127.0.0.1:9").open(ANSWER_S)
 
 
@@ -345,7 +345,7 @@ def test_xpolicylabs_chunk_may_be_one_array_or_hand_poses() -> None:
     with running(OneArray) as peer, opened(XPolicyLab(peer.endpoint)) as adapter:
         assert (adapter.infer(question()).actions == np.float32(0.2)).all()
     settings = XPolicyLabSettings(actions="ee")
-    with pytest.raises(AdapterError, match="arms=MODEL"):
+    with pytest.raises(UsageError, match="arms=MODEL"):
         XPolicyLab("ws://127.0.0.1:9", settings).open(ANSWER_S)
     with running(Poses) as peer, opened(XPolicyLab(peer.endpoint, settings, x5_hands())) as adapter:
         rows = adapter.infer(question()).actions

@@ -267,7 +267,14 @@ def test_ticks_of_nothing_are_none() -> None:
         ("openpi://h:1?rate_hz=fast", "rate_hz"),
         ("openpi://h:1?arms=x5", "unknown setting 'arms'"),
         ("lingbot-va://h:1?arms=x9", "unknown arm model 'x9'; valid:"),
-        ("vla-jepa://h:1?hand.arm=middle&arms=x5", "hand.arm"),
+        ("vla-jepa://h:1?hand.arm=middle&arms=x5", "hand.arm': Invalid enum value 'middle'; valid: left, right"),
+        ("vla-jepa://h:1?hand.arms=left&arms=x5", "unknown key 'hand.arms'; did you mean 'arm'?"),
+        ("vla-jepa://h:1?hand.arm=left&hand.translation_m=nan&arms=x5", "'hand.translation_m': nan is not finite"),
+        ("openpi://[::1:8000", "write an IPv6 host in brackets"),
+        ("openpi://h:99999", "no websocket"),
+        ("openpi://h:0", "no websocket"),
+        ("openpi://h:1?execute_steps=5&execute_steps=6", "setting 'execute_steps' comes twice"),
+        ("openpi://h:1?api_key=a#b", "write a # within one as %23"),
     ],
 )
 def test_a_url_that_names_no_adapter_is_refused_with_what_would_be_right(url: str, part: str) -> None:

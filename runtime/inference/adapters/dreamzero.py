@@ -17,8 +17,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import UsageError
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps, View
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import padded
 from runtime.inference.adapters.websocket import one_line
@@ -72,12 +73,12 @@ class DreamZero:
         """Connect and read which pictures it wants.
 
         Raises:
-            AdapterError: it cannot be reached, wants pictures or actions that are not spoken here, or no embodiment
-                was declared for its arm of 7 joints.
+            AdapterError: it cannot be reached, or wants pictures or actions that are not spoken here.
+            UsageError: no embodiment was declared for its arm of 7 joints.
         """
         settings = self._settings
         if self._arm is None:
-            raise AdapterError(
+            raise UsageError(
                 f"{settings.name} drives one arm of 7 joints and a gripper, this rig has two of 6; declare an "
                 "embodiment that maps one to the other to drive it"
             )

@@ -25,8 +25,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from runtime.errors import UsageError
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import AdapterError, Card, Executed, Question, RateHz, Reply, Steps, View
+from runtime.inference.adapters.base import Card, Executed, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.lingbot_hands import CHANNELS, HAND, Frame, Rotations
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import stretched
@@ -72,10 +73,10 @@ class LingBotVa:
         self._begun = False
 
     def open(self, timeout_s: float) -> Card:
-        """Connect; AdapterError if it cannot be reached, or if no embodiment was declared for its hand poses."""
+        """Connect; AdapterError if it cannot be reached, UsageError if no arms were named for its hand poses."""
         settings = self._settings
         if self._kinematics is None:
-            raise AdapterError(f"{settings.name} gives poses of two hands; say which arms it drives: arms=MODEL")
+            raise UsageError(f"{settings.name} gives poses of two hands; say which arms it drives: arms=MODEL")
         self._patience_s = timeout_s
         self._peer.connect(timeout_s)
         horizon = min(settings.frames * settings.steps, CHUNK_STEPS_MAX)

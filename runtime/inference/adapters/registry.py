@@ -103,11 +103,20 @@ def make_adapter(url: str) -> Named:
     Raises:
         UsageError: the scheme or a setting is unknown, or a setting's value is not what it may be.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(f"{url}: is no address; write an IPv6 host in brackets, SCHEME://[::1]:PORT") from None
     kind = ADAPTERS.get(parts.scheme)
     if kind is None:
         raise unknown_name("scheme", parts.scheme, ADAPTERS)
-    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.fragment:
+        raise UsageError(f"{url}: what follows # belongs to no setting; write a # within one as %23")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    given = dict(pairs)
+    for name in given:
+        if [key for key, _ in pairs].count(name) > 1:
+            raise UsageError(f"{url}: setting {name!r} comes twice; leave one")
     arms = given.pop(ARMS, None) if kind.hands else None
     if arms is not None and arms not in ARM_MODELS:
         raise UsageError(f"{url}: setting {ARMS!r}: unknown arm model {arms!r}; valid: {', '.join(ARM_MODELS)}")
@@ -146,10 +155,7 @@ def _settings(url: str, kind: Kind, given: dict[str, str]) -> msgspec.Struct:
             values.setdefault(name, {})[inner] = text
         else:
             values[name] = text.split(",") if _many(fields[name].type) else text
-    try:
-        settings: msgspec.Struct = msgspec.convert(values, kind.settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{url}: {str(error).replace('$.', '')}") from None
+    settings: msgspec.Struct = convert(values, kind.settings, url, strict=False)
     return settings
 
 

@@ -15,8 +15,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import UsageError
 from runtime.inference.adapters import answers, envelope
-from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import stretched
 from runtime.inference.adapters.poses import DeltaHand, Kinematics, delta_rows
@@ -68,12 +69,12 @@ class StarVla:
         """Connect and read what it says of itself.
 
         Raises:
-            AdapterError: it cannot be reached, its checkpoint has several data sets and none is named, or one hand is
-                to be moved on a rig without a declared embodiment.
+            AdapterError: it cannot be reached, or its checkpoint has several data sets and none is named.
+            UsageError: one hand is to be moved and no arms were named.
         """
         settings = self._settings
         if settings.hand is not None and self._kinematics is None:
-            raise AdapterError(f"{settings.name} gives steps of one hand; say which arms it drives: arms=MODEL")
+            raise UsageError(f"{settings.name} gives steps of one hand; say which arms it drives: arms=MODEL")
         until_s = time.monotonic() + timeout_s
         metadata = self._peer.connect(timeout_s)
         envelope.ping(self._peer, until_s - time.monotonic())

@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from runtime.errors import UsageError
 from runtime.inference.adapters import answers, envelope
-from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps
+from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import stretched
 from runtime.inference.adapters.poses import DeltaHand, Kinematics, delta_rows
@@ -60,17 +61,17 @@ class VlaJepa:
         """Connect and read the statistics.
 
         Raises:
-            AdapterError: it cannot be reached, or neither an arm nor an embodiment was declared for its 7 numbers.
-            UsageError: the statistics are not there or not such.
+            AdapterError: it cannot be reached.
+            UsageError: no arms were named for its 7 numbers, or the statistics are not there or not such.
         """
         settings = self._settings
         if settings.hand is None or self._kinematics is None:
-            raise AdapterError(
+            raise UsageError(
                 f"{settings.name} gives 7 steps of one hand, not 14 joints; say which one and which "
                 "arms it drives: hand.arm=SIDE and arms=MODEL"
             )
         if not settings.statistics:
-            raise AdapterError(
+            raise UsageError(
                 f"{settings.name} gives numbers between -1 and 1; name the checkpoint's dataset_statistics.json as "
                 "'statistics'"
             )

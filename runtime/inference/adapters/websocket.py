@@ -24,7 +24,7 @@ from runtime.inference.adapters.msgpack_bounds import MESSAGE_BYTES_MAX
 CLOSE_TIMEOUT_S: Final = 0.2
 LINE_CHARACTERS_MAX: Final = 160
 _PATH: Final = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][\w.+~-]+){2,}[\\/]?")
-_ENDPOINT: Final = re.compile(r"wss?://(\[[0-9a-fA-F:]+\]|[^:/?#\s\[\]]+)(:\d{1,5})?(/[^\s#]*)?")
+_ENDPOINT: Final = re.compile(r"wss?://(\[[0-9a-fA-F:]+\]|[^:/?#\s\[\]]+)(?::(\d{1,5}))?(/[^\s#]*)?")
 
 
 def check_websocket(endpoint: str) -> str:
@@ -33,7 +33,8 @@ def check_websocket(endpoint: str) -> str:
     Raises:
         UsageError: it is none; the message shows one.
     """
-    if _ENDPOINT.fullmatch(endpoint) is None:
+    found = _ENDPOINT.fullmatch(endpoint)
+    if found is None or not 0 < int(found[2] or 80) < 65_536:
         raise UsageError(f"{endpoint!r} is no websocket; write ws://HOST:PORT or wss://HOST:PORT")
     return endpoint
 

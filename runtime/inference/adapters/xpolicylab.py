@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import UsageError
 from runtime.inference.adapters import answers
 from runtime.inference.adapters.base import AdapterError, Card, ChunkSettings, Question, RateHz, Reply, Steps, View
 from runtime.inference.adapters.openpi_codec import MSGPACK_NUMPY, CodecError, pack, unpack
@@ -69,11 +70,11 @@ class XPolicyLab:
         self._patience_s = 10.0
 
     def open(self, timeout_s: float) -> Card:
-        """Connect and say hello; AdapterError if it cannot be reached, or if hands are to be moved and no embodiment
-        was declared."""
+        """Connect and say hello; AdapterError if it cannot be reached, UsageError if hands are to be moved and no arms
+        were named."""
         settings = self._settings
         if settings.actions == "ee" and self._kinematics is None:
-            raise AdapterError(f"{settings.name} is to give hand poses; say which arms it drives: arms=MODEL")
+            raise UsageError(f"{settings.name} is to give hand poses; say which arms it drives: arms=MODEL")
         self._patience_s = timeout_s
         self._begin(timeout_s)
         return replace(settings.card("behind XPolicyLab", cameras=settings.cameras), stateful=settings.stateful)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS
+from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.adapters.base import Adapter, AdapterError, Card, Executed, Question, Reply, View
 from runtime.inference.adapters.registry import make_adapter
@@ -202,7 +203,7 @@ def load_hosted(url: str, profile_ms: float) -> Hosted:
     """Open the adapter that a URL names and measure how long an answer takes; clients expect at least `profile_ms`.
 
     Raises:
-        UsageError: the URL names none.
+        UsageError: the URL names none, or lacks a setting that its system needs.
         AdapterError: the peer cannot be reached, or answers what it may not.
     """
     named = make_adapter(url)
@@ -212,7 +213,7 @@ def load_hosted(url: str, profile_ms: float) -> Hosted:
         adapter.reset("")
         times_ms = [_trial_ms(adapter, card, named.arms) for _ in range(TRIALS)]
         adapter.reset("")
-    except AdapterError:
+    except LeadtimeError:
         adapter.close()
         raise
     model_ms = float(np.median(times_ms[1:]))
