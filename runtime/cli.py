@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import tyro
 from tyro.conf import Positional, subcommand
 
-from runtime.errors import LeadtimeError
+from runtime.errors import LeadtimeError, UsageError
 
 
 @dataclass(frozen=True)
@@ -317,23 +317,56 @@ Command = (
 
 def main() -> None:
     """Entry of the `leadtime` script."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A terminal that is not of UTF-8 shows a question mark for what it has no sign of.
-        sys.stdout.reconfigure(errors="replace")
-    command: Any = tyro.cli(Command, prog="leadtime")
-    module, function = HANDLERS[type(command)].split(":")
+    _open_streams()
+    status = _carry_out()
     try:
-        status = getattr(importlib.import_module(module), function)(command)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+    except OSError as error:
+        status = _blame(error)
+    sys.exit(status)
+
+
+def _carry_out() -> int:
+    """Parse and carry out what is asked for; returns the exit status, its reason said."""
+    try:
+        command: Any = tyro.cli(Command, prog="leadtime")
+        module, function = HANDLERS[type(command)].split(":")
+        status: int = getattr(importlib.import_module(module), function)(command)
     except LeadtimeError as error:
         sys.stderr.write(f"leadtime: {error}\n")
-        sys.exit(error.exit_status)
+        return error.exit_status
+    except UnicodeEncodeError as error:
+        sys.stderr.write(f"leadtime: {error.object!r} is no UTF-8 text; rename it\n")
+        return UsageError.exit_status
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        # The reader of our output left (`| head`): not an error of the job.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _drop_output()
+        return 0
     except OSError as error:
-        sys.stderr.write(f"leadtime: {error.filename or 'this host'}: {error.strerror or error}\n")
-        sys.exit(1)
-    sys.exit(status)
+        return _blame(error)
+    return status
+
+
+def _open_streams() -> None:
+    """Put the null device where the caller closed a standard stream: what is opened next would be taken for it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding has no sign for is shown as a question mark, of the same width.
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Go on without the reader of our output, who left (`| head`): not an error of the job."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _blame(error: OSError) -> int:
+    sys.stderr.write(f"leadtime: {error.filename or 'this host'}: {error.strerror or error}\n")
+    return LeadtimeError.exit_status

@@ -53,7 +53,10 @@ def doctor(command: Doctor) -> int:
     for finding in findings:
         mark = "[green]ok[/]" if finding.fine else ("[red]missing[/]" if finding.needed else "[yellow]absent[/]")
         table.add_row(mark, finding.what, escape(finding.says))
-    Console(file=sys.stdout, soft_wrap=True).print(table)
+    console = Console(file=sys.stdout, soft_wrap=True)
+    with console.capture() as page:
+        console.print(table)
+    sys.stdout.write(page.get())
     missing = [finding.what for finding in findings if finding.needed and not finding.fine]
     if missing:
         raise LeadtimeError(f"doctor: missing on this host: {', '.join(missing)}")

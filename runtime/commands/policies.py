@@ -46,9 +46,11 @@ def policies(command: Policies) -> int:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return 0
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PAGE_COLUMNS)
-    console.print(_table(rows, rig))
-    for line in ("", *(_source(row.system) for row in rows), "", *_notes(rows, rig)):
-        console.print(escape(line), highlight=False)
+    with console.capture() as page:
+        console.print(_table(rows, rig))
+        for line in ("", *(_source(row.system) for row in rows), "", *_notes(rows, rig)):
+            console.print(escape(line), highlight=False)
+    sys.stdout.write(page.get())
     return 0
 
 
