@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -74,7 +74,8 @@ class Supervisor:
         board = self._board = Board.create(self._spec)
         children = Children(board, spec_file, self._clock, self._clock.now_ns(), self._roles(), self._entries)
         # A run that nobody looks after any more ends: Ctrl-Z as well.
-        handlers = {number: signal.signal(number, self._interrupt) for number in (signal.SIGTERM, *TERMINAL_SIGNALS)}
+        numbers = (signal.SIGTERM, *TERMINAL_SIGNALS)
+        handlers = {number: signal.signal(number, lambda _signal, _frame: self.interrupt()) for number in numbers}
         try:
             self._ask(Mode.HOLD, 0)
             children.start(lambda: self._interrupted)
@@ -102,7 +103,8 @@ class Supervisor:
             absent.add("server")
         return tuple(role for role in ROLES if role not in absent)
 
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+    def interrupt(self) -> None:
+        """End the run before its time: the arms brake and hold, then everything stops."""
         self._interrupted = True
 
     def _conduct(self, board: Board, children: Children) -> Episodes:

@@ -65,10 +65,16 @@ def conduct(command: Run | Teleop, spec: RunSpec) -> int:
             view.update(board)
 
     def on_note(line: str) -> None:
-        if view is None:
-            _say(line)
-        else:
+        if view is not None:
             view.note(line)
+            return
+        try:
+            _say(line)
+        except BrokenPipeError:
+            # Nobody looks after the run any more, as where its terminal was closed.
+            supervisor.interrupt()
+        except OSError:
+            pass  # What a full disk has no room for is lost; the arms go on.
 
     if not spec.teleop:
         _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")

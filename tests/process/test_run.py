@@ -15,7 +15,7 @@ from runtime.blackbox import load_run
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
 from runtime.states import Mode
-from tests.process.harness import Session, leadtime
+from tests.process.harness import PATIENCE_S, Session, leadtime
 
 CONTRACT_KEYS = {
     "rig", "policy", "merge", "latency_profile", "seed", "duration_s", "policy_hz", "servo_hz", "ticks",
@@ -97,6 +97,17 @@ def test_ctrl_c_ends_a_run_cleanly_from_every_state(start: Callable[..., Session
     assert session.process.returncode == 0
     if mode is None:
         assert board["joint_command"].head == 0, "the arms were commanded after Ctrl-C"
+
+
+def test_a_run_whose_reader_leaves_ends_cleanly_and_leaves_its_summary(start: Callable[..., Session]) -> None:
+    session = start("--policy", "sway", "--duration-s", "60")
+    assert session.process.stdout is not None
+    session.process.stdout.readline()
+    session.process.stdout.close()
+    _, stderr = session.process.communicate(timeout=PATIENCE_S)
+    assert (session.process.returncode, stderr) == (0, "")
+    assert session.summary()["limit_violations"] == 0
+    assert session.children() == {}
 
 
 def test_a_second_instance_on_the_same_rig_is_refused_in_one_line(start: Callable[..., Session]) -> None:
