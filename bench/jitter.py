@@ -30,6 +30,7 @@ from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError
+from runtime.folder import make_folder
 from runtime.lock import RigLock
 from runtime.realtime import PRIORITIES
 from runtime.states import Mode
@@ -66,7 +67,7 @@ class Lateness:
 
 def run(command: BenchJitter) -> int:
     """Measure wake-up lateness and leave results.json and report.html in the command's folder."""
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     sys.stdout.write(f"report: {main(command.out, quick=command.quick)}\n")
     return 0
 

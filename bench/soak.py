@@ -20,6 +20,7 @@ from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError, UsageError
+from runtime.folder import make_folder
 from runtime.lock import RigLock
 from runtime.summary import summarise
 from runtime.supervisor import Supervisor
@@ -116,7 +117,7 @@ def run(command: BenchSoak) -> int:
     duration_s = QUICK_S if command.quick else command.duration_s
     if duration_s < 10.0:
         raise UsageError(f"--duration-s {duration_s:g}: give 10 seconds at least, an hour for a soak")
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     before = _segments()
     watch = Watch(duration_s)
     asked = Run(

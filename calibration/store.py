@@ -14,6 +14,7 @@ from runtime.config import RigConfig
 from runtime.devices import device_id
 from runtime.errors import UsageError
 from runtime.files import write_text
+from runtime.folder import make_folder
 from runtime.layout import ARM_JOINTS, Side
 from runtime.yaml_file import convert, read_yaml
 
@@ -122,7 +123,7 @@ def load(path: Path, rig: RigConfig) -> Calibration:
 
 def save(path: Path, calibration: Calibration) -> None:
     """Write a rig's calibration; what was kept before stays where the disk does not take all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     new = path.with_name(f"{path.name}.new")
     write_text(new, yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False))
     new.replace(path)

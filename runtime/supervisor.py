@@ -19,6 +19,7 @@ from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.devices import has_emulated_bus
 from runtime.episodes import Episodes, Phase, Sight
 from runtime.errors import LeadtimeError, UsageError
+from runtime.folder import make_folder
 from runtime.layout import SIDES
 from runtime.seed import episode_seed
 from runtime.shm import blank
@@ -232,7 +233,7 @@ def _settled(board: Board) -> bool:
 
 def run_folder(base: Path, name: str) -> Path:
     """Make and return the folder of a new run, numbered after those that are there."""
-    base.mkdir(parents=True, exist_ok=True)
+    make_folder(base)
     taken = (re.fullmatch(r"(\d{4,})-.*", path.name) for path in base.iterdir())
     number = 1 + max((int(match[1]) for match in taken if match), default=0)
     while True:

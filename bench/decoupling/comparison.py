@@ -17,6 +17,7 @@ from bench.decoupling.table import Plan, play_cells, results
 from runtime.cli import BenchDecoupling
 from runtime.control.merge import MERGES
 from runtime.errors import UsageError, unknown_name
+from runtime.folder import make_folder
 from runtime.inference.policy import load_policy
 from runtime.inference.server.latency import parse_latency
 
@@ -34,7 +35,7 @@ WORKERS_MAX: Final = 64
 def run(command: BenchDecoupling) -> int:
     """Play the comparison and leave results.json and report.html in the command's folder."""
     plan = resolve(command)
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     begun = time.monotonic()
     done = play_cells(plan.cells(), command.out / "episodes", command.workers or os.cpu_count() or 1)
     table = results(plan, done)

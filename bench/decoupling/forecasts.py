@@ -20,6 +20,7 @@ from bench.decoupling.forecast_page import write_section
 from bench.decoupling.processes import PROCESSES, Request, requests_of
 from runtime.console import page
 from runtime.control.forecast import COVERAGE_TARGET
+from runtime.folder import make_folder
 
 DEADLINE_TICKS: Final = 1000
 """A request that no newer answer has overtaken is given up after 20 s."""
@@ -181,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=400)
     given = parser.parse_args(arguments)
     results = compare(given.seed, given.runs, given.requests)
-    given.out.mkdir(parents=True, exist_ok=True)
+    make_folder(given.out)
     (given.out / "forecasts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     path: Path = given.out / "forecasts.html"
     path.write_text(page.page("leadtime: delay forecasts", [plot(results)]), encoding="utf-8")

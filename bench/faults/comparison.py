@@ -20,6 +20,7 @@ from runtime.cli import BenchFaults
 from runtime.config import RigConfig
 from runtime.errors import LeadtimeError, UsageError
 from runtime.faults import FAULTS
+from runtime.folder import make_folder
 
 RIG: Final = "sim-x5"
 """Its times are the report's; the emulated rigs have the same."""
@@ -30,7 +31,7 @@ QUICK: Final = ("4", "9", "12", "14")
 def run(command: BenchFaults) -> int:
     """Play the rows, leave results.json and report.html; 1 where a row does not hold or its control does not fail."""
     chosen = list(_chosen(command))
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     results = _earlier(command.out, rig_of(RIG, physical_times=command.physical_times)) if command.rows else {}
     began_s = time.monotonic()
     for row in chosen:

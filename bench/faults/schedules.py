@@ -21,6 +21,7 @@ import tyro
 from bench.faults.plan import Plan
 from bench.faults.virtual import play
 from runtime.faults import FAULTS
+from runtime.folder import make_folder
 
 BATCH: Final = 50
 NICENESS: Final = 15
@@ -77,7 +78,7 @@ def play_all(seeds: range) -> Tally:
 
 def run(command: Schedules) -> int:
     """Play, write schedules.json, say what failed; 1 when something did."""
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     os.nice(NICENESS)
     began_s = time.monotonic()
     total = Tally()

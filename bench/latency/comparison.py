@@ -21,6 +21,7 @@ from runtime.clock import NS_PER_MS
 from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.errors import LeadtimeError
+from runtime.folder import make_folder
 from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.lock import RigLock
 from runtime.summary import build_summary
@@ -50,7 +51,7 @@ def sides(policy: str) -> tuple[Side, Side]:
 
 def run(command: BenchLatency) -> int:
     """Run both sides, leave results.json and report.html in the command's folder."""
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     found: dict[str, Any] = {}
     for side in sides(command.policy):
         found[side.name] = {"policy": side.policy, "latency": side.latency, **measure(side, command)}

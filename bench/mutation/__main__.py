@@ -30,6 +30,7 @@ import tyro
 from bench.mutation.equivalents import EQUIVALENT
 from bench.mutation.mutants import Mutant, mutants
 from bench.mutation.targets import TARGETS, Target
+from runtime.folder import make_folder
 
 TIMEOUT_FACTOR: Final = 10.0
 """A mutant that takes this many times as long as the unchanged module hangs: it is killed too."""
@@ -81,7 +82,7 @@ def run(command: Mutation) -> int:
     """Try every mutant of the targets and write what came of each."""
     _preload()
     os.nice(NICENESS)
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     path = command.out / "mutation.json"
     found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
     began_s = time.monotonic()

@@ -21,6 +21,7 @@ from bench.transport.report import WORDS, write_report
 from runtime.cli import BenchTransport
 from runtime.clock import NS_PER_MS
 from runtime.errors import LeadtimeError, UsageError
+from runtime.folder import make_folder
 
 ROUNDS: Final = 12
 TURN: Final = 20
@@ -154,7 +155,7 @@ def _ours(
 def run(command: BenchTransport) -> int:
     """Measure every contender in turns and leave results.json and report.html in the command's folder."""
     chosen, absent = contenders(command)
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     rounds, turn = (QUICK_ROUNDS, QUICK_TURN) if command.quick else (ROUNDS, TURN)
     took = measure(chosen, absent, rounds, turn)
     results = tabulate(took, absent)

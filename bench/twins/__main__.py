@@ -20,6 +20,7 @@ import tyro
 from bench.twins import measure, roofline
 from bench.twins.registry import Entry, entry, size_of
 from runtime.errors import LeadtimeError, UsageError, unknown_name
+from runtime.folder import make_folder
 from runtime.inference.backends.torch_run import reason
 
 COUNT: Final = 50
@@ -69,7 +70,7 @@ def run(command: Command) -> dict[str, Any]:
     if command.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu for the tiny twin")
     full = command.device == "cuda"
-    command.out.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out)
     results = describe(command, chosen, full=full)
     twin = measure.build(chosen, command.device, full=full)
     makes = selected(measure.ways(twin, command.device), command.ways)

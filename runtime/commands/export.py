@@ -12,6 +12,7 @@ from runtime.cli import Export
 from runtime.errors import LeadtimeError, UsageError
 from runtime.export.demonstrations import demonstrations
 from runtime.files import named
+from runtime.folder import make_folder
 
 
 def export(command: Export) -> int:
@@ -27,7 +28,7 @@ def export(command: Export) -> int:
     found = demonstrations(run)
     if not found:
         raise LeadtimeError(f"{command.run}: nothing to export: neither a policy nor a person moved the arms")
-    command.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(command.out.parent)
     # Beside its place until it is whole: what a full disk cut short would be no dataset, and in the way of the next.
     with named(command.out), TemporaryDirectory(prefix=f".{command.out.name}-", dir=command.out.parent) as beside:
         whole = Path(beside) / command.out.name

@@ -20,6 +20,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from runtime.errors import UsageError
+from runtime.folder import make_folder
 
 SECRET_NAME: Final = "own.key_secret"  # noqa: S105 the name of a file
 PUBLIC_NAME: Final = "own.key"
@@ -148,10 +149,7 @@ def write_pair(folder: Path) -> tuple[Path, Path]:
     for path in paths:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path} exists and is not overwritten; give another folder, or move it away")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"--out {folder}: give a folder, not a file") from None
+    make_folder(folder)
     public, secret = (key.decode() for key in zmq.curve_keypair())
     _write(paths[1], "SECRET key: never give it away.", {"public-key": public, "secret-key": secret}, 0o600)
     _write(paths[0], "Public key: for the other side.", {"public-key": public}, 0o644)

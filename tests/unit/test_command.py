@@ -51,4 +51,4 @@ def test_a_name_that_is_no_utf_8_is_one_line(tmp_path: Path) -> None:
 def test_what_a_terminal_has_no_letters_for_is_said_all_the_same(tmp_path: Path) -> None:
     done = shell("PYTHONIOENCODING=ascii lt keys --out $1/schlüssel", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "schl\\xfcssel/own.key_secret: stays here" in done.stdout
+    assert "schl?ssel/own.key_secret: stays here" in done.stdout

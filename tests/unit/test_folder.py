@@ -1,0 +1,24 @@
+"""Promises of the folders that commands write to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import UsageError
+from runtime.folder import make_folder
+from runtime.supervisor import run_folder
+
+
+def test_a_folder_is_made_with_those_above_it_and_may_be_there(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("below", ["", "runs"])
+def test_a_file_in_its_place_is_wrong_usage(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="give a folder, not a file"):
+        run_folder(tmp_path / "file" / below, "sim-x5")
