@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from runtime.board import ROLES, Board
 from runtime.cli import BenchSoak, Run
 from runtime.clock import NS_PER_S, MonotonicClock
-from runtime.commands.run import resolve
+from runtime.commands.run import DURATION_MAX_S, resolve
 from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError, UsageError
@@ -26,6 +26,7 @@ from runtime.summary import summarise
 from runtime.supervisor import Supervisor
 
 QUICK_S: Final = 60.0
+LEAST_S: Final = 10.0
 SAMPLES: Final = 240
 """Samples of a soak, whatever its length; at most one a second."""
 WARM: Final = 0.3
@@ -115,8 +116,8 @@ class Watch:
 def run(command: BenchSoak) -> int:
     """Soak and leave results.json and report.html; 1 where something grew or was left behind."""
     duration_s = QUICK_S if command.quick else command.duration_s
-    if duration_s < 10.0:
-        raise UsageError(f"--duration-s {duration_s:g}: give 10 seconds at least, an hour for a soak")
+    if not LEAST_S <= duration_s <= DURATION_MAX_S:
+        raise UsageError(f"--duration-s {duration_s:g}: give 10 seconds at least and a day at most, an hour for a soak")
     make_folder(command.out)
     before = _segments()
     watch = Watch(duration_s)

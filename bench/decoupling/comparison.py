@@ -16,7 +16,8 @@ from bench.decoupling.strips import seam_strips
 from bench.decoupling.table import Plan, play_cells, results
 from runtime.cli import BenchDecoupling
 from runtime.control.merge import MERGES
-from runtime.errors import UsageError, unknown_name
+from runtime.drivers.sim.tasks import TASKS
+from runtime.errors import LeadtimeError, UsageError, unknown_name
 from runtime.folder import make_folder
 from runtime.inference.policy import load_policy
 from runtime.inference.server.latency import parse_latency
@@ -50,7 +51,8 @@ def run(command: BenchDecoupling) -> int:
 
 def resolve(command: BenchDecoupling) -> Plan:
     """Return what was asked for; UsageError names what is wrong and what there is."""
-    known = load_policy(command.policy).tasks
+    policy = load_policy(command.policy)
+    known = [task for task in sorted(TASKS) if policy.knows(task)]
     tasks = command.tasks or ((QUICK_TASK,) if command.quick else tuple(known))
     ways = [*MERGES, *PEERS]
     merges = command.merges or ((*QUICK_MERGES, *QUICK_PEERS) if command.quick else (*MERGES, *FULL_PEERS))
@@ -64,10 +66,12 @@ def resolve(command: BenchDecoupling) -> Plan:
         raise UsageError(f"--episodes {command.episodes}: give 1 to {EPISODES_MAX}, or 0 for the default")
     if not 0 <= command.workers <= WORKERS_MAX:
         raise UsageError(f"--workers {command.workers}: give 1 to {WORKERS_MAX}, or 0 for one a core")
-    merges = tuple(merge for merge in merges if merge in MERGES or _can_run(PEERS[merge]))
-    profiles = tuple(_profile(name) for name in command.profiles) or (QUICK if command.quick else FULL)
+    able = tuple(merge for merge in dict.fromkeys(merges) if merge in MERGES or _can_run(PEERS[merge]))
+    if not able:
+        raise LeadtimeError(f"--merges {' '.join(merges)}: none of them can run here")
+    profiles = tuple(_profile(name) for name in dict.fromkeys(command.profiles)) or (QUICK if command.quick else FULL)
     episodes = command.episodes or (QUICK_EPISODES if command.quick else EPISODES)
-    return Plan(tasks, profiles, merges, episodes, command.policy)
+    return Plan(tuple(dict.fromkeys(tasks)), profiles, able, episodes, command.policy)
 
 
 def _can_run(kind: PeerKind) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -31,6 +32,8 @@ QUICK: Final = ("4", "9", "12", "14")
 def run(command: BenchFaults) -> int:
     """Play the rows, leave results.json and report.html; 1 where a row does not hold or its control does not fail."""
     chosen = list(_chosen(command))
+    if not 0.0 <= command.limit_s < math.inf:
+        raise UsageError(f"--limit-s {command.limit_s:g}: give a number of seconds, or 0 for no limit")
     make_folder(command.out)
     results = _earlier(command.out, rig_of(RIG, physical_times=command.physical_times)) if command.rows else {}
     began_s = time.monotonic()

@@ -1,0 +1,58 @@
+"""Promises of the benchmarks about what they are asked: what cannot be measured is said before anything is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from bench import soak
+from bench.decoupling import comparison as decoupling
+from bench.decoupling.peers.registry import PEERS
+from bench.faults import comparison as faults
+from bench.latency import comparison as latency
+from runtime.cli import BenchDecoupling, BenchFaults, BenchLatency, BenchSoak
+from runtime.errors import LeadtimeError, UsageError
+
+
+@pytest.mark.parametrize("duration_s", [math.nan, math.inf, -1.0, 1e6])
+def test_a_soak_takes_a_time_that_ends(tmp_path: Path, duration_s: float) -> None:
+    with pytest.raises(UsageError, match="a day at most"):
+        soak.run(BenchSoak(out=tmp_path, duration_s=duration_s))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("limit_s", [math.nan, math.inf, -1.0])
+def test_a_limit_that_is_none_plays_no_faults(tmp_path: Path, limit_s: float) -> None:
+    with pytest.raises(UsageError, match="or 0 for no limit"):
+        faults.run(BenchFaults(out=tmp_path, limit_s=limit_s))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_may_not_be_served_is_tried_before_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def refuse(side: latency.Side, _command: BenchLatency) -> None:
+        tried.append(side.policy)
+        raise UsageError("unknown policy")
+
+    monkeypatch.setattr(latency, "measure", refuse)
+    with pytest.raises(UsageError):
+        latency.run(BenchLatency(out=tmp_path, policy="pi9"))
+    assert tried == ["pi9"]
+
+
+def test_what_is_named_twice_is_played_once() -> None:
+    plan = decoupling.resolve(BenchDecoupling(tasks=("posts",) * 2, merges=("leadtime",) * 2, profiles=("d=0",) * 2))
+    assert len(plan.cells()) == 1
+
+
+def test_a_policy_for_any_task_plays_every_task() -> None:
+    assert decoupling.resolve(BenchDecoupling(policy="sway")).tasks == ("balance", "conveyor", "posts", "transfer")
+
+
+def test_a_comparison_of_nobody_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoupling, "_can_run", lambda _kind: False)
+    with pytest.raises(LeadtimeError, match="none of them can run here"):
+        decoupling.resolve(BenchDecoupling(merges=(next(iter(PEERS)),)))
