@@ -16,7 +16,7 @@ from runtime.inference.adapters import npy_codec
 from runtime.inference.adapters.base import AdapterError
 from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap
 from runtime.inference.adapters.gr00t import Gr00t, Gr00tSettings
-from tests.conformance.peers.gr00t import HORIZON, Gr00tPeer, hook, modality, packed
+from tests.conformance.peers.gr00t import HORIZON, PARTS, Gr00tPeer, hook, modality, packed
 from tests.conformance.suite import PROMPT, question
 
 OPEN_S = 10.0
@@ -44,6 +44,13 @@ def test_names_that_are_not_the_rig_s_are_said(peer: Gr00tPeer) -> None:
 def test_parts_that_are_not_the_rig_s_are_said(peer: Gr00tPeer) -> None:
     peer.config["state"] = modality(["waist"])
     refused(peer, "state waist; say in 'parts'")
+
+
+@pytest.mark.parametrize("part", [(0, 15), (6, 0), (3, 3), (-1, 5)])
+def test_a_state_that_is_not_within_the_rig_s_numbers_is_said(peer: Gr00tPeer, part: tuple[int, int]) -> None:
+    refused(
+        peer, f"left_arm, which 'parts' puts at {part[0]},{part[1]}", Gr00tSettings(parts=PARTS | {"left_arm": part})
+    )
 
 
 def test_one_arm_without_an_embodiment_is_refused(peer: Gr00tPeer) -> None:

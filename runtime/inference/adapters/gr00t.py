@@ -152,6 +152,12 @@ class Gr00t:
             unknown = [name[:64] for name in self._names[kind] if name not in known]
             if unknown:
                 raise self._link.error(f"has the {kind} {', '.join(unknown)}; say in '{where}' what that is here")
+        for name in self._names["state"]:
+            begin, end = settings.parts[name]
+            if not 0 <= begin < end <= RIG_DOF:
+                raise self._link.error(
+                    f"has the state {name[:64]}, which 'parts' puts at {begin},{end}; a part lies within 0,{RIG_DOF}"
+                )
         covered = sorted(n for name in self._names["action"] for n in range(*self._action_parts[name]))
         if covered != list(range(RIG_DOF)) and self._embodiment is None:
             raise self._link.error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -98,7 +98,8 @@ def is_adapter(policy: str) -> bool:
 def make_adapter(url: str) -> Named:
     """Return the adapter that a URL names; nothing is reached yet.
 
-    A setting within a setting is written with a dot (`hand.arm=right`), several values with commas.
+    A setting within a setting is written with a dot (`hand.arm=right`), several values with commas, also both
+    (`parts.left_arm=0,6`).
 
     Raises:
         UsageError: the scheme or a setting is unknown, or a setting's value is not what it may be.
@@ -152,12 +153,17 @@ def _settings(url: str, kind: Kind, given: dict[str, str]) -> msgspec.Struct:
             known += [TRUST] if kind.trusts else []
             raise UsageError(f"{url}: unknown setting {name!r}; known: {', '.join(known)}")
         if inner:
-            values.setdefault(name, {})[inner] = text
+            values.setdefault(name, {})[inner] = _written(text, _inner(fields[name].type))
         else:
-            values[name] = text.split(",") if _many(fields[name].type) else text
+            values[name] = _written(text, fields[name].type)
     settings: msgspec.Struct = convert(values, kind.settings, url, strict=False)
     return settings
 
 
-def _many(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) in {tuple, list}
+def _written(text: str, kind: Any) -> str | list[str]:
+    return text.split(",") if get_origin(kind) is tuple else text
+
+
+def _inner(kind: Any) -> Any:
+    """Return the type of a setting's inner values where it is a map of them."""
+    return get_args(kind)[1] if get_origin(kind) is dict else None
