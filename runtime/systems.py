@@ -1,16 +1,35 @@
 """The world action models and VLAs that a rig could be driven by, as data: what each answers, how fast, over what.
 
 From the released code and the papers named; latencies are their authors' figures on their authors' hardware, not like
-for like. Nothing here has been measured by this project.
+for like. Nothing here has been measured by this project. Chunks and their rates are those that the adapters have with
+nothing set, so what is said of a system is what a run of it comes to.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from runtime.control.strategy import Execution, plan_execution
+from runtime.inference.adapters.base import Card
+from runtime.inference.adapters.cosmos_policy import CosmosPolicySettings
+from runtime.inference.adapters.dreamzero import DreamZeroSettings
+from runtime.inference.adapters.fast_wam import FastWamSettings
+from runtime.inference.adapters.gigaworld import GigaWorldSettings
+from runtime.inference.adapters.gr00t import Gr00tSettings
+from runtime.inference.adapters.lerobot_remote import MODULE
+from runtime.inference.adapters.lingbot_va import LingBotVaSettings
+from runtime.inference.adapters.motus import MotusSettings
+from runtime.inference.adapters.openpi import OpenPiSettings
+from runtime.inference.adapters.starvla import StarVlaSettings
+from runtime.inference.adapters.vjepa2_ac import VJepa2AcSettings
+from runtime.inference.adapters.vla_jepa import VlaJepaSettings
+from runtime.inference.adapters.xpolicylab import XPolicyLabSettings
+from runtime.inference.lerobot_policy import RATE_HZ, executed_of
+from runtime.inference.pacing import ticks_of
+from runtime.layout import CAMERAS
 from runtime.records import CHUNK_STEPS_MAX
 
 JOINTS: Final = "absolute joints"
@@ -21,23 +40,21 @@ NOT_TRIED: Final = "nothing yet"
 
 @dataclass(frozen=True)
 class System:
-    """One system. `horizon` and `execute_steps` are steps of a chunk and how many of them its authors execute.
+    """One system. `card` is what its adapter answers with where nothing is set, of the length its authors publish where
+    the peer itself says how long its chunks are.
 
-    `rate_hz` is the rate of its actions where its authors name one. `latency_ms` is the time for one chunk on
-    `hardware`, None where none is published; `source` is the paper with that figure; `profile` is the built-in
-    latency profile that stands for it. `obstacle` says what stands between it and the 14 joints of a rig, empty where
-    nothing does.
-    `tried` is what its adapter has been run against here.
+    `hosted`: a server of ours hosts its adapter and brings its steps to the rig's rate; without that its rate has to be
+    the rig's, and a step is a tick. `latency_ms` is the time for one chunk on `hardware`, None where none is published;
+    `source` is the paper with that figure; `profile` is the built-in latency profile that stands for it. `obstacle`
+    says what stands between it and the 14 joints of a rig, empty where nothing does. `tried` is what its adapter has
+    been run against here.
     """
 
     name: str
     repository: str
-    kind: str
-    horizon: int
-    execute_steps: int
+    card: Card
     actions: str
     dof: int
-    rate_hz: int | None
     cameras: str
     server: str
     latency_ms: float | None
@@ -46,13 +63,12 @@ class System:
     profile: str = ""
     obstacle: str = ""
     tried: str = NOT_TRIED
+    hosted: bool = True
 
     def ticks(self, steps: int, policy_hz: int) -> int:
-        """Return how many policy ticks of a rig its steps are, resampled; at least 1 and at most what a chunk holds.
-
-        A system without a rate of its own is executed one step a tick.
-        """
-        return max(min(steps * policy_hz // (self.rate_hz or policy_hz), CHUNK_STEPS_MAX), 1)
+        """Return how many policy ticks of a rig its steps are; at least 1 and at most what a chunk holds."""
+        pace = Fraction(policy_hz, self.card.rate_hz) if self.hosted else Fraction(1)
+        return max(min(ticks_of(steps, pace), CHUNK_STEPS_MAX), 1)
 
     def execution(self, policy_hz: int) -> Execution | None:
         """Return how its chunks would be executed at a rate, in that rate's ticks; None without a published latency.
@@ -62,7 +78,7 @@ class System:
         if self.latency_ms is None:
             return None
         delay_ticks = math.ceil(self.latency_ms * policy_hz / 1000.0)
-        horizon, executed = self.ticks(self.horizon, policy_hz), self.ticks(self.execute_steps, policy_hz)
+        horizon, executed = self.ticks(self.card.horizon, policy_hz), self.ticks(self.card.execute_steps, policy_hz)
         return plan_execution(horizon, delay_ticks, policy_hz, executed)
 
 
@@ -70,12 +86,9 @@ SYSTEMS: Final = (
     System(
         name="pi0",
         repository="Physical-Intelligence/openpi",
-        kind="VLA",
-        horizon=50,
-        execute_steps=25,
+        card=OpenPiSettings(horizon=50).card("VLA"),
         actions=JOINTS,
         dof=14,
-        rate_hz=50,
         cameras="3 or 4, 224x224",
         server="websocket 8000",
         latency_ms=73.0,
@@ -87,12 +100,9 @@ SYSTEMS: Final = (
     System(
         name="pi0.5",
         repository="Physical-Intelligence/openpi",
-        kind="VLA",
-        horizon=50,
-        execute_steps=25,
+        card=OpenPiSettings(horizon=50).card("VLA"),
         actions=JOINTS,
         dof=14,
-        rate_hz=50,
         cameras="3 or 4, 224x224",
         server="websocket 8000",
         latency_ms=63.0,
@@ -103,12 +113,9 @@ SYSTEMS: Final = (
     System(
         name="LingBot-VA",
         repository="Robbyant/lingbot-va",
-        kind="WAM, IDM-style, autoregressive",
-        horizon=32,
-        execute_steps=32,
+        card=LingBotVaSettings().card(),
         actions="end-effector poses of two arms, relative to the first of the episode",
         dof=16,
-        rate_hz=None,
         cameras="3, head 256x320, wrists half",
         server="websocket 29536, stateful",
         latency_ms=480.0,
@@ -121,12 +128,9 @@ SYSTEMS: Final = (
     System(
         name="Cosmos-Policy",
         repository="NVlabs/cosmos-policy",
-        kind="WAM, joint denoising, value",
-        horizon=50,
-        execute_steps=50,
+        card=CosmosPolicySettings().card("WAM, joint denoising, value"),
         actions=JOINTS,
         dof=14,
-        rate_hz=25,
         cameras="3, 224x224",
         server="HTTP 8777",
         latency_ms=390.0,
@@ -138,12 +142,9 @@ SYSTEMS: Final = (
     System(
         name="Fast-WAM",
         repository="yuantianyuan01/FastWAM",
-        kind="WAM, joint denoising, actions only at test time",
-        horizon=32,
-        execute_steps=24,
+        card=FastWamSettings(checkpoint="", statistics="").card("WAM, joint denoising, actions only at test time"),
         actions=JOINTS,
         dof=14,
-        rate_hz=None,
         cameras="3, tiled to 384x320",
         server="no server, in process",
         latency_ms=190.0,
@@ -155,12 +156,9 @@ SYSTEMS: Final = (
     System(
         name="GigaWorld-Policy",
         repository="open-gigaai/giga-world-policy",
-        kind="WAM, joint denoising, action first",
-        horizon=48,
-        execute_steps=30,
+        card=GigaWorldSettings().card("WAM, joint denoising, action first"),
         actions=JOINTS,
         dof=14,
-        rate_hz=None,
         cameras="3, tiled to 320x384",
         server="ZMQ 11411, pickled tensors",
         latency_ms=360.0,
@@ -172,12 +170,9 @@ SYSTEMS: Final = (
     System(
         name="MOTUS",
         repository="thu-ml/Motus",
-        kind="WAM, hybrid",
-        horizon=16,
-        execute_steps=16,
+        card=MotusSettings(checkpoint="", wan="", vlm="").card("WAM, hybrid"),
         actions=JOINTS,
         dof=14,
-        rate_hz=None,
         cameras="3, tiled to 384x320",
         server="no server, in process",
         latency_ms=1175.0,
@@ -189,12 +184,9 @@ SYSTEMS: Final = (
     System(
         name="VLA-JEPA",
         repository="ginwind/VLA-JEPA",
-        kind="VLA with a latent prediction loss",
-        horizon=7,
-        execute_steps=7,
+        card=VlaJepaSettings().card("VLA with a latent prediction loss"),
         actions="end-effector deltas of one arm",
         dof=7,
-        rate_hz=None,
         cameras="2, 224x224",
         server="websocket 10093",
         latency_ms=None,
@@ -206,12 +198,9 @@ SYSTEMS: Final = (
     System(
         name="DreamZero",
         repository="dreamzero0/dreamzero",
-        kind="WAM, joint denoising, autoregressive",
-        horizon=24,
-        execute_steps=24,
+        card=DreamZeroSettings().card("WAM, joint denoising, autoregressive"),
         actions="absolute joints of one arm",
         dof=8,
-        rate_hz=None,
         cameras="3, 180x320",
         server="websocket 8000 (roboarena)",
         latency_ms=600.0,
@@ -223,12 +212,9 @@ SYSTEMS: Final = (
     System(
         name="V-JEPA 2-AC",
         repository="facebookresearch/vjepa2",
-        kind="world model, latent planning",
-        horizon=2,
-        execute_steps=1,
+        card=VJepa2AcSettings(goal="").card(),
         actions="end-effector deltas of one arm",
         dof=7,
-        rate_hz=4,
         cameras="1, 256x256",
         server="no server, in process",
         latency_ms=16_000.0,
@@ -240,12 +226,9 @@ SYSTEMS: Final = (
     System(
         name="starVLA",
         repository="starVLA/starVLA",
-        kind="VLA",
-        horizon=16,
-        execute_steps=16,
+        card=StarVlaSettings().card("VLA", 16),
         actions=JOINTS,
         dof=14,
-        rate_hz=None,
         cameras="3, 224x224",
         server="websocket 10093, chunk as its metadata say",
         latency_ms=None,
@@ -256,12 +239,9 @@ SYSTEMS: Final = (
     System(
         name="Isaac-GR00T",
         repository="NVIDIA/Isaac-GR00T",
-        kind="VLA",
-        horizon=16,
-        execute_steps=16,
+        card=Gr00tSettings().card(16, CAMERAS),
         actions=JOINTS,
         dof=14,
-        rate_hz=None,
         cameras="as its checkpoint says",
         server="ZMQ 5555, msgpack, chunk as its checkpoint says",
         latency_ms=None,
@@ -272,17 +252,35 @@ SYSTEMS: Final = (
     System(
         name="XPolicyLab",
         repository="XPolicyLab/XPolicyLab",
-        kind="host of policies, RoboTwin's evaluation",
-        horizon=50,
-        execute_steps=50,
+        card=XPolicyLabSettings().card("host of policies, RoboTwin's evaluation"),
         actions=JOINTS,
         dof=14,
-        rate_hz=None,
         cameras="3",
         server="websocket 19000, chunk as the policy behind it",
         latency_ms=None,
         hardware="",
         source="",
         tried=RELEASED,
+    ),
+    System(
+        name="LeRobot",
+        repository="huggingface/lerobot",
+        card=Card(
+            name="lerobot",
+            kind="host of policies",
+            horizon=100,
+            execute_steps=executed_of(100),
+            rate_hz=RATE_HZ,
+            cameras=(),
+        ),
+        actions=JOINTS,
+        dof=14,
+        cameras="as its policy says",
+        server=f"python -m {MODULE}, chunk as its policy's, here ACT's",
+        latency_ms=None,
+        hardware="",
+        source="",
+        tried="LeRobot 0.4.4 and an ACT policy with random weights",
+        hosted=False,
     ),
 )

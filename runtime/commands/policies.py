@@ -15,8 +15,10 @@ from rich.table import Table
 from runtime.cli import Policies
 from runtime.config import RigConfig, load_rig
 from runtime.control.strategy import Execution
+from runtime.inference.adapters.base import Card
 from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
 from runtime.inference.policy import load_policy, policy_names
+from runtime.inference.server.hosted import agreement
 from runtime.records import CHUNK_STEPS_MAX
 from runtime.systems import JOINTS, SYSTEMS, System
 
@@ -56,15 +58,25 @@ def policies(command: Policies) -> int:
 
 def survey(rig: RigConfig) -> list[Row]:
     """Return a row for every known system, then one for every built-in policy."""
-    rows = [_row(system, rig, system.obstacle) for system in SYSTEMS]
+    rows = [_row(system, rig, system.obstacle or _refusal(system, rig)) for system in SYSTEMS]
     return rows + [_builtin(name, rig) for name in policy_names()]
+
+
+def _refusal(system: System, rig: RigConfig) -> str:
+    """Return why a system that our server would host is refused by a rig, in a line; empty where it is not."""
+    if system.hosted:
+        try:
+            agreement(system.card, rig_schema(rig), system.latency_ms or 0.0)
+        except RefusalError as refusal:
+            return str(refusal)
+    return ""
 
 
 def _row(system: System, rig: RigConfig, obstacle: str) -> Row:
     execution = system.execution(rig.policy_hz)
     if execution is not None:
         return Row(system, obstacle, execution, execution.text)
-    longest = system.ticks(system.horizon, rig.policy_hz) // 2
+    longest = system.ticks(system.card.horizon, rig.policy_hz) // 2
     limit = f"{longest} ticks ({longest * 1000.0 / rig.policy_hz:.0f} ms)"
     return Row(system, obstacle, None, f"no latency published; feasible up to a delay of {limit}")
 
@@ -75,18 +87,23 @@ def _builtin(name: str, rig: RigConfig) -> Row:
     system = System(
         name=manifest.name,
         repository="built in",
-        kind=manifest.policy_class,
-        horizon=min(policy.horizon(task) for task in policy.tasks),
-        execute_steps=manifest.execute_steps,
+        card=Card(
+            name=manifest.name,
+            kind=manifest.policy_class,
+            horizon=min(policy.horizon(task) for task in policy.tasks),
+            execute_steps=manifest.execute_steps,
+            rate_hz=manifest.rate_hz,
+            cameras=seen.rig_cameras,
+        ),
         actions=JOINTS,
         dof=manifest.action.dof,
-        rate_hz=manifest.rate_hz,
         cameras=f"{len(seen.cameras)}, {seen.width_px}x{seen.height_px}" if seen.cameras else "none, object state",
         server="leadtime serve",
         latency_ms=None,
         hardware="",
         source="",
         tried="the simulated rig of its arms",
+        hosted=False,
     )
     try:
         check_fit(policy_schema(policy, policy.tasks[0], latency_ms=0.0), rig_schema(rig))
@@ -101,7 +118,10 @@ def _facts(row: Row) -> dict[str, Any]:
     timing: dict[str, Any] = dict.fromkeys(("delay_ticks", "strategy", "feasible", "s_min_ticks", "s_max_ticks"))
     if made is not None:
         timing = {key: getattr(made, key) for key in timing} | {"strategy": made.strategy.name.lower()}
-    return asdict(row.system) | {"obstacle": row.obstacle} | timing | {"text": row.text}
+    facts = asdict(row.system)
+    card = facts.pop("card")
+    facts |= {key: card[key] for key in ("kind", "horizon", "execute_steps", "rate_hz")}
+    return facts | {"obstacle": row.obstacle} | timing | {"text": row.text}
 
 
 def _table(rows: list[Row], rig: RigConfig) -> Table:
@@ -112,9 +132,9 @@ def _table(rows: list[Row], rig: RigConfig) -> Table:
         system, made = row.system, row.execution
         cells = (
             system.name,
-            system.kind,
-            f"{system.horizon} ({system.execute_steps})",
-            "-" if system.rate_hz is None else str(system.rate_hz),
+            system.card.kind,
+            f"{system.card.horizon} ({system.card.execute_steps})",
+            str(system.card.rate_hz),
             _latency(system),
             "-" if made is None else str(made.delay_ticks),
             f"{row.obstacle}; {_brief(row, rig)}" if row.obstacle else _brief(row, rig),
@@ -147,7 +167,7 @@ def _notes(rows: list[Row], rig: RigConfig) -> Iterator[str]:
 
 
 def _brief(row: Row, rig: RigConfig) -> str:
-    made, longest = row.execution, row.system.ticks(row.system.horizon, rig.policy_hz) // 2
+    made, longest = row.execution, row.system.ticks(row.system.card.horizon, rig.policy_hz) // 2
     if made is None:
         return f"feasible while d <= {longest}"
     if made.feasible:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
-from runtime.inference.lerobot_policy import UNITS, LeRobotPolicy, Options
+from runtime.inference.lerobot_policy import RATE_HZ, UNITS, LeRobotPolicy, Options
 from runtime.inference.server.mail import MESSAGES_PER_TURN, POLL_MS
 from runtime.inference.server.refusals import expired, no_place, no_session, refused, superseded
 from runtime.inference.server.session import Job, SessionTable
@@ -234,7 +234,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Options, str]:
     parser.add_argument("--policy", required=True, help="folder of the policy, or its name on the hub")
     parser.add_argument("--bind", default="tcp://127.0.0.1:8790", help="tcp://127.0.0.1:PORT or ipc://PATH")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--rate-hz", type=int, default=50, help="rate of the actions; the rig's must be the same")
+    parser.add_argument("--rate-hz", type=int, default=RATE_HZ, help="rate of the actions; the rig's must be the same")
     parser.add_argument("--execute-steps", type=int, default=0, help="steps between two chunks; 0: a quarter chunk")
     parser.add_argument("--units", default="rad", choices=[*UNITS], help="what the policy was trained on")
     parser.add_argument("--rename", action="append", default=[], metavar="MODEL=RIG", help="a camera's name on the rig")

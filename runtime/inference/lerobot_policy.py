@@ -21,6 +21,8 @@ STATE: Final = "observation.state"
 COLD_RUNS: Final = 2
 """Runs of a warm-up that are not measured: memory is taken and kernels are chosen in them."""
 WARM_RUNS: Final = 7
+RATE_HZ: Final = 50
+"""Rate of a policy's actions unless its host is told another."""
 UNITS: Final[dict[str, NDArray[np.float64]]] = {
     "rad": np.ones(RIG_DOF),
     "deg": np.array([100.0 if i in GRIPPER_INDEX else np.degrees(1.0) for i in range(RIG_DOF)]),
@@ -91,7 +93,7 @@ class LeRobotPolicy:
             raise UsageError(f"{options.policy} answers with {chunk.shape}; a chunk of {RIG_DOF} joints is needed")
         self.latency_ms = 1e3 * statistics.median(times_s[COLD_RUNS:])
         self.horizon = len(chunk)
-        self.execute_steps = min(options.execute_steps or max(self.horizon // 4, 1), self.horizon)
+        self.execute_steps = executed_of(self.horizon, options.execute_steps)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -140,6 +142,11 @@ class LeRobotPolicy:
         other = [key for key in config.input_features if key != STATE and not key.startswith(IMAGES)]
         if other or not config.image_features:
             raise UsageError(f"{self.options.policy} reads {other[0] if other else 'no picture'}, which no rig gives")
+
+
+def executed_of(horizon: int, told: int = 0) -> int:
+    """Return how many steps of a chunk pass until the next one: as many as were told, 0 for a quarter."""
+    return min(told or max(horizon // 4, 1), horizon)
 
 
 def _line(error: BaseException) -> str:

@@ -48,6 +48,11 @@ class Pacing:
         return measured if self.stretch == FULL_SPEED else measured * float(self.stretch)
 
 
+def ticks_of(steps: int, pace: Fraction) -> int:
+    """Return how many ticks lie within the time from the first to the last of some steps of `pace` ticks."""
+    return int((steps - 1) * pace) + 1 if steps else 0
+
+
 def resample(rows: Array, ratio: Fraction, count: int) -> Array:
     """Return what is at the places `ratio` * i of the rows (n, 14), for i < `count`; none lies beyond the last."""
     if ratio == FULL_SPEED or len(rows) < 2:

@@ -9,7 +9,7 @@ An exception in the server is answered as {"error": text}.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +54,17 @@ class Gr00tSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     action_parts: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     api_token: str = ""
 
+    def card(self, horizon: int, pictures: Collection[str]) -> Card:
+        """Return the card of a checkpoint whose chunks have `horizon` steps and that wants these of its pictures."""
+        return Card(
+            name=self.name,
+            kind="VLA",
+            horizon=horizon,
+            execute_steps=min(self.execute_steps or horizon, horizon),
+            rate_hz=self.rate_hz,
+            cameras=tuple(camera for camera, name in self.videos.items() if name in pictures),
+        )
+
 
 class Gr00t:
     """One rig's connection to an Isaac-GR00T server."""
@@ -91,15 +102,7 @@ class Gr00t:
         if not 1 <= self._horizon <= CHUNK_STEPS_MAX:
             raise self._link.error(f"answers chunks of {self._horizon} steps; 1 to {CHUNK_STEPS_MAX} are taken")
         self._check_names()
-        settings = self._settings
-        return Card(
-            name=settings.name,
-            kind="VLA",
-            horizon=self._horizon,
-            execute_steps=min(settings.execute_steps or self._horizon, self._horizon),
-            rate_hz=settings.rate_hz,
-            cameras=tuple(camera for camera, name in settings.videos.items() if name in self._names["video"]),
-        )
+        return self._settings.card(self._horizon, self._names["video"])
 
     def reset(self, prompt: str) -> None:
         """Begin an episode; the server is told, and waited for as long as `open` was granted."""

@@ -18,6 +18,7 @@ the key `imagine`, always False, and its server does nothing with it.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -55,6 +56,20 @@ class LingBotVaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     rotations: Rotations = "robotwin"
     api_key: str = ""
 
+    def card(self) -> Card:
+        """Return the card of a server that is set so."""
+        horizon = min(self.frames * self.steps, CHUNK_STEPS_MAX)
+        return Card(
+            name=self.name,
+            kind="WAM, IDM-style autoregressive",
+            horizon=horizon,
+            execute_steps=min(self.execute_steps, horizon),
+            rate_hz=self.rate_hz,
+            cameras=CAMERAS,
+            stateful=True,
+            key_every=self.steps // KEYS_PER_FRAME,
+        )
+
 
 class LingBotVa:
     """One rig's session with a LingBot-VA server."""
@@ -79,19 +94,9 @@ class LingBotVa:
             raise UsageError(f"{settings.name} gives poses of two hands; say which arms it drives: arms=MODEL")
         self._patience_s = timeout_s
         self._peer.connect(timeout_s)
-        horizon = min(settings.frames * settings.steps, CHUNK_STEPS_MAX)
-        return Card(
-            name=settings.name,
-            kind="WAM, IDM-style autoregressive",
-            horizon=horizon,
-            execute_steps=min(settings.execute_steps, horizon),
-            rate_hz=settings.rate_hz,
-            cameras=CAMERAS,
-            stateful=True,
-            key_every=settings.steps // KEYS_PER_FRAME,
-            # Of a chunk that begins with what is told at least a frame is left.
-            prefix_max=horizon - settings.steps if self._imagines else 0,
-        )
+        card = settings.card()
+        # Of a chunk that begins with what is told at least a frame is left.
+        return replace(card, prefix_max=card.horizon - settings.steps) if self._imagines else card
 
     def reset(self, prompt: str) -> None:
         """Begin an episode; connects anew where that is needed and waits as long as `open` was granted."""

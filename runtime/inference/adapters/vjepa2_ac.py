@@ -51,6 +51,17 @@ class VJepa2AcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     samples: Annotated[int, Meta(ge=10, le=10_000)] = 400
     top: Annotated[int, Meta(ge=2, le=1000)] = 10
 
+    def card(self) -> Card:
+        """Return the card of a planner that is set so."""
+        return Card(
+            name=self.name,
+            kind="world model, latent planning",
+            horizon=self.rollout,
+            execute_steps=1,
+            rate_hz=self.rate_hz,
+            cameras=(self.camera,),
+        )
+
 
 class VJepa2Ac:
     """The planner of one rig."""
@@ -82,17 +93,9 @@ class VJepa2Ac:
 
     def open(self, timeout_s: float) -> Card:  # noqa: ARG002 - loading cannot be stopped
         """Load it, and look at the goal; AdapterError if torch is not installed or that fails."""
-        settings = self._settings
         if self._encoder is None:
             self._load()
-        return Card(
-            name=settings.name,
-            kind="world model, latent planning",
-            horizon=settings.rollout,
-            execute_steps=1,
-            rate_hz=settings.rate_hz,
-            cameras=(settings.camera,),
-        )
+        return self._settings.card()
 
     def reset(self, prompt: str) -> None:  # noqa: ARG002 - its goal is a picture
         """Begin an episode; nothing is remembered of one."""

@@ -18,7 +18,7 @@ from runtime.inference.adapters.base import Adapter, AdapterError, Card, Execute
 from runtime.inference.adapters.registry import make_adapter
 from runtime.inference.foresight import chosen, is_film
 from runtime.inference.handshake import RefusalError, check_fit
-from runtime.inference.pacing import resample
+from runtime.inference.pacing import resample, ticks_of
 from runtime.inference.server.served import Answer
 from runtime.inference.server.session import Job
 from runtime.layout import JOINT_NAMES, RIG_DOF, SIDES
@@ -51,39 +51,8 @@ class Hosted:
         self._told_tick = 0
 
     def agree(self, hello: wire.Hello) -> wire.Schema:
-        """Return what the peer and a rig agree on, in ticks of the rig.
-
-        Raises:
-            RefusalError: a camera is missing, or a chunk is too long for a run.
-        """
-        card, rig = self._card, hello.rig
-        pace = Fraction(rig.rate_hz, card.rate_hz)
-        schema = wire.Schema(
-            policy=card.name,
-            policy_class=card.kind,
-            arms=() if self._arm is None else (self._arm,),
-            joint_names=JOINT_NAMES,
-            rate_hz=rig.rate_hz,
-            horizon=ticks_of(card.horizon, pace),
-            execute_steps=max(min(ticks_of(card.execute_steps, pace), CHUNK_STEPS_MAX), 1),
-            prefix_max=min(ticks_of(card.prefix_max, pace), ticks_of(card.horizon, pace) - 1) if card.prefix_max else 0,
-            cameras=card.cameras,
-            width_px=0,
-            height_px=0,
-            velocity=True,
-            object_state=0,
-            latency_ms=self.latency_ms,
-            conditions=(Condition.PLAIN, *([Condition.PREFIX] if card.prefix_max else [])),
-            stateful=card.stateful,
-            key_every=round(card.key_every * pace),
-        )
-        if schema.horizon > CHUNK_STEPS_MAX:
-            raise RefusalError(
-                f"policy {card.name!r} answers with {card.horizon} steps at {card.rate_hz} Hz, {schema.horizon} ticks "
-                f"of rig {rig.name!r}; a run takes {CHUNK_STEPS_MAX}"
-            )
-        check_fit(schema, rig)
-        return schema
+        """Return what the peer and a rig agree on; see `agreement`."""
+        return agreement(self._card, hello.rig, self.latency_ms, self._arm)
 
     def answers(self, job: Job) -> Iterator[Answer]:
         """Yield the chunk for a request: no peer's own protocol gives it in parts."""
@@ -194,9 +163,39 @@ class Hosted:
         return Answer(rows.astype(np.float32), frames=_bounded(reply.frames, schema.cameras), value=value)
 
 
-def ticks_of(steps: int, pace: Fraction) -> int:
-    """Return how many ticks lie within the time from the first to the last of some steps, both included."""
-    return int((steps - 1) * pace) + 1 if steps else 0
+def agreement(card: Card, rig: wire.RigSchema, latency_ms: float, arm: str | None = None) -> wire.Schema:
+    """Return what a peer with this card and a rig agree on, in ticks of the rig; `arm` as in `Hosted`.
+
+    Raises:
+        RefusalError: a camera is missing, the arms are others, or a chunk is too long for a run.
+    """
+    pace = Fraction(rig.rate_hz, card.rate_hz)
+    schema = wire.Schema(
+        policy=card.name,
+        policy_class=card.kind,
+        arms=() if arm is None else (arm,),
+        joint_names=JOINT_NAMES,
+        rate_hz=rig.rate_hz,
+        horizon=ticks_of(card.horizon, pace),
+        execute_steps=max(min(ticks_of(card.execute_steps, pace), CHUNK_STEPS_MAX), 1),
+        prefix_max=min(ticks_of(card.prefix_max, pace), ticks_of(card.horizon, pace) - 1) if card.prefix_max else 0,
+        cameras=card.cameras,
+        width_px=0,
+        height_px=0,
+        velocity=True,
+        object_state=0,
+        latency_ms=latency_ms,
+        conditions=(Condition.PLAIN, *([Condition.PREFIX] if card.prefix_max else [])),
+        stateful=card.stateful,
+        key_every=round(card.key_every * pace),
+    )
+    if schema.horizon > CHUNK_STEPS_MAX:
+        raise RefusalError(
+            f"policy {card.name!r} answers with {card.horizon} steps at {card.rate_hz} Hz, {schema.horizon} ticks "
+            f"of rig {rig.name!r}; a run takes {CHUNK_STEPS_MAX}"
+        )
+    check_fit(schema, rig)
+    return schema
 
 
 def load_hosted(url: str, profile_ms: float) -> Hosted:
