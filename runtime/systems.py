@@ -122,7 +122,7 @@ SYSTEMS: Final = (
         hardware="hardware not stated; 5230 ms in its RoboTwin setting",
         source="arXiv 2603.22078",
         profile="lingbot-va",
-        obstacle="answers with end-effector poses: declare the rig's embodiment to drive it",
+        obstacle="answers with end-effector poses: name the rig's arms to drive it, arms=MODEL",
         tried=RELEASED,
     ),
     System(
@@ -192,7 +192,7 @@ SYSTEMS: Final = (
         latency_ms=None,
         hardware="",
         source="",
-        obstacle="answers with end-effector deltas of one arm: declare the rig's embodiment to drive it",
+        obstacle="answers with end-effector deltas of one arm: say which to drive it, hand.arm=SIDE and arms=MODEL",
         tried=RELEASED,
     ),
     System(
@@ -206,7 +206,7 @@ SYSTEMS: Final = (
         latency_ms=600.0,
         hardware="GB200; 3 s on an H100, 150 ms with every optimisation",
         source="arXiv 2602.15922",
-        obstacle="answers for one arm of 7 joints and a gripper: a rig has two of 6",
+        obstacle="answers for one arm of 7 joints and a gripper: declare it to drive it, embodiment=FILE, arms=MODEL",
         tried=RELEASED,
     ),
     System(
@@ -220,7 +220,7 @@ SYSTEMS: Final = (
         latency_ms=16_000.0,
         hardware="RTX 4090",
         source="arXiv 2506.09985",
-        obstacle="plans end-effector deltas of one arm: declare the rig's embodiment to drive it",
+        obstacle="plans end-effector deltas of one arm: name the rig's arms to drive it, arms=MODEL",
         tried=STAND_IN,
     ),
     System(

@@ -1,4 +1,4 @@
-"""Inverse kinematics of one arm by damped least squares through the MuJoCo model."""
+"""Inverse kinematics of an arm by damped least squares through the MuJoCo model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROTATION_WEIGHT_M: Final = 0.15
 
 @dataclass(frozen=True)
 class IkSolution:
-    """Joint angles in rad, shape (6,), and what is left between their pose and the one asked for."""
+    """Joint angles in rad, shape (n,), and what is left between their pose and the one asked for."""
 
     joints: NDArray[np.float64]
     position_error_m: float
@@ -38,17 +38,22 @@ class IkSolution:
 
 
 class ArmIk:
-    """Kinematics of one arm's `<side>_tcp` site, on data of its own: the simulation's is never touched."""
+    """Kinematics of the `<arm>_tcp` site of an arm of n joints, a rig's by its side.
 
-    def __init__(self, model: mujoco.MjModel, side: Side, *, margin_rad: float = 0.02) -> None:
+    They have data of their own: the simulation's is never touched.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, arm: Side | str, *, joints: int = ARM_JOINTS, margin_rad: float = 0.02
+    ) -> None:
         """Bind to the arm; solutions keep `margin_rad` from its joint limits. LeadtimeError for a model without it."""
         self._model = model
         self._data = mujoco.MjData(model)
-        names = [f"{side}_joint{j}" for j in range(1, ARM_JOINTS + 1)]
+        names = [f"{arm}_joint{j}" for j in range(1, joints + 1)]
         ids = [mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name) for name in names]
-        self._site: int = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, f"{side}_tcp")
+        self._site: int = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, f"{arm}_tcp")
         if self._site < 0 or min(ids) < 0:
-            raise LeadtimeError(f"the model has no {side} arm: it needs joints {', '.join(names)} and {side}_tcp")
+            raise LeadtimeError(f"the model has no {arm} arm: it needs joints {', '.join(names)} and {arm}_tcp")
         self._qpos: NDArray[np.intp] = np.asarray(model.jnt_qposadr[ids], dtype=np.intp)
         self._dof: NDArray[np.intp] = np.asarray(model.jnt_dofadr[ids], dtype=np.intp)
         self.lower_rad: NDArray[np.float64] = model.jnt_range[ids, 0] + margin_rad
@@ -56,23 +61,23 @@ class ArmIk:
         self._jacobian = np.zeros((6, model.nv))
 
     def forward(self, joints: NDArray[np.float64]) -> Pose:
-        """Pose of the tcp site at the joint angles in rad, shape (6,)."""
+        """Pose of the tcp site at the joint angles in rad, shape (n,)."""
         self._data.qpos[self._qpos] = joints
         mujoco.mj_kinematics(self._model, self._data)
         return Pose(self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy())
 
     def jacobian(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Derivative of (position, rotation) of the tcp by the joints, shape (6, 6), in m/rad and rad/rad."""
+        """Derivative of (position, rotation) of the tcp by the joints, shape (6, n), in m/rad and rad/rad."""
         self.forward(joints)
         return self._jacobian_here()
 
     def joint_velocity(self, joints: NDArray[np.float64], linear_m_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Joint velocity in rad/s, shape (6,), that moves the tcp at `linear_m_s` (3,) without turning it."""
+        """Joint velocity in rad/s, shape (n,), that moves the tcp at `linear_m_s` (3,) without turning it."""
         twist = np.concatenate((linear_m_s, np.zeros(3)))
         return _damped_step(self.jacobian(joints), twist, DAMPING)
 
     def solve(self, goal: Pose, start: NDArray[np.float64], *, iterations: int = 60) -> IkSolution:
-        """Closest joint angles inside the limits found from `start` (6,) in rad; see `IkSolution.reached`.
+        """Closest joint angles inside the limits found from `start` (n,) in rad; see `IkSolution.reached`.
 
         Damped least squares (Wampler 1986; Nakamura and Hanafusa 1986). A joint at its limit that would be
         pushed beyond it is left out of the step.

@@ -21,6 +21,12 @@ def rpy_matrix(rpy: Vector3) -> NDArray[np.float64]:
     )
 
 
+def matrix_rpy(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return URDF's roll, pitch, yaw (rad), shape (3,), of a rotation matrix (3, 3)."""
+    roll, yaw = np.arctan2(matrix[2, 1], matrix[2, 2]), np.arctan2(matrix[1, 0], matrix[0, 0])
+    return np.array((roll, np.arctan2(-matrix[2, 0], np.hypot(matrix[2, 1], matrix[2, 2])), yaw))
+
+
 def quaternion(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Unit quaternion (w, x, y, z), w not negative, of a rotation matrix (3, 3)."""
     quat = np.empty(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,7 +14,7 @@ from runtime.commands.policies import survey
 from runtime.config import load_rig
 from runtime.inference import wire
 from runtime.inference.adapters.base import Adapter
-from runtime.inference.adapters.registry import ADAPTERS
+from runtime.inference.adapters.registry import ADAPTERS, ARMS, EMBODIMENT
 from runtime.inference.adapters.vjepa2_ac import VJepa2AcSettings
 from runtime.inference.handshake import rig_schema
 from runtime.inference.server.hosted import Hosted
@@ -77,6 +78,21 @@ def test_a_row_is_what_a_rig_agrees_on_with_a_checkout(scheme: str, make: Any, t
 
 def test_a_row_is_what_a_rig_agrees_on_with_a_planner() -> None:
     check("vjepa2-ac", Mock(spec=Adapter), VJepa2AcSettings(goal="").card(), 50)
+
+
+def test_what_a_row_tells_to_declare_is_something_that_its_endpoint_takes() -> None:
+    told = []
+    for scheme, names in NAMES.items():
+        kind = ADAPTERS[scheme]
+        known = {each.name for each in msgspec.structs.fields(kind.settings)}
+        known |= {ARMS} if kind.hands else set()
+        known |= {EMBODIMENT} if kind.embodies else set()
+        for system in (each for each in SYSTEMS if each.name in names and each.obstacle):
+            settings = re.findall(r"(\w+)[\w.]*=", system.obstacle)
+            assert settings
+            assert {*settings} <= known
+            told.append(system.name)
+    assert told == ["LingBot-VA", "DreamZero", "VLA-JEPA", "V-JEPA 2-AC"]
 
 
 def test_every_adapter_and_system_is_asked_about() -> None:

@@ -25,12 +25,13 @@ from runtime.inference.adapters.vla_jepa import VlaJepa, VlaJepaSettings
 from runtime.inference.adapters.websocket import one_line
 from runtime.inference.adapters.xpolicylab import XPolicyLab, XPolicyLabSettings
 from runtime.kinematics.rotations import quaternion, quaternion_matrix, vector_matrix
-from tests.conformance.emulators.dreamzero import DreamZeroProtocol, RightArmOfSeven
+from tests.conformance.emulators.dreamzero import DreamZeroProtocol
 from tests.conformance.emulators.numpy_msgpack import packb
 from tests.conformance.emulators.openpi import OpenPiProtocol, drift
 from tests.conformance.emulators.starvla import CHUNK, RIG_TO_STARVLA, StarVlaProtocol, VlaJepaProtocol
 from tests.conformance.emulators.websocket_peer import WebsocketPeer
 from tests.conformance.emulators.xpolicylab import XPolicyLabProtocol
+from tests.conformance.franka import franka
 from tests.conformance.kinematics import x5_hands
 from tests.conformance.suite import ANSWER_S, PATIENCE_S, PROMPT, home, question, view
 from tests.conformance.websocket_table import STATISTICS
@@ -282,11 +283,11 @@ def test_dreamzeros_wishes_that_this_rig_cannot_meet_are_said(wish: dict[str, An
             return packb({"n_external_cameras": 2, **wish})
 
     with running(Wishing) as peer, pytest.raises(AdapterError, match=part):
-        DreamZero(peer.endpoint, arm=RightArmOfSeven()).open(ANSWER_S)
+        DreamZero(peer.endpoint, embodiment=franka()).open(ANSWER_S)
 
 
 def test_dreamzero_gets_one_picture_first_and_then_four_a_camera() -> None:
-    with running(DreamZeroProtocol) as peer, opened(DreamZero(peer.endpoint, arm=RightArmOfSeven())) as adapter:
+    with running(DreamZeroProtocol) as peer, opened(DreamZero(peer.endpoint, embodiment=franka())) as adapter:
         rows = adapter.infer(question(1)).actions
         seen = Executed(rows, tuple(view(level) for level in (2, 3, 4, 5)), (0, 7, 15, 23))
         adapter.infer(question(6, executed=seen))
@@ -306,7 +307,7 @@ def test_roboarenas_newer_map_of_actions_is_taken() -> None:
             found = super().answer(request)
             return found if isinstance(found, str) else {"actions": found}
 
-    with running(Newer) as peer, opened(DreamZero(peer.endpoint, arm=RightArmOfSeven())) as adapter:
+    with running(Newer) as peer, opened(DreamZero(peer.endpoint, embodiment=franka())) as adapter:
         assert adapter.infer(question()).actions.shape == (24, 14)
 
 

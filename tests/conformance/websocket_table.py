@@ -14,6 +14,7 @@ from runtime.inference.adapters.vla_jepa import VlaJepa, VlaJepaSettings
 from runtime.inference.adapters.xpolicylab import XPolicyLab
 from tests.conformance.emulators import dreamzero, lingbot_va, openpi, starvla, xpolicylab
 from tests.conformance.emulators.websocket_peer import MALFORMED, WebsocketPeer
+from tests.conformance.franka import franka
 from tests.conformance.kinematics import x5_hands
 from tests.conformance.suite import Row
 
@@ -64,10 +65,11 @@ ROWS = (
     Row(
         "dreamzero",
         peer=lambda: WebsocketPeer(dreamzero.DreamZeroProtocol),
-        adapter=lambda endpoint: DreamZero(endpoint, arm=dreamzero.RightArmOfSeven()),
+        adapter=lambda endpoint: DreamZero(endpoint, embodiment=franka()),
         expected=dreamzero.expected,
         malformed=MALFORMED,
         episodes=beginnings,
+        tolerance=IK_TOLERANCE_RAD,
     ),
     Row(
         "xpolicylab",

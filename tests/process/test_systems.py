@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
 
 from runtime.states import Mode
-from tests.conformance.emulators import lingbot_va, openpi
+from tests.conformance.emulators import dreamzero, lingbot_va, openpi
 from tests.conformance.emulators.websocket_peer import WebsocketPeer
+from tests.conformance.franka import example
 from tests.process.harness import Session, leadtime, wait_for
 
 
@@ -136,11 +138,37 @@ def test_a_stateful_server_that_lost_the_episode_is_brought_to_where_it_was(star
     assert session.summary()["limit_violations"] == 0
 
 
+def test_a_rig_is_driven_by_a_policy_made_for_another_arm(start: Callable[..., Session], tmp_path: Path) -> None:
+    file = tmp_path / "franka.yaml"
+    file.write_text(example())
+    peer = WebsocketPeer(dreamzero.DreamZeroProtocol)
+    try:
+        url = f"dreamzero://{address(peer)}?arms=x5&embodiment={file}"
+        session = start("--policy", url, "--duration-s", "9")
+        status, _, stderr = session.finish()
+        told = [request for request in peer.requests if request["endpoint"] == "infer"]
+    finally:
+        peer.kill()
+    assert status == 0, stderr
+    summary = session.summary()
+    assert summary["inference"]["chunks_used"] >= 3
+    assert summary["limit_violations"] == 0
+    sessions = [request["session_id"] for request in told]
+    episode = [request for request in told if request["session_id"] == max(sessions, key=sessions.count)]
+    # The model asks for each joint of its own arm to turn on, and is told that it did.
+    joints = np.array([request["observation/joint_position"] for request in episode])
+    assert len(joints) >= 3
+    assert (np.diff(joints, axis=0) > 0.0).all()
+    assert episode[-1]["observation/wrist_image_left"].shape == (4, 180, 320, 3)
+
+
 @pytest.mark.parametrize(
     ("url", "part"),
     [
         ("openpi://127.0.0.1:9", "cannot be reached"),
         ("lingbot-va://127.0.0.1:9", "arms=MODEL"),
+        ("dreamzero://127.0.0.1:9", "embodiment=FILE with an 'own_arm', and arms=MODEL"),
+        ("dreamzero://127.0.0.1:9?arms=x5&embodiment=/none.yaml", "/none.yaml: No such file"),
         ("openpi://127.0.0.1:9?colour=red", "unknown setting 'colour'; known:"),
     ],
 )

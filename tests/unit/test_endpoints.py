@@ -16,6 +16,7 @@ from PIL import Image
 from runtime.errors import UsageError
 from runtime.inference.adapters import fast_wam, motus
 from runtime.inference.adapters.registry import ADAPTERS, make_adapter
+from tests.conformance.franka import example
 from tests.conformance.peers.gr00t import HORIZON, PARTS, Gr00tPeer, modality
 from tests.conformance.suite import PROMPT, question
 
@@ -37,11 +38,12 @@ Field = msgspec.structs.FieldInfo
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder, the present one too, that is a checkout of each system that runs here, with a picture of a goal."""
+    """The present folder: a checkout of each system that runs here, and the files that are named."""
     for name in FILES.values():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "goal.png")
+    (tmp_path / "franka.yaml").write_text(example())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -67,9 +67,9 @@ def test_what_cannot_drive_fourteen_joints_says_why_and_nothing_else_does() -> N
         system = found.system
         assert bool(system.obstacle) == (system.dof != RIG_DOF)
         assert (found.obstacle == "") == (system.dof == RIG_DOF)
-    assert "declare the rig's embodiment" in row("LingBot-VA").obstacle
+    assert "arms=MODEL" in row("LingBot-VA").obstacle
     assert "one arm" in row("V-JEPA 2-AC").obstacle
-    assert "7 joints" in row("DreamZero").obstacle
+    assert "one arm of 7 joints" in row("DreamZero").obstacle
 
 
 def test_a_rate_other_than_the_rig_s_is_resampled_and_no_obstacle() -> None:

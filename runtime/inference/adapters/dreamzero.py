@@ -1,10 +1,12 @@
-"""DreamZero behind roboarena's websocket: one arm of 7 joints and a gripper, which is not what this rig has.
+"""DreamZero behind roboarena's websocket: one arm of 7 joints and a gripper, declared as an arm of its own.
 
 Checked against robo-arena/roboarena roboarena/policy_server.py and dreamzero0/dreamzero eval_utils/policy_server.py,
 socket_test_optimized_AR.py and test_client_AR.py. The metadata say which pictures are wanted and of what size. Each
 request has an `endpoint`: `infer`, answered by a bare packed array (roboarena's newer server: a map with `actions`), or
 `reset`, answered by the text "reset successful". A new `session_id` also begins an episode. The first request has one
-picture a camera, each further one four, from 23, 16, 8 and 0 steps before: the server keeps the history.
+picture a camera, each further one four, from 23, 16, 8 and 0 steps before: the server keeps the history. Joints and
+gripper are DROID's (droid-dataset/droid droid/franka/robot.py): absolute, the gripper 0 open and 1 closed. The released
+server reads no `cartesian_position`; it gets the hand's pose in the base of the policy's own arm.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,26 +22,17 @@ from numpy.typing import NDArray
 from runtime.errors import UsageError
 from runtime.inference.adapters import answers
 from runtime.inference.adapters.base import Card, ChunkSettings, Question, RateHz, Reply, Steps, View
+from runtime.inference.adapters.embodiment import EmbodimentMap
 from runtime.inference.adapters.packed import PackedPeer
 from runtime.inference.adapters.pictures import padded
 from runtime.inference.adapters.websocket import one_line
-from runtime.layout import RIG_DOF
 
 PORT: Final = 8000
-ARM_NUMBERS: Final = 8
+OWN_JOINTS: Final = 7
+ARM_NUMBERS: Final = OWN_JOINTS + 1
 FRAME_OFFSETS: Final = (-23, -16, -8, 0)
 """Steps before the newest picture of those in a request (test_client_AR.py, RELATIVE_OFFSETS)."""
 RESET_SAYS: Final = "reset successful"
-
-
-class SevenJointArm(Protocol):
-    """What this rig makes of one arm of 7 joints and a gripper, 0 open and 1 closed as in DROID."""
-
-    def state(self, position: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Return joints (7,) in rad, hand (6,) in m and Euler angles in rad, and gripper, at a rig's position (14,)."""
-
-    def rows(self, actions: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return rig rows (n, 14) for actions (n, 8) from a rig's position (14,)."""
 
 
 class DreamZeroSettings(ChunkSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,11 +50,11 @@ class DreamZero:
     """One rig's session with a DreamZero server."""
 
     def __init__(
-        self, endpoint: str, settings: DreamZeroSettings | None = None, arm: SevenJointArm | None = None
+        self, endpoint: str, settings: DreamZeroSettings | None = None, embodiment: EmbodimentMap | None = None
     ) -> None:
         """Note where it is; nothing is sent. UsageError for an endpoint that is none."""
         self._settings = settings or DreamZeroSettings()
-        self._arm = arm
+        self._embodiment = embodiment
         self._peer = PackedPeer(endpoint, self._settings.name)
         self._patience_s = 10.0
         self._size_px: tuple[int, int] | None = None
@@ -74,14 +67,10 @@ class DreamZero:
 
         Raises:
             AdapterError: it cannot be reached, or wants pictures or actions that are not spoken here.
-            UsageError: no embodiment was declared for its arm of 7 joints.
+            UsageError: no embodiment was declared for its arm of 7 joints, or another.
         """
         settings = self._settings
-        if self._arm is None:
-            raise UsageError(
-                f"{settings.name} drives one arm of 7 joints and a gripper, this rig has two of 6; declare an "
-                "embodiment that maps one to the other to drive it"
-            )
+        self._check_embodiment()
         self._patience_s = timeout_s
         self._read_wishes(self._peer.connect(timeout_s))
         return replace(
@@ -93,6 +82,8 @@ class DreamZero:
     def reset(self, prompt: str) -> None:
         """Begin an episode under a new session id; connects anew where needed, waits as long as `open` was granted."""
         self._answered, self._session = False, ""
+        if self._embodiment is not None:
+            self._embodiment.begin()
         frame = self._peer.ask_frame({"endpoint": "reset", "prompt": prompt}, self._patience_s)
         if frame != RESET_SAYS:
             said = one_line(frame) if isinstance(frame, str) else "no text"
@@ -101,21 +92,33 @@ class DreamZero:
 
     def infer(self, question: Question) -> Reply:
         """Answer a request; see Adapter."""
-        arm = self._arm
-        if arm is None or not self._session or not self._peer.connected:
+        embodiment = self._embodiment
+        if embodiment is None or not self._session or not self._peer.connected:
             raise self._peer.refuse("has lost the episode; it begins anew with a reset")
         session, self._session = self._session, ""
-        answer = self._peer.ask(self._request(question, arm, session), question.timeout_s)
+        answer = self._peer.ask(self._request(question, embodiment, session), question.timeout_s)
         found = answer.get("actions") if isinstance(answer, dict) else answer
         shape = (self._settings.horizon, ARM_NUMBERS)
         actions = answers.numbers(found, "actions", shape, self._peer.refuse)
         self._session, self._answered = session, True
-        rows = arm.rows(actions, np.asarray(question.view.position, dtype=np.float64))
-        return Reply(answers.as_targets(answers.numbers(rows, "rows", (len(actions), RIG_DOF), self._peer.refuse)))
+        return Reply(answers.as_targets(embodiment.rows(actions, question.view.position)))
 
     def close(self) -> None:
         """Let go of the peer."""
         self._peer.close()
+
+    def _check_embodiment(self) -> None:
+        name = self._settings.name
+        if self._embodiment is None:
+            raise UsageError(
+                f"{name} drives one arm of {OWN_JOINTS} joints and a gripper, this rig has two of 6; say what this rig "
+                "makes of it and which arms it drives: embodiment=FILE with an 'own_arm', and arms=MODEL"
+            )
+        declared = self._embodiment.embodiment
+        if declared.own_arm is None or len(declared.own_arm.joints) != OWN_JOINTS or len(declared.arms) != 1:
+            raise UsageError(f"{name} drives one arm of {OWN_JOINTS} joints; declare an 'own_arm' so, for one arm")
+        if declared.steps or declared.gripper_steps or declared.gripper != "closed_1":
+            raise UsageError(f"{name} gives targets, 1 for a closed gripper; declare no steps, and gripper closed_1")
 
     def _read_wishes(self, metadata: Mapping[str, Any]) -> None:
         settings, exterior = self._settings, metadata.get("n_external_cameras", 1)
@@ -135,15 +138,15 @@ class DreamZero:
             raise self._peer.failed("wants pictures of no size")
         self._size_px = None if size is None else (size[0], size[1])
 
-    def _request(self, question: Question, arm: SevenJointArm, session: str) -> dict[str, Any]:
-        joints, hand, gripper = arm.state(np.asarray(question.view.position, dtype=np.float64))
+    def _request(self, question: Question, embodiment: EmbodimentMap, session: str) -> dict[str, Any]:
+        told = embodiment.told(question.view.position)
         views = self._views(question)
         pictures = {key: np.stack([self._picture(view, name) for view in views]) for key, name in self._cameras.items()}
         return {
             **{key: stack if len(views) > 1 else stack[0] for key, stack in pictures.items()},
-            "observation/joint_position": np.asarray(joints, dtype=np.float32),
-            "observation/cartesian_position": np.asarray(hand, dtype=np.float32),
-            "observation/gripper_position": np.array([gripper], dtype=np.float32),
+            "observation/joint_position": told[:OWN_JOINTS].astype(np.float32),
+            "observation/cartesian_position": embodiment.own_hand(told[:OWN_JOINTS]).astype(np.float32),
+            "observation/gripper_position": told[OWN_JOINTS:].astype(np.float32),
             "prompt": question.prompt,
             "session_id": session,
             "endpoint": "infer",

@@ -43,7 +43,7 @@ class Gr00tSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     `videos`: the rig's camera -> the checkpoint's picture. `parts`: the checkpoint's name of a state or action -> the
     first and the one after the last of its numbers among the rig's 14. `action_parts`: the same for actions where an
-    embodiment is declared, among its numbers.
+    embodiment is declared, among its numbers; for states too where it has an arm of its own.
     """
 
     name: str = "gr00t"
@@ -78,6 +78,8 @@ class Gr00t:
         self._settings = settings or Gr00tSettings()
         self._embodiment = embodiment
         self._action_parts = self._settings.action_parts or self._settings.parts
+        own = embodiment is not None and embodiment.own is not None
+        self._state_parts = self._action_parts if own else self._settings.parts
         host, port = host_and_port(endpoint.removeprefix(SCHEME), PORT, f"{SCHEME}HOST:{PORT}")
         self._link = ZmqLink(host, port, self._settings.name, MESSAGE_BYTES_MAX)
         self._patience_s = 10.0
@@ -116,13 +118,14 @@ class Gr00t:
         if not self._names:
             raise self._link.error("was not opened")
         start = np.asarray(question.view.position, dtype=np.float32)
+        told = start if self._embodiment is None else self._embodiment.told(start).astype(np.float32)
         cameras = {name: camera for camera, name in self._settings.videos.items()}
         observation = {
             "video": {
                 name: np.ascontiguousarray(question.view.images[cameras[name]], dtype=np.uint8)[None, None]
                 for name in self._names["video"]
             },
-            "state": {name: start[slice(*self._settings.parts[name])][None, None] for name in self._names["state"]},
+            "state": {name: told[slice(*self._state_parts[name])][None, None] for name in self._names["state"]},
             "language": {name: [[question.prompt or self._prompt]] for name in self._names["language"]},
         }
         found = self._ask("get_action", {"observation": observation, "options": None}, question.timeout_s)
@@ -147,19 +150,20 @@ class Gr00t:
 
     def _check_names(self) -> None:
         settings = self._settings
+        width = RIG_DOF if self._embodiment is None else self._embodiment.told_numbers
         for kind, where, known in (
             ("video", "videos", settings.videos.values()),
-            ("state", "parts", settings.parts),
+            ("state", "action_parts" if self._state_parts is settings.action_parts else "parts", self._state_parts),
             ("action", "action_parts" if settings.action_parts else "parts", self._action_parts),
         ):
             unknown = [name[:64] for name in self._names[kind] if name not in known]
             if unknown:
                 raise self._link.error(f"has the {kind} {', '.join(unknown)}; say in '{where}' what that is here")
         for name in self._names["state"]:
-            begin, end = settings.parts[name]
-            if not 0 <= begin < end <= RIG_DOF:
+            begin, end = self._state_parts[name]
+            if not 0 <= begin < end <= width:
                 raise self._link.error(
-                    f"has the state {name[:64]}, which 'parts' puts at {begin},{end}; a part lies within 0,{RIG_DOF}"
+                    f"has the state {name[:64]}, which 'parts' puts at {begin},{end}; a part lies within 0,{width}"
                 )
         covered = sorted(n for name in self._names["action"] for n in range(*self._action_parts[name]))
         if covered != list(range(RIG_DOF)) and self._embodiment is None:

@@ -71,7 +71,7 @@ def _planner(where: str, settings: Any, hands: RigKinematics | None) -> Adapter:
 ADAPTERS: Final[dict[str, Kind]] = {
     "openpi": Kind(lambda where, settings, _: OpenPi(where, settings), OpenPiSettings),
     "lingbot-va": Kind(LingBotVa, LingBotVaSettings, hands=True),
-    "dreamzero": Kind(lambda where, settings, _: DreamZero(where, settings), DreamZeroSettings),
+    "dreamzero": Kind(DreamZero, DreamZeroSettings, hands=True, embodies=True),
     "starvla": Kind(StarVla, StarVlaSettings, hands=True),
     "vla-jepa": Kind(VlaJepa, VlaJepaSettings, hands=True),
     "xpolicylab": Kind(XPolicyLab, XPolicyLabSettings, hands=True),
@@ -134,9 +134,12 @@ def make_adapter(url: str) -> Named:
 
 def _embodiment(path: Path, hands: RigKinematics | None) -> EmbodimentMap:
     declared: Embodiment = convert(read_yaml(path), Embodiment, path)
-    if declared.space == "hand" and hands is None:
+    if declared.fault():
+        raise UsageError(f"{path}: {declared.fault()}")
+    if declared.needs_kinematics and hands is None:
+        key = "space" if declared.own_arm is None else "own_arm"
         raise UsageError(
-            f"{path}: key 'space': poses of a hand take kinematics; say which arms it drives: {ARMS}=MODEL"
+            f"{path}: key {key!r}: poses of a hand take kinematics; say which arms it drives: {ARMS}=MODEL"
         )
     return EmbodimentMap(declared, hands)
 

@@ -27,6 +27,7 @@ from runtime.inference.adapters.base import AdapterError, Card, Question, RateHz
 from runtime.inference.adapters.cem import Cem
 from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap, RigKinematics
 from runtime.inference.adapters.pictures import stretched
+from runtime.kinematics.rotations import matrix_rpy
 from runtime.layout import GRIPPER_INDEX, SIDES, Side
 
 SIZE_PX: Final = 256
@@ -170,12 +171,8 @@ class VJepa2Ac:
     def _pose(self, start: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the hand in the frame of the arm's base: x, y, z, Euler angles about x, y, z, and how closed it is."""
         side = self._settings.arm
-        base, hand = self._kinematics.base[side], self._kinematics.forward(start)[side]
-        position = base.rotation.T @ (hand.position - base.position)
-        turned = base.rotation.T @ hand.rotation
-        roll, yaw = np.arctan2(turned[2, 1], turned[2, 2]), np.arctan2(turned[1, 0], turned[0, 0])
-        pitch = np.arctan2(-turned[2, 0], np.hypot(turned[2, 1], turned[2, 2]))
-        return np.array((*position, roll, pitch, yaw, 1.0 - start[GRIPPER_INDEX[SIDES.index(side)]]))
+        hand = self._kinematics.forward(start)[side].seen_from(self._kinematics.base[side])
+        return np.array((*hand.position, *matrix_rpy(hand.rotation), 1.0 - start[GRIPPER_INDEX[SIDES.index(side)]]))
 
     def _error(self, what: str) -> AdapterError:
         return AdapterError(f"{self._settings.name} {what}")

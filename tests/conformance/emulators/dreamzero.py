@@ -14,30 +14,26 @@ from numpy.typing import NDArray
 from runtime.inference.adapters.base import Question
 from tests.conformance.emulators.numpy_msgpack import packb
 from tests.conformance.emulators.websocket_peer import Protocol
+from tests.conformance.franka import franka, rig_hand
+from tests.conformance.kinematics import x5_hands
 
 CHUNK = 24
 IMAGES = ("exterior_image_0_left", "exterior_image_1_left", "wrist_image_left")
 
 
-class RightArmOfSeven:
-    """An embodiment for the test: the right arm's six joints are the first six of the seven."""
-
-    def state(self, position: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-        return np.append(position[7:13], 0.0), np.zeros(6), 1.0 - float(position[13])
-
-    def rows(self, actions: NDArray[Any], position: NDArray[Any]) -> NDArray[Any]:
-        rows = np.tile(np.asarray(position, dtype=np.float64), (len(actions), 1))
-        rows[:, 7:13], rows[:, 13] = actions[:, :6], 1.0 - actions[:, 7]
-        return rows
-
-
 def expected(question: Question) -> NDArray[Any]:
-    """Return the chunk for the whole rig: the right arm leads away by 0.002 rad a step, its gripper closes."""
-    rows = np.tile(question.view.position, (CHUNK, 1))
-    steps = np.arange(1, CHUNK + 1)
-    rows[:, 7:13] += 0.002 * steps[:, None]
-    rows[:, 13] -= 0.004 * steps
-    return rows
+    """Return the chunk for the whole rig: each joint of the own arm leads away by 0.002 rad a step, its gripper closes.
+
+    Where its hand is then is from another source than the adapter's.
+    """
+    here = np.asarray(question.view.position, dtype=np.float64)
+    own = franka().told(here)[:7]
+    rows = []
+    for step in range(1, CHUNK + 1):
+        here = x5_hands().joints({"right": rig_hand(own + 0.002 * step)}, here)
+        here[13] = question.view.position[13] - 0.004 * step
+        rows.append(here)
+    return np.array(rows)
 
 
 class DreamZeroProtocol(Protocol):

@@ -80,6 +80,7 @@ class Gr00tPeer(ZmqPeer):
         self.resets = 0
         self.token: str | None = None
         self.config = modalities()
+        self.model = acted
         super().__init__(self.reply, "gr00t://127.0.0.1:{port}")
 
     def revive(self) -> None:
@@ -100,7 +101,7 @@ class Gr00tPeer(ZmqPeer):
         return self._action(request["data"]["observation"], how)
 
     def _action(self, observation: Any, how: str) -> bytes:
-        action = acted(observation)
+        action = self.model(observation)
         match how:
             case "error":
                 return packed({"error": f"[Errno 2] No such file or directory: '{HIDDEN}/model.safetensors'"})
