@@ -98,7 +98,9 @@ def fault_events(run: Run) -> list[dict[str, Any]]:
     left = run.ticks["mode"] != Mode.POLICY
     bits = np.where(left, run.ticks["faults"] & ~np.uint64(mask("drop")), run.ticks["faults"])
     told = [(bits, run.ticks["now_ns"])]
-    told += [(run.records[name]["faults"], run.records[name]["t_ns"]) for name in ("client", "recorder")]
+    for status in (run.records["client"], run.records["recorder"]):
+        if "faults" in (status.dtype.names or ()):
+            told.append((status["faults"], status["t_ns"]))
     events = [event for bits, t_ns in told for event in _appearances(bits, t_ns - run.t0_ns)]
     return sorted(events, key=lambda event: float(event["t_s"]))
 
@@ -113,12 +115,15 @@ def _appearances(bits: NDArray[Any], since_ns: NDArray[Any]) -> Iterator[dict[st
 
 
 def _amendments(run: Run) -> dict[str, Any]:
-    """Return how often a corrector put the plan right, and the age of what it had seen when it had done so."""
-    made = run.records["amendment"]
+    """Return how often a corrector put the plan right, and the age of what it had seen when it had done so.
+
+    Ticks of recordings from before there was one do not say.
+    """
+    made, names = run.records["amendment"], run.ticks.dtype.names or ()
     age_ms = (made["t_made_ns"] - made["t_obs_ns"]) / NS_PER_MS
     return {
         "made": len(made),
-        "used": int(np.count_nonzero(run.ticks["amended"] == Verdict.USED)),
+        "used": int(np.count_nonzero(run.ticks["amended"] == Verdict.USED)) if "amended" in names else 0,
         "age_ms": _quantiles(age_ms, (50, 99), ("p50", "p99")),
     }
 

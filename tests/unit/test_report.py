@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from runtime.blackbox import load_run
 from runtime.console import figures
 from runtime.console.report import _tiles, build_report, write_report
 from runtime.errors import LeadtimeError
@@ -82,6 +83,16 @@ def test_a_minute_of_run_is_a_small_page_with_each_fault_s_remedy_and_escaped_te
     assert FAULTS[0].remedy in html
     assert "&lt;b&gt;&amp;" in html
     assert "<b>&" not in html
+
+
+def test_a_recording_from_before_correctors_and_leaders_has_a_page(tmp_path: Path) -> None:
+    recorded.record(tmp_path, 300)
+    run = load_run(tmp_path)
+    for ring, later in (("tick", {"amended", "amendments_seen", "led", "leader"}), ("client", {"faults", "pictures"})):
+        run.records[ring] = run.records[ring][[name for name in run.records[ring].dtype.names if name not in later]]
+    summary = build_summary(run)
+    assert summary["amendments"]["used"] == 0
+    assert "Actions ahead of the arms" in build_report(run, summary)
 
 
 def test_the_figures_of_a_long_run_are_made_without_a_copy_of_it() -> None:
