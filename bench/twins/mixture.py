@@ -31,7 +31,10 @@ STRIDE: Final = 16
 
 @dataclass(frozen=True)
 class MixtureShape:
-    """A trunk and an action expert. `joints_in_text`: where the joints go; `coded`: actions through small networks."""
+    """A trunk and an action expert. `joints_in_text`: where the joints go; `coded`: actions through small networks.
+
+    Of such a network the map next to the numbers is there for each of `embodiments` kinds of robot.
+    """
 
     trunk: DitShape
     expert: DitShape
@@ -42,6 +45,7 @@ class MixtureShape:
     action: int
     joints_in_text: bool
     coded: tuple[int, ...] = ()
+    embodiments: int = 1
     steps: int = 10
     height_px: int = 480
     width_px: int = 640
@@ -65,6 +69,7 @@ GIGAWORLD: Final = MixtureShape(
     action=16,
     joints_in_text=False,
     coded=(128, 256),
+    embodiments=2,
 )
 
 
@@ -80,18 +85,30 @@ def tiny(shape: MixtureShape) -> MixtureShape:
         action=shape.action,
         joints_in_text=shape.joints_in_text,
         coded=shape.coded and (8, 12),
+        embodiments=shape.embodiments,
         steps=shape.steps,
         height_px=48,
         width_px=64,
     )
 
 
-def coder(sizes: tuple[int, ...]) -> nn.Sequential:
-    """Return linear maps of given sizes with an activation between each two."""
+class PerEmbodiment(nn.ModuleList):  # type: ignore[misc]
+    """A linear map for each kind of robot that the weights are for; the first one's is run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the first robot's map gives."""
+        mapped: Tensor = self[0](x)
+        return mapped
+
+
+def coder(sizes: tuple[int, ...], embodiments: int, *, embodied: int) -> nn.Sequential:
+    """Return linear maps of given sizes with an activation between each two; map `embodied` is one per embodiment."""
+    pairs = list(pairwise(sizes))
+    maps: list[nn.Module] = [nn.Linear(*pair) for pair in pairs]
+    maps[embodied] = PerEmbodiment(nn.Linear(*pairs[embodied]) for _ in range(embodiments))
     made: list[nn.Module] = []
-    for i, (inner, outer) in enumerate(pairwise(sizes)):
-        made += [nn.GELU()] if i else []
-        made.append(nn.Linear(inner, outer))
+    for i, one in enumerate(maps):
+        made += [nn.GELU(), one] if i else [one]
     return nn.Sequential(*made)
 
 
@@ -111,10 +128,10 @@ class Mixture(nn.Module):  # type: ignore[misc]
         self.joints_in = (
             nn.Linear(shape.action, shape.trunk.text)
             if shape.joints_in_text
-            else coder((shape.action, *shape.coded, width))
+            else coder((shape.action, *shape.coded, width), shape.embodiments, embodied=0)
         )
-        self.action_in = coder((shape.action, *shape.coded, width))
-        self.action_out = coder((width, *reversed(shape.coded), shape.action))
+        self.action_in = coder((shape.action, *shape.coded, width), shape.embodiments, embodied=0)
+        self.action_out = coder((width, *reversed(shape.coded), shape.action), shape.embodiments, embodied=-1)
         self.action_head = None if shape.joints_in_text else wan.Head(width, width)
         if self.action_head is not None:
             # GigaWorld's decoder follows the modulated norm; the projection between the two is the decoder's own.

@@ -15,11 +15,10 @@ from runtime.errors import unknown_name
 
 @dataclass(frozen=True)
 class Published:
-    """A published number of parameters of parts of a twin. `tolerance` as a share; 0 where the number is exact."""
+    """How many parameters parts of a twin have in the release, all of it where no part is named."""
 
     parts: tuple[str, ...]
-    parameters: float
-    tolerance: float
+    parameters: int
     source: str
 
 
@@ -40,7 +39,10 @@ class Entry:
 
 
 _TRUNK: Final = Published(
-    ("trunk", "patch_in", "video_head"), 4_999_787_712, 0.0, "Wan2.2-TI2V-5B, parameters of the released transformer"
+    ("trunk", "patch_in", "video_head"), 4_999_787_712, "Wan2.2-TI2V-5B, parameters of the released transformer"
+)
+_ENCODER: Final = Published(
+    ("vae",), 149_637_088, "Wan2.2 at 42bf4cf, wan/modules/vae2_2.py: the encoder and the first of the two 1x1 maps"
 )
 TWINS: Final[dict[str, Entry]] = {
     "pi0": Entry(
@@ -48,12 +50,14 @@ TWINS: Final[dict[str, Entry]] = {
         tiny=lambda: pi0.Pi0(pi0.TINY),
         left_out="the tokenizer",
         published=(
-            Published(("expert", "expert_norm"), 311e6, 0.005, "openpi, models/gemma.py"),
-            Published(("prefix", "prefix_norm"), 1_981_884_416, 0.0, "Gemma report, table 2: 2B without embedding"),
+            Published(("expert", "expert_norm"), 311_464_960, "openpi, models/gemma.py: gemma_300m"),
+            Published(("prefix", "prefix_norm"), 1_981_884_416, "Gemma report, table 2: 2B without embedding"),
+            Published(("vit", "prefix", "prefix_norm", "embedding"), 2_923_335_408, "PaliGemma 3B at 224 px"),
             Published(
-                ("vit", "prefix", "prefix_norm", "embedding"), 2_923_335_408, 0.0, "PaliGemma 3B at 224 px, as released"
+                ("state_in", "action_in", "time_in", "time_out", "action_out"),
+                3_248_160,
+                "openpi, models/pi0.py: the projections of state, action and time",
             ),
-            Published(("vit",), 4e8, 0.05, "SigLIP So400m/14 (arXiv 2303.15343), without its pooling head"),
         ),
         latency="73 ms, RTX 4090, 3 views",
     ),
@@ -61,28 +65,52 @@ TWINS: Final[dict[str, Entry]] = {
         full=lambda: mixture.Mixture(mixture.FAST_WAM),
         tiny=lambda: mixture.Mixture(mixture.tiny(mixture.FAST_WAM)),
         left_out="the text encoder",
-        published=(_TRUNK, Published(("expert",), 1.0e9, 0.03, "Fast-WAM: 1B action expert")),
+        published=(
+            _TRUNK,
+            _ENCODER,
+            Published(
+                ("expert", "action_in", "action_out"), 1_020_900_366, "FastWAM at 45d8e14: ActionDiT of fastwam.yaml"
+            ),
+            Published(("joints_in",), 61_440, "FastWAM at 45d8e14, fastwam.py: proprio_encoder of 14 joints"),
+        ),
         latency="190 ms, RTX 5090D, preprocessing excluded",
     ),
     "gigaworld": Entry(
         full=lambda: mixture.Mixture(mixture.GIGAWORLD),
         tiny=lambda: mixture.Mixture(mixture.tiny(mixture.GIGAWORLD)),
         left_out="the text encoder",
-        published=(_TRUNK,),
-        latency="360 ms, A100",
+        published=(
+            _TRUNK,
+            _ENCODER,
+            Published(
+                ("trunk", "patch_in", "video_head", "expert", "action_head", "joints_in", "action_in", "action_out"),
+                6_021_560_928,
+                "giga-world-policy at f3d5a88: the transformer of giga_world_policy_0_5_agilex_finetune.py",
+            ),
+        ),
+        latency="85 ms, RTX 4090, of version 0.5, whose shapes these are; 360 ms, A100, of the version before",
     ),
     "lingbot-va": Entry(
         full=lambda: lingbot.LingBot(lingbot.LingBotShape()),
         tiny=lambda: lingbot.LingBot(lingbot.TINY),
         left_out="the VAE and the text encoder",
-        published=(_TRUNK,),
+        published=(
+            _TRUNK,
+            Published((), 5_088_872_670, "lingbot-va at 6f092cb, wan_va/modules/model.py: the released transformer"),
+        ),
         latency="480 ms, its real-world setting",
     ),
     "cosmos-policy": Entry(
         full=lambda: cosmos.Cosmos(cosmos.CosmosShape()),
         tiny=lambda: cosmos.Cosmos(cosmos.TINY),
         left_out="the VAE and the text encoder",
-        published=(Published((), 2.0e9, 0.03, "Cosmos-Predict2-2B, by its name"),),
+        published=(
+            Published(
+                (),
+                1_956_413_440,
+                "cosmos-predict2 at 661da47, config_video2world.py: the 2B network, unchanged in Cosmos-Policy",
+            ),
+        ),
         latency="390 ms",
     ),
 }

@@ -2,7 +2,8 @@
 
 Shapes from Wan2.2 (wan/modules/vae2_2.py). Its convolutions are causal in time, with nothing before the first frame:
 of each kernel's three taps only the last one meets a frame. `plain` makes the convolution over time all the same;
-served it is one in the plane, a third of the work. Of its downsampling in time a first frame takes no part.
+served it is one in the plane, a third of the work. In the downsampling over time a first frame takes no part: its
+weights are there, as in the release, and are not run.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Down(nn.Module):  # type: ignore[misc]
         self._outer, self._space, self._time = outer, 2 if halves else 1, 2 if halves_time else 1
         self.blocks = nn.ModuleList(Residual(inner if i == 0 else outer, outer) for i in range(blocks))
         self.halve = nn.Conv2d(outer, outer, 3, stride=2) if halves else None
+        self.halve_time = nn.Conv3d(outer, outer, (3, 1, 1), stride=(2, 1, 1)) if halves_time else None
 
     def forward(self, x: Tensor, *, plain: bool) -> Tensor:
         """Return (B, outer, H or H / 2, W or W / 2)."""
