@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import torch
 import tyro
@@ -23,7 +26,6 @@ from runtime.errors import LeadtimeError, UsageError, unknown_name
 from runtime.folder import make_folder
 from runtime.inference.backends.torch_run import reason
 
-COUNT: Final = 50
 SERVED: Final = ("captured", "compiled-captured")
 
 
@@ -36,7 +38,11 @@ class Command:
     device: Literal["cpu", "cuda"] = "cpu"
     """Where it runs; its full width on cuda only."""
     ways: tuple[str, ...] = ()
-    """Ways of running it that are measured beside eager; all by default. Compiling one may take many minutes."""
+    """Ways of running it that are measured beside eager; all by default."""
+    requests: int = 50
+    """Requests that are timed in each way."""
+    limit_s: float = 220.0
+    """Longest that one way may take, with what it is compiled in; one that takes longer is given up and said."""
     out: Path = Path("out")
     """Folder that receives results.json, anew after each way."""
 
@@ -58,45 +64,84 @@ AIMS: Final = (
 )
 
 
+class OutOfTime(BaseException):
+    """A way took longer than it may. No `Exception`: a compiler tries on after one of those."""
+
+
+@contextmanager
+def limited(limit_s: float) -> Iterator[None]:
+    """Raise OutOfTime in the work inside once it has taken so long; for the main thread alone."""
+
+    def ring(_signal: int, _frame: Any) -> NoReturn:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def run(command: Command) -> dict[str, Any]:
     """Measure, write results.json, and return what is in it.
 
-    A way that fails is said with its reason, and the others go on.
+    A way that fails or takes too long is said with its reason, and the others go on. While a way is under way the file
+    says of it that it did not end.
 
     Raises:
-        UsageError: there is no such twin, no such way or no such device here.
+        UsageError: there is no such twin, no such way or no such device here, or even eager takes too long.
     """
     chosen = entry(command.model)
+    if command.requests < 1 or not command.limit_s > 0.0:
+        raise UsageError("--requests and --limit-s must be above 0")
     if command.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu for the tiny twin")
     full = command.device == "cuda"
     make_folder(command.out)
-    results = describe(command, chosen, full=full)
+    work = roofline.work_of(chosen)
+    results = describe(command, chosen, work, full=full)
     twin = measure.build(chosen, command.device, full=full)
     makes = selected(measure.ways(twin, command.device), command.ways)
     if full:
         rates = roofline.measure_rates(command.device)
         results["rates"] = {"TB_per_s": rates.bytes_per_s / 1e12, "TFLOP_per_s": rates.flops_per_s / 1e12}
-        by_phase = {name: rates.least_ms(work) for name, work in roofline.work_of(chosen).items()}
+        by_phase = {name: rates.least_ms(part) for name, part in work.items()}
         results["roofline_ms"] = {**by_phase, "all": sum(by_phase.values())}
     reference: Any = None
     for name, make in makes.items():
+        results["ways"][name] = {"failed": "it did not end"}
+        write(command, results)
         try:
-            took_ms, actions = measure.timed(twin, make, COUNT)
-        except Exception as error:  # a compiler's, or a capture's
+            with limited(command.limit_s):
+                took_ms, actions = measure.timed(twin, make, command.requests)
+        except (Exception, OutOfTime) as error:  # a compiler's, or a capture's
+            late = f"not done after {command.limit_s:g} s (--limit-s)" if isinstance(error, OutOfTime) else ""
+            if reference is None and late:
+                raise UsageError(f"eager is {late}: allow more") from None
             if reference is None:
                 raise
-            results["ways"][name] = {"failed": reason(error)}
+            results["ways"][name] = {"failed": late or reason(error)}
             if full:
                 # Where a capture of the compiler's own fails torch stays on its stream.
                 torch.cuda.set_stream(torch.cuda.default_stream())
         else:
             reference = actions if reference is None else reference
             apart = float((actions - reference).abs().max() / reference.abs().max())
-            results["ways"][name] = {**measure.quantiles(took_ms), "requests": COUNT, "apart_from_eager": apart}
+            results["ways"][name] = {
+                **measure.quantiles(took_ms),
+                "requests": command.requests,
+                "apart_from_eager": apart,
+            }
         results["aims"] = judged(command.model, results) if full else []
-        (command.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(command, results)
     return results
+
+
+def write(command: Command, results: dict[str, Any]) -> None:
+    """Write what is known so far."""
+    (command.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def selected(ways: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -111,7 +156,7 @@ def selected(ways: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: make for name, make in ways.items() if not names or name in {"eager", *names}}
 
 
-def describe(command: Command, chosen: Entry, *, full: bool) -> dict[str, Any]:
+def describe(command: Command, chosen: Entry, work: dict[str, roofline.Work], *, full: bool) -> dict[str, Any]:
     """Return what is measured and where, and the work of the full width."""
     with torch.device("meta"):
         whole = chosen.make(full=True)
@@ -126,10 +171,11 @@ def describe(command: Command, chosen: Entry, *, full: bool) -> dict[str, Any]:
         "published_latency": chosen.latency,
         "parameters": size_of(whole, ()),
         "work": {
-            name: {"calls": work.calls, "GFLOP": round(work.flops / 1e9, 3), "GB": round(work.bytes / 1e9, 4)}
-            for name, work in roofline.work_of(chosen).items()
+            name: {"calls": part.calls, "GFLOP": round(part.flops / 1e9, 3), "GB": round(part.bytes / 1e9, 4)}
+            for name, part in work.items()
         },
         "ways": {},
+        "aims": [],
     }
 
 

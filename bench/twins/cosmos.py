@@ -173,25 +173,30 @@ class Cosmos(nn.Module):  # type: ignore[misc]
         clean = torch.cat((given.float(), x[shape.given :]))
         x = torch.where(self.given, clean, x)
         for step in range(shape.steps):
-            x = torch.where(self.given, x, x - self.denoise(x, step) / shape.steps)
+            x = torch.where(self.given, x, x - self.denoise(x, self.at(step)) / shape.steps)
         numbers = x[shape.given].flatten()
         size = shape.horizon * shape.action
         repeats = len(numbers) // size
         return numbers[: repeats * size].view(repeats, shape.horizon, shape.action).mean(dim=0)
 
-    def denoise(self, x: Tensor, step: int) -> Tensor:
+    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a step's times (frames,) and the modulations of the blocks (blocks, frames, 9, width) and the last."""
+        return self.times[step], self.mods[step], self.last_mods[step]
+
+    def denoise(self, x: Tensor, at: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Return the velocity of all frames (frames, latent, side, side), float32, at a step."""
         plain = self.plain
         masked = torch.cat((x.to(self.masks.dtype), self.masks), dim=1)
         tokens = self.patch_in(functional.pixel_unshuffle(masked, PATCH).flatten(2).transpose(1, 2))
-        time = self._time(self.times[step]) if plain else None
+        times, made, last = at
+        time = self._time(times) if plain else None
         for i, block in enumerate(self.blocks):
             if time is None:
-                mods, text = self.mods[step, i], (self.text_keys[i], self.text_values[i])
+                mods, text = made[i], (self.text_keys[i], self.text_values[i])
             else:
                 mods, text = block.mods(*time), block.read(self.text, plain=True)
             tokens = block(tokens, mods, (self.cos, self.sin), text, plain=plain)
-        last = self.last_mods[step] if time is None else self.last(*time)
+        last = last if time is None else self.last(*time)
         shift, scale = last[:, :, None].unbind(1)
         patches = self.out(self.norm(tokens) * (1.0 + scale) + shift).transpose(1, 2)
         side = self.shape.side // PATCH

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from bench.twins import layers, wan
 from bench.twins.layers import KeysValues, Rope
-from bench.twins.wan import DitShape
+from bench.twins.wan import At, DitShape
 
 PATCH: Final = 2
 GUIDANCE: Final = 5.0
@@ -120,20 +120,26 @@ class LingBot(nn.Module):  # type: ignore[misc]
         cache = self.ground(seen, done)
         frames = video_noise.float()
         for step in range(shape.video_steps):
-            velocity, imagined = self.imagine(frames, step, cache)
+            velocity, imagined = self.imagine(frames, self.at("video", step), cache)
             frames = frames + velocity * self.video_lengths[step]
         # As in the release, the session keeps what the last step on frames computed.
         cache = [layers.extended(old, *new) for old, new in zip(cache, imagined, strict=True)]
         actions = action_noise.float()
         for step in range(shape.action_steps):
-            actions = actions + self.act(actions, step, cache) * self.action_lengths[step]
+            actions = actions + self.act(actions, self.at("action", step), cache) * self.action_lengths[step]
         return actions
+
+    def at(self, name: str, step: int) -> At:
+        """Return what a step has of its own: of `video`, `action`, or what is over, `seen` and `done`."""
+        times, mods, embedded = (getattr(self, f"{name}_{part}") for part in ("times", "mods", "embedded"))
+        return times[step : step + 1], mods[:, step], embedded[step]
 
     def ground(self, seen: Tensor, done: Tensor) -> list[KeysValues]:
         """Return each block's keys and values of the session, with what was observed and done in the last chunk."""
         dtype = self.patch_in.weight.dtype
         video, actions = self.patch_in(seen.to(dtype))[None], self.action_in(done.to(dtype))[None]
-        seen_mods, done_mods = self._mods("seen", self.trunk.embed, 0), self._mods("done", self.action_embed, 0)
+        seen_mods = self._mods(self.at("seen", 0), self.trunk.embed)
+        done_mods = self._mods(self.at("done", 0), self.action_embed)
         rope = tuple(
             torch.cat((getattr(self, f"seen_video_{part}"), getattr(self, f"seen_action_{part}")))
             for part in ("cos", "sin")
@@ -150,23 +156,23 @@ class LingBot(nn.Module):  # type: ignore[misc]
         _, made = self._pass(x, mods, (rope[0], rope[1]), cache, self._texts(1), last=False)
         return [layers.extended(old, *new) for old, new in zip(cache, made, strict=True)]
 
-    def imagine(self, frames: Tensor, step: int, cache: list[KeysValues]) -> tuple[Tensor, list[KeysValues]]:
+    def imagine(self, frames: Tensor, at: At, cache: list[KeysValues]) -> tuple[Tensor, list[KeysValues]]:
         """Return the velocity of the frames at a step and each block's keys and values of them."""
         x = self.patch_in(frames.to(self.patch_in.weight.dtype)).expand(2, -1, -1)
         rope = self.next_video_cos, self.next_video_sin
         pair = [(keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1)) for keys, values in cache]
-        mods = self._mods("video", self.trunk.embed, step)
+        mods = self._mods(at, self.trunk.embed)
         x, made = self._pass(x, mods, rope, pair, self._texts(2), last=True)
-        steered, free = self.video_head(x, self.video_embedded[step]).float()
+        steered, free = self.video_head(x, at[2]).float()
         return free + GUIDANCE * (steered - free), [(keys[:1], values[:1]) for keys, values in made]
 
-    def act(self, actions: Tensor, step: int, cache: list[KeysValues]) -> Tensor:
+    def act(self, actions: Tensor, at: At, cache: list[KeysValues]) -> Tensor:
         """Return the velocity of the actions at a step, float32."""
         x = self.action_in(actions.to(self.patch_in.weight.dtype))[None]
         rope = self.next_action_cos, self.next_action_sin
-        mods = self._mods("action", self.action_embed, step)
+        mods = self._mods(at, self.action_embed)
         x, _ = self._pass(x, mods, rope, cache, self._texts(1), last=True)
-        shift, scale = self.video_head.modulation + self.action_embedded[step]
+        shift, scale = self.video_head.modulation + at[2]
         velocity: Tensor = self.action_out(self.video_head.norm(x) * (1.0 + scale) + shift)[0].float()
         return velocity
 
@@ -197,11 +203,11 @@ class LingBot(nn.Module):  # type: ignore[misc]
             return [block.read(embedded, plain=True) for block in self.trunk.blocks]
         return list(zip(self.text_keys[:, :count], self.text_values[:, :count], strict=True))
 
-    def _mods(self, name: str, embed: wan.Embedder, step: int) -> list[Tensor]:
+    def _mods(self, at: At, embed: wan.Embedder) -> list[Tensor]:
+        times, mods, _ = at
         if self.plain:
-            times = getattr(self, f"{name}_times")[step : step + 1]
             return [block.modulation + embed.time(times)[1][0] for block in self.trunk.blocks]
-        return list(getattr(self, f"{name}_mods")[:, step])
+        return list(mods)
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values, persistent=False)

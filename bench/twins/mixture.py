@@ -20,7 +20,7 @@ from torch.nn import functional
 from bench.twins import layers, staging, vae, wan
 from bench.twins.layers import KeysValues, Rope
 from bench.twins.vae import VaeShape
-from bench.twins.wan import DitShape
+from bench.twins.wan import At, DitShape
 
 SHIFT: Final = 5.0
 """How the steps of the action flow are spread, in both."""
@@ -180,7 +180,7 @@ class Mixture(nn.Module):  # type: ignore[misc]
         cache, texts = self.prefill(self.see(pictures), joints)
         actions = noise.float()
         for step in range(self.shape.steps):
-            actions = actions + self.denoise(actions, joints, step, cache, texts) * self.lengths[step]
+            actions = actions + self.denoise(actions, joints, self.at(step), cache, texts) * self.lengths[step]
         return actions
 
     def see(self, pictures: Tensor) -> Tensor:
@@ -213,20 +213,24 @@ class Mixture(nn.Module):  # type: ignore[misc]
             frame = block.finish(frame, mixed, trunk_mods[i], trunk_texts[i], plain=plain)
         return cache, expert_texts
 
+    def at(self, step: int) -> At:
+        """Return what a step has of its own."""
+        return self.times[step : step + 1], self.expert_mods[:, step], self.embedded_times[step]
+
     def denoise(
-        self, actions: Tensor, joints: Tensor, step: int, cache: list[KeysValues], texts: list[KeysValues]
+        self, actions: Tensor, joints: Tensor, at: At, cache: list[KeysValues], texts: list[KeysValues]
     ) -> Tensor:
         """Return the velocity (horizon, action), float32, at a step."""
         shape, plain = self.shape, self.plain
         texts = self._texts("expert", joints) if plain else texts
         x = self.action_in(actions.to(self.patch_in.weight.dtype))[None]
         rope = self._rope("line", 0 if shape.joints_in_text else 1, shape.horizon)
-        embedded = self.embedded_times[step]
+        times, expert_mods, embedded = at
         if plain:
-            time, added = self.expert.embed.time(self.times[step : step + 1])
+            time, added = self.expert.embed.time(times)
             embedded = time[0]
         for i, block in enumerate(self.expert.blocks):
-            mods = block.modulation + added[0] if plain else self.expert_mods[i, step]
+            mods = block.modulation + added[0] if plain else expert_mods[i]
             query, keys, values = block.project(x, mods, rope, plain=plain)
             mixed = layers.attend(query, *layers.extended(cache[i], keys, values), plain=plain)
             x = block.finish(x, mixed, mods, texts[i], plain=plain)

@@ -213,7 +213,7 @@ class Pi0(nn.Module):  # type: ignore[misc]
         actions = noise.float()
         # The loop is Python's: unrolled in a graph, and no step waits for a condition on the device.
         for step in range(self.shape.steps):
-            actions = actions - self.denoise(actions, state, step, cache) / self.shape.steps
+            actions = actions - self.denoise(actions, state, self.at(step), cache) / self.shape.steps
         return actions
 
     def see(self, pictures: Tensor) -> Tensor:
@@ -236,16 +236,21 @@ class Pi0(nn.Module):  # type: ignore[misc]
                 x = block.finish(x, layers.attend(query, keys, values, plain=self.plain), plain=self.plain)
         return cache if self.plain else self._with_state(cache, state)
 
-    def denoise(self, actions: Tensor, state: Tensor, step: int, cache: list[KeysValues]) -> Tensor:
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return what a step has of its own: the time's embedding (width,) and what it adds to an action's (width,)."""
+        return self.times[step], self.step_bias[step]
+
+    def denoise(self, actions: Tensor, state: Tensor, at: tuple[Tensor, Tensor], cache: list[KeysValues]) -> Tensor:
         """Return the velocity (horizon, action), float32, at a step."""
         shape, dtype = self.shape, self.action_in.weight.dtype
+        time, bias = at
         if self.plain:
-            time = self.times[step].expand(shape.horizon, -1)
+            time = time.expand(shape.horizon, -1)
             mixed = self.time_in(torch.cat((self.action_in(actions.to(dtype)), time), dim=-1))
             x = torch.cat((self.state_in(state.to(dtype))[None], self.time_out(functional.silu(mixed))))[None]
             mask = self._state_mask(actions)
         else:
-            mixed = functional.linear(actions.to(dtype), self.mixed_in, self.step_bias[step])
+            mixed = functional.linear(actions.to(dtype), self.mixed_in, bias)
             x, mask = self.time_out(functional.silu(mixed))[None], None
         rope = self._rope(self.prefix_tokens + (not self.plain), x.shape[1])
         for block, cached in zip(self.expert, cache, strict=True):

@@ -16,6 +16,9 @@ from torch.nn import functional
 from bench.twins import layers
 from bench.twins.layers import KeysValues, RmsNorm, Rope
 
+At = tuple[Tensor, Tensor, Tensor]
+"""What a step has of its own: its time (1,), each block's modulation (blocks, 6, width), the time embedded (width,)."""
+
 
 @dataclass(frozen=True)
 class DitShape:

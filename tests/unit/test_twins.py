@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,23 +143,24 @@ def test_the_chunk_and_its_steps_are_those_of_the_shape() -> None:
     assert whole.prefix_tokens == 3 * 256 + 48
     assert mixture.FAST_WAM.grid == (12, 10)
     twin = tiny("pi0")
-    calls: list[int] = []
+    calls: list[Any] = []
     denoise = twin.denoise
 
-    def counted(actions: Any, state: Any, step: int, cache: Any) -> Any:
-        calls.append(step)
-        return denoise(actions, state, step, cache)
+    def counted(actions: Any, state: Any, at: Any, cache: Any) -> Any:
+        calls.append(at[0])
+        return denoise(actions, state, at, cache)
 
     twin.denoise = counted
     inputs = twin.example(3)
     with torch.inference_mode():
         actions = twin(*inputs)
-        assert calls == list(range(10))
+        assert torch.equal(torch.stack(calls), twin.times)
+        assert len(calls) == 10
         assert actions.shape == (twin.shape.horizon, twin.shape.action)
         cache = twin.prefill(twin.see(inputs[0]), *inputs[1:3])
         x = inputs[3]
         for step in range(10):
-            x = x - denoise(x, inputs[2], step, cache) / 10
+            x = x - denoise(x, inputs[2], twin.at(step), cache) / 10
     assert torch.equal(x, actions)
 
 
@@ -168,7 +171,7 @@ def test_cached_keys_and_values_give_what_one_pass_over_everything_gives() -> No
     shape, first = twin.shape, twin.prefix_tokens
     with torch.inference_mode():
         seen = twin.see(pictures)
-        cached = twin.denoise(noise, state, 3, twin.prefill(seen, prompt, state))
+        cached = twin.denoise(noise, state, twin.at(3), twin.prefill(seen, prompt, state))
         before = torch.cat((seen, (twin.embedding(prompt) * shape.prefix.width**0.5)[None]), dim=1)
         mixed = twin.time_in(torch.cat((twin.action_in(noise), twin.times[3].expand(shape.horizon, -1)), dim=-1))
         after = torch.cat((twin.state_in(state)[None], twin.time_out(torch.nn.functional.silu(mixed))))[None]
@@ -257,14 +260,24 @@ def test_the_work_of_a_phase_is_its_arithmetic_and_the_weights_it_reads() -> Non
     assert math.isclose(roofline.Rates(1e12, 1e3).least_ms(work), work.flops)
 
 
-def test_a_call_is_one_graph_without_a_break() -> None:
-    """What breaks out of a trace cannot be captured either."""
-    twin = tiny("pi0")
-    torch.compiler.reset()
-    run = torch.compile(twin, backend="eager", fullgraph=True, dynamic=False)
-    inputs = twin.example(5)
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_each_phase_is_one_graph_compiled_once_for_all_of_its_steps(name: str, plain: bool) -> None:
+    """What breaks out of a trace cannot be captured either, and a copy of a step a step takes a compiler too long."""
+    twin = tiny(name)
+    graphs: list[Any] = []
+
+    def counting(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    run = measure.compiled(twin, backend=counting, fullgraph=True)
+    twin.plain = run.plain = plain
     with torch.inference_mode():
-        assert near(run(*inputs), twin(*inputs))
+        for seed in (5, 6):
+            inputs = twin.example(seed)
+            assert near(run(*inputs), twin(*inputs))
+            assert len(graphs) == len(twin.phases())
 
 
 def test_on_a_host_without_a_gpu_only_the_tiny_twin_runs_and_says_so(
@@ -272,16 +285,18 @@ def test_on_a_host_without_a_gpu_only_the_tiny_twin_runs_and_says_so(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(roofline, "work_of", lambda entry: {"denoise": roofline.Work(10, 20, 30)})
-    monkeypatch.setattr(program, "COUNT", 3)
     with pytest.raises(UsageError, match="no CUDA device here"):
         program.run(program.Command(device="cuda", out=tmp_path))
     with pytest.raises(UsageError, match="unknown twin 'pi9'"):
         program.run(program.Command(model="pi9", out=tmp_path))
-    program.run(program.Command(model="cosmos-policy", out=tmp_path))
+    with pytest.raises(UsageError, match="--requests and --limit-s must be above 0"):
+        program.run(program.Command(requests=0, out=tmp_path))
+    program.run(program.Command(model="cosmos-policy", requests=3, out=tmp_path))
     results = json.loads((tmp_path / "results.json").read_text())
     assert "no measurement" in results["width"]
     assert results["ways"].keys() == {"eager", "served-eager"}
     assert results["ways"]["served-eager"]["apart_from_eager"] < 1e-5
+    assert {row["requests"] for row in results["ways"].values()} == {3}
     assert results["aims"] == []
     assert results["work"]["denoise"]["calls"] == 10
 
@@ -293,19 +308,46 @@ def test_a_way_that_fails_is_said_and_what_was_measured_before_it_is_kept(
     written: list[Any] = []
 
     def timed(twin: Any, make: Any, count: int) -> tuple[list[float], Any]:
-        if (tmp_path / "results.json").exists():
-            written.append(json.loads((tmp_path / "results.json").read_text())["ways"])
+        written.append(json.loads((tmp_path / "results.json").read_text())["ways"])
+        if len(written) > 1:
             raise RuntimeError("CUDA out of memory\nand more")
         return [1.0, 3.0], torch.ones(2)
 
     monkeypatch.setattr(measure, "timed", timed)
     monkeypatch.setattr("sys.argv", ["twins", "--model", "pi0", "--out", str(tmp_path)])
     program.main()
-    assert [ways["eager"]["p50_ms"] for ways in written] == [2.0]
+    # A command that is stopped leaves the way that it was in named, and what came before it.
+    assert written[0] == {"eager": {"failed": "it did not end"}}
+    assert written[1]["eager"]["p50_ms"] == 2.0
+    assert written[1]["served-eager"] == {"failed": "it did not end"}
     assert json.loads((tmp_path / "results.json").read_text())["ways"]["served-eager"] == {
         "failed": "CUDA out of memory"
     }
     assert "served-eager       failed: CUDA out of memory" in capsys.readouterr().out
+
+
+def test_a_way_that_takes_too_long_is_given_up_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "work_of", lambda entry: {})
+    slow: list[str] = ["served-eager"]
+
+    def ways(twin: Any, device: Any) -> dict[str, Any]:
+        return {"eager": "eager", "served-eager": "served-eager", "after": "after"}
+
+    def timed(twin: Any, make: Any, count: int) -> tuple[list[float], Any]:
+        while make in slow:
+            # As a compiler does that tries one kernel after another, and lets none of their errors end it.
+            with contextlib.suppress(Exception):
+                time.sleep(0.01)
+        return [1.0], torch.ones(2)
+
+    monkeypatch.setattr(measure, "ways", ways)
+    monkeypatch.setattr(measure, "timed", timed)
+    results = program.run(program.Command(limit_s=0.2, out=tmp_path))
+    assert results["ways"]["served-eager"] == {"failed": "not done after 0.2 s (--limit-s)"}
+    assert results["ways"]["after"]["p50_ms"] == 1.0
+    slow.append("eager")
+    with pytest.raises(UsageError, match=r"eager is not done after 0.2 s \(--limit-s\): allow more"):
+        program.run(program.Command(limit_s=0.2, out=tmp_path))
 
 
 def test_eager_is_measured_beside_whatever_ways_are_named() -> None:
