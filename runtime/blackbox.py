@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from runtime.channels import (
     CAMERA_TOPICS,
+    FORESEEN_TOPICS,
     LOG_TOPIC,
     RECORD_CHANNELS,
     build_dtype,
@@ -76,6 +77,14 @@ class StoredFrame:
         return bytes(self.place)
 
 
+@dataclass(frozen=True)
+class ForeseenFrame(StoredFrame):
+    """A picture that the policy of a chunk foresaw for a tick; `t_ns` is when that tick began."""
+
+    tick: int
+    chunk_id: int
+
+
 @dataclass
 class Run:
     """A run read back. `records` and `indices` map a ring's name to its records and their ring indices.
@@ -90,6 +99,7 @@ class Run:
     records: dict[str, NDArray[Any]]
     indices: dict[str, NDArray[np.int64]]
     frames: dict[str, list[StoredFrame]] = field(default_factory=dict)
+    foreseen: dict[str, list[ForeseenFrame]] = field(default_factory=dict)
     log: list[tuple[int, str]] = field(default_factory=list)
     recorder: dict[str, int] = field(default_factory=dict)
     complete: bool = True
@@ -148,6 +158,7 @@ class _Reading:
         self._rings: dict[str, _Ring] = {}
         self._pictures = Stash(run_dir)
         self._frames: list[tuple[str, int, int, int]] = []
+        self._foreseen: dict[tuple[str, int, int], tuple[int, int, int]] = {}
         self._log: list[tuple[int, str]] = []
         self._about: dict[str, str] | None = None
         self._metadata: dict[str, dict[str, str]] = {}
@@ -176,6 +187,13 @@ class _Reading:
                 jpeg = base64.b64decode(msgspec.json.decode(item.data)["data"])
                 self._frames.append((topic.removeprefix(CAMERA_TOPICS), item.log_time, self._pictures.size, len(jpeg)))
                 self._pictures.append(jpeg)
+            elif topic.startswith(FORESEEN_TOPICS):
+                message = msgspec.json.decode(item.data)
+                jpeg = base64.b64decode(message["data"])
+                # Each once: a restarted recorder stores again what is still in the ring.
+                key = topic.removeprefix(FORESEEN_TOPICS), message["chunk_id"], message["tick"]
+                self._foreseen[key] = item.log_time, self._pictures.size, len(jpeg)
+                self._pictures.append(jpeg)
             elif topic == LOG_TOPIC:
                 self._log.append((item.log_time, msgspec.json.decode(item.data)["message"]))
         elif isinstance(item, Schema):
@@ -199,13 +217,15 @@ class _Reading:
         except (msgspec.DecodeError, ValueError, KeyError) as error:
             raise LeadtimeError(f"{path}: damaged where it says what was run: {error}") from error
         rings = {channel.ring: self._ring(channel.topic).take(channel.dtype) for channel in RECORD_CHANNELS}
+        pictures = self._pictures.whole()
         return Run(
             run_dir=self._run_dir,
             spec=spec,
             t0_ns=t0_ns,
             records={ring: records for ring, (records, _) in rings.items()},
             indices={ring: indices for ring, (_, indices) in rings.items()},
-            frames=self._stored(),
+            frames=self._stored(pictures),
+            foreseen=self._predicted(pictures),
             log=self._log,
             recorder={key: int(value) for key, value in self._metadata.get("recorder", {}).items()},
             complete=self.complete,
@@ -214,12 +234,18 @@ class _Reading:
     def _ring(self, topic: str) -> _Ring:
         return self._rings.setdefault(topic, _Ring(self._run_dir))
 
-    def _stored(self) -> dict[str, list[StoredFrame]]:
-        whole = self._pictures.whole()
+    def _stored(self, whole: memoryview) -> dict[str, list[StoredFrame]]:
         frames: dict[str, list[StoredFrame]] = {}
         for camera, t_ns, begin, size in self._frames:
             frames.setdefault(camera, []).append(StoredFrame(t_ns, whole[begin : begin + size]))
         return frames
+
+    def _predicted(self, whole: memoryview) -> dict[str, list[ForeseenFrame]]:
+        foreseen: dict[str, list[ForeseenFrame]] = {}
+        for (camera, chunk_id, tick), (t_ns, begin, size) in self._foreseen.items():
+            frame = ForeseenFrame(t_ns, whole[begin : begin + size], tick, chunk_id)
+            foreseen.setdefault(camera, []).append(frame)
+        return foreseen
 
 
 def load_run(run_dir: Path) -> Run:

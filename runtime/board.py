@@ -42,6 +42,8 @@ def topics(spec: RunSpec) -> tuple[Topic, ...]:
         Topic("amendment", records.AMENDMENT, 64),  # client
         Topic("request", records.REQUEST, 1024),  # client
         Topic("foreseen", records.FORESEEN, 32),  # client
+        # Two chunks' of four cameras; no page of it is touched where a policy predicts no pictures.
+        Topic("foreseen_picture", records.FORESEEN_PICTURE, 64, checksum=False),  # client
         Topic("client", records.CLIENT_STATUS, 8),  # client
         Topic("recorder", records.RECORDER_STATUS, 8),  # recorder
         Topic("task", records.TASK_STATUS, 8),  # sim

@@ -28,6 +28,7 @@ CHUNK_BYTES: Final = 256 * 1024
 
 JOINT_STATES_TOPIC: Final = "/joint_states"
 CAMERA_TOPICS: Final = "/camera/"
+FORESEEN_TOPICS: Final = "/foreseen/"
 LOG_TOPIC: Final = "/log"
 INTERVENTION_TOPIC: Final = "/intervention"
 _LOG_LEVELS: Final = {"info": 2, "warning": 3, "error": 4}
@@ -77,6 +78,10 @@ def _json_schema(properties: dict[str, Any]) -> bytes:
 
 _IMAGE_SCHEMA: Final = _json_schema(
     {"frame_id": _TEXT, "data": {"type": "string", "contentEncoding": "base64"}, "format": _TEXT}
+)
+_FORESEEN_SCHEMA: Final = _json_schema(
+    {"frame_id": _TEXT, "data": {"type": "string", "contentEncoding": "base64"}, "format": _TEXT}
+    | {"tick": {"type": "integer"}, "chunk_id": {"type": "integer"}}
 )
 _JOINT_SCHEMA: Final = _json_schema(
     {"name": {"type": "array", "items": _TEXT}}
@@ -149,6 +154,7 @@ class BlackBoxWriter:
             self._register(channel.topic, "numpy", f"leadtime.{channel.ring}", "numpy", data)
         for name in cameras:
             self._register(CAMERA_TOPICS + name, "json", "foxglove.CompressedImage", "jsonschema", _IMAGE_SCHEMA)
+            self._register(FORESEEN_TOPICS + name, "json", "foxglove.CompressedImage", "jsonschema", _FORESEEN_SCHEMA)
         self._register(JOINT_STATES_TOPIC, "json", "leadtime.JointStates", "jsonschema", _JOINT_SCHEMA)
         self._register(INTERVENTION_TOPIC, "json", "leadtime.Intervention", "jsonschema", _INTERVENTION_SCHEMA)
         self._register(LOG_TOPIC, "json", "foxglove.Log", "jsonschema", _LOG_SCHEMA)
@@ -180,13 +186,12 @@ class BlackBoxWriter:
 
     def frame(self, camera: str, t_capture_ns: int, jpeg: bytes) -> None:
         """Write one compressed frame."""
-        message = {
-            "timestamp": _timestamp(t_capture_ns),
-            "frame_id": camera,
-            "data": base64.b64encode(jpeg).decode(),
-            "format": "jpeg",
-        }
-        self._add(CAMERA_TOPICS + camera, t_capture_ns, msgspec.json.encode(message))
+        self._add(CAMERA_TOPICS + camera, t_capture_ns, msgspec.json.encode(_image(camera, t_capture_ns, jpeg)))
+
+    def foreseen(self, camera: str, t_due_ns: int, tick: int, chunk_id: int, jpeg: bytes) -> None:
+        """Write one compressed picture of what a chunk's policy foresaw for a tick, timed when the tick begins."""
+        message = _image(camera, t_due_ns, jpeg) | {"tick": tick, "chunk_id": chunk_id}
+        self._add(FORESEEN_TOPICS + camera, t_due_ns, msgspec.json.encode(message))
 
     def log(self, t_ns: int, level: str, message: str) -> None:
         """Write a line of the run's log; level is info, warning or error."""
@@ -202,6 +207,11 @@ class BlackBoxWriter:
         """Write what the recorder could not keep, then the index. The sink stays open."""
         self._writer.add_metadata("recorder", {key: str(value) for key, value in recorder.items()})
         self._writer.finish()  # type: ignore[no-untyped-call]
+
+
+def _image(camera: str, t_ns: int, jpeg: bytes) -> dict[str, Any]:
+    data = base64.b64encode(jpeg).decode()
+    return {"timestamp": _timestamp(t_ns), "frame_id": camera, "data": data, "format": "jpeg"}
 
 
 def _timestamp(t_ns: int) -> dict[str, int]:

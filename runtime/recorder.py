@@ -68,6 +68,12 @@ class Cursor:
                 self.lost += 1
         self.next = head
 
+    def skip(self) -> int:
+        """Pass over what is new; returns how many records that were."""
+        skipped = self.ring.head - self.next
+        self.next += skipped
+        return skipped
+
     @property
     def behind(self) -> int:
         """Records that were lost or not taken yet."""
@@ -98,6 +104,11 @@ def shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return (total >> 2).astype(np.uint8)
 
 
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    encoded: bytes = simplejpeg.encode_jpeg(image, JPEG_QUALITY, "RGB", "420", True)
+    return encoded
+
+
 class Recorder:
     """One run's recorder, stepped about 20 times a second.
 
@@ -114,6 +125,8 @@ class Recorder:
         self._writer = self._begin()
         self._cursors = {channel.ring: Cursor(board[channel.ring]) for channel in RECORD_CHANNELS}
         self._frame_cursors = {name: Cursor(board[f"frame/{name}"]) for name in self._cameras}
+        self._foreseen = Cursor(board["foreseen_picture"])
+        self._base = spec.tick_base(board.t0_ns)
         self._joint_ratio = spec.rig.servo_hz // spec.rig.policy_hz
         self._status_due_ns = 0
         self._frames_due_ns = 0
@@ -138,9 +151,11 @@ class Recorder:
                 self._drain(channel)
         if self._condition:
             self._drop_frames(now_ns)
-        elif now_ns >= self._frames_due_ns:
-            self._frames_due_ns = now_ns + FRAME_PERIOD_NS
-            self._take_frames()
+        else:
+            self._take_foreseen()
+            if now_ns >= self._frames_due_ns:
+                self._frames_due_ns = now_ns + FRAME_PERIOD_NS
+                self._take_frames()
         if self._spool.tell() > PART_BYTES:
             self._turn()
 
@@ -196,10 +211,18 @@ class Recorder:
             newest = cursor.newest()
             if newest is not None:
                 frame = newest[1]
-                jpeg = simplejpeg.encode_jpeg(shrink(frame["image"]), JPEG_QUALITY, "RGB", "420", True)
-                self._writer.frame(name, int(frame["t_capture_ns"]), jpeg)
+                self._writer.frame(name, int(frame["t_capture_ns"]), _jpeg(shrink(frame["image"])))
+
+    def _take_foreseen(self) -> None:
+        cursor, lost = self._foreseen, self._foreseen.lost
+        for _, record in cursor.drain():
+            picture = np.ascontiguousarray(record["image"][: int(record["height"]), : int(record["width"])])
+            camera, tick = self._cameras[int(record["camera"])], int(record["tick"])
+            self._writer.foreseen(camera, self._base.time_ns(tick), tick, int(record["chunk_id"]), _jpeg(picture))
+        self.frames_dropped += cursor.lost - lost
 
     def _drop_frames(self, now_ns: int) -> None:
+        self.frames_dropped += self._foreseen.skip()
         if now_ns >= self._frames_due_ns:
             self._frames_due_ns = now_ns + FRAME_PERIOD_NS
             self.frames_dropped += len(self._cameras)

@@ -118,6 +118,8 @@ FORESEEN_MAX: Final = 8
 """Predicted pictures of one camera that are compared for a chunk."""
 FORESEEN_CAMERAS: Final = 4
 """Cameras of a rig, the first, whose predicted pictures are kept."""
+FORESEEN_PX: Final = (240, 320)
+"""Rows and columns that predicted pictures are sent and kept with at most: they are compared on a grid much coarser."""
 
 CHUNK: Final = _record(
     [
@@ -203,8 +205,20 @@ FORESEEN: Final = _record(
         ("count", "u1"),
         ("cameras", "u1"),  # bit i: the rig's camera i was foreseen
         ("ticks", "<i8", (FORESEEN_MAX,)),  # when each picture is due
-        # On the grid that they are compared at: what was foreseen, at a size that every run can keep.
+        # On the grid that they are compared at.
         ("pictures", "u1", (FORESEEN_CAMERAS, FORESEEN_MAX, *FORESEEN_GRID, 3)),
+    ]
+)
+
+FORESEEN_PICTURE: Final = _record(
+    [
+        ("chunk_id", "<u8"),
+        ("t_received_ns", "<i8"),
+        ("tick", "<i8"),  # when it is due
+        ("camera", "u1"),  # which of the rig's
+        ("height", "<u2"),
+        ("width", "<u2"),
+        ("image", "u1", (*FORESEEN_PX, 3)),  # in its first `height` rows and `width` columns
     ]
 )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from runtime.blackbox import Run, load_run
+from runtime.blackbox import ForeseenFrame, Run, StoredFrame, load_run
 from runtime.clock import NS_PER_S
 from runtime.console import figures, page
 from runtime.faults import FAULTS
@@ -122,6 +122,25 @@ def _sheets(run: Run) -> Iterator[str]:
         chosen = [frames[j] for j in np.linspace(0, len(frames) - 1, count).round().astype(int)]
         images = [(frame.jpeg, f"{(frame.t_ns - run.t0_ns) / NS_PER_S:.1f} s") for frame in chosen]
         yield page.section(camera, page.contact_sheet(images))
+    for camera, foreseen in run.foreseen.items():
+        pairs = list(_foreseen_and_seen(run, foreseen, run.frames.get(camera, [])))
+        if pairs:
+            note = "Pictures that the policy foresaw, and after each what the camera saw then."
+            yield page.section(f"{camera}, foreseen", page.contact_sheet(pairs), note)
+
+
+def _foreseen_and_seen(
+    run: Run, foreseen: list[ForeseenFrame], frames: list[StoredFrame]
+) -> Iterator[tuple[bytes, str]]:
+    """Yield predicted pictures over the run with the camera's frame nearest to each; those whose time came."""
+    times_ns = np.array([frame.t_ns for frame in frames], dtype=np.int64)
+    due = [picture for picture in foreseen if len(frames) and picture.t_ns <= times_ns.max()]
+    count = min(len(due), SHEET_FRAMES_OTHER)
+    for i in np.linspace(0, len(due) - 1, count).round().astype(int):
+        picture = due[i]
+        seen = frames[int(np.abs(times_ns - picture.t_ns).argmin())]
+        yield picture.jpeg, f"foreseen for {(picture.t_ns - run.t0_ns) / NS_PER_S:.1f} s"
+        yield seen.jpeg, f"{(seen.t_ns - run.t0_ns) / NS_PER_S:.1f} s"
 
 
 def _tables(run: Run, summary: dict[str, Any]) -> Iterator[str]:

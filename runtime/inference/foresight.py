@@ -8,7 +8,7 @@ chunks is executed, and when it goes on parting the arms are handed to the opera
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
@@ -17,7 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.records import FORESEEN, FORESEEN_CAMERAS, FORESEEN_GRID, FORESEEN_MAX
+from runtime.records import (
+    FORESEEN,
+    FORESEEN_CAMERAS,
+    FORESEEN_GRID,
+    FORESEEN_MAX,
+    FORESEEN_PICTURE,
+    FORESEEN_PX,
+)
 from runtime.shm import blank
 
 GRID: Final = FORESEEN_GRID
@@ -91,6 +98,28 @@ def record_of(expected: Expected, cameras: Sequence[str], now_ns: int) -> NDArra
             record["cameras"] |= 1 << i
             record["pictures"][i, :count] = np.round(expected.pictures[name])
     return np.array(record)
+
+
+def picture_records(
+    expected: Expected, frames: Mapping[str, NDArray[Any]], cameras: Sequence[str], now_ns: int
+) -> Iterator[Any]:
+    """Yield the FORESEEN_PICTURE record of each picture of a chunk's frames, by camera and tick: one and the same."""
+    record: Any = blank(FORESEEN_PICTURE)
+    record["chunk_id"], record["t_received_ns"] = expected.chunk_id, now_ns
+    for i, name in enumerate(cameras[:FORESEEN_CAMERAS]):
+        if name not in frames:
+            continue
+        for tick, picture in zip(expected.ticks, bounded(frames[name]), strict=True):
+            height, width = picture.shape[:2]
+            record["camera"], record["tick"], record["height"], record["width"] = i, tick, height, width
+            record["image"][:height, :width] = picture
+            yield record
+
+
+def bounded(rows: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return of pictures (n, height, width, 3) those that are compared, thinned to `FORESEEN_PX` at most."""
+    apart = max(-(-rows.shape[1] // FORESEEN_PX[0]), -(-rows.shape[2] // FORESEEN_PX[1]), 1)
+    return np.ascontiguousarray(rows[chosen(len(rows)), ::apart, ::apart])
 
 
 def is_film(rows: NDArray[Any]) -> bool:

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import records, spool
 from runtime.blackbox import FILE_NAME, load_run, new_part
-from runtime.board import Heart
+from runtime.board import Board, Heart
 from runtime.clock import VirtualClock
 from runtime.faults import BIT
+from runtime.inference.foresight import expect, picture_records
 from runtime.recorder import (
     FRAME_PERIOD_NS,
     FRAMES_BACKLOG_BYTES,
@@ -76,6 +78,56 @@ def test_a_slow_disk_costs_frames_and_no_scalar(tmp_path: Path) -> None:
     assert run.frames == {}
     assert recorder.frames_dropped == run.recorder["frames_dropped"] == 30
     assert any("slow disk" in line for _, line in run.log)
+
+
+def foresee(board: Board, chunk_id: int, height: int, width: int) -> None:
+    """Put on the board what a chunk's policy foresaw for two ticks of the rig's second camera."""
+    film = np.full((2, height, width, 3), 200, np.uint8)
+    expected = expect(chunk_id, 100 * chunk_id, 10, {"cam_left_wrist": film})
+    assert expected is not None
+    for record in picture_records(expected, {"cam_left_wrist": film}, tuple(board.spec.rig.cameras), recorded.T0_NS):
+        board["foreseen_picture"].push(record)
+
+
+def test_predicted_pictures_are_kept_at_the_size_they_came_in_with_their_tick_and_each_once(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    foresee(board, 1, 120, 160)
+    # A second recorder finds in the ring what the first had stored.
+    for _ in range(2):
+        sink = Spool(new_part(tmp_path))
+        recorder = Recorder(board, sink)
+        recorder.step(recorded.T0_NS)
+        foresee(board, 2, 960, 1280)
+        recorder.finish(recorded.T0_NS)
+        sink.close(5.0)
+    run = load_run(tmp_path)
+    assert list(run.foreseen) == ["cam_left_wrist"]
+    kept = run.foreseen["cam_left_wrist"]
+    assert [(frame.chunk_id, frame.tick) for frame in kept] == [(1, 105), (1, 110), (2, 205), (2, 210)]
+    assert [frame.t_ns for frame in kept] == [recorded.T0_NS + frame.tick * 4 * recorded.PERIOD_NS for frame in kept]
+    pictures = [simplejpeg.decode_jpeg(frame.jpeg) for frame in kept]
+    assert [picture.shape for picture in pictures] == [(120, 160, 3)] * 2 + [(240, 320, 3)] * 2
+    assert all(np.abs(picture.astype(int) - 200).max() <= 2 for picture in pictures)
+    assert run.frames == {}
+
+
+def test_predicted_pictures_are_dropped_first_and_counted(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    lagging = LaggingSpool(tmp_path / FILE_NAME)
+    recorder = Recorder(board, lagging)
+    lagging.behind_bytes = FRAMES_BACKLOG_BYTES + 1
+    foresee(board, 1, 120, 160)
+    recorder.step(recorded.T0_NS)
+    lagging.behind_bytes = 0
+    # More than the ring holds while the recorder was away.
+    for chunk_id in range(2, 42):
+        foresee(board, chunk_id, 12, 16)
+    recorder.finish(recorded.T0_NS)
+    lagging.close(5.0)
+    run = load_run(tmp_path)
+    cameras = len(board.spec.rig.cameras)
+    assert recorder.frames_dropped == cameras + 2 + 80 - len(run.foreseen["cam_left_wrist"])
+    assert len(run.foreseen["cam_left_wrist"]) == board["foreseen_picture"].topic.capacity - 1
 
 
 def test_beyond_its_memory_the_recorder_leaves_the_rest_in_the_rings(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from runtime.inference.client.gallery import Gallery
 from runtime.inference.client.observation import Observation, ObservationError
 from runtime.inference.client.request import request_of
 from runtime.inference.client.sensors import Sensors
-from runtime.inference.foresight import Foresight, Trust, expect, record_of
+from runtime.inference.foresight import Expected, Foresight, Trust, expect, picture_records, record_of
 from runtime.inference.handshake import rig_schema
 from runtime.net.frames import Buffer
 from runtime.net.keys import ClientKeys
@@ -144,10 +144,16 @@ class Client:
         connection, core = self._connection, self._core
         for message, arrays in connection.step(now_ns):
             outcomes = core.answer(message, arrays, now_ns)
+            frames = {name.removeprefix(FRAME): rows for name, rows in arrays.items() if name.startswith(FRAME)}
+            expected = None
             # A part that is not taken is no stray answer: its whole is still awaited.
             if isinstance(message, wire.Chunk) and (message.final or outcomes):
-                self._look_at(outcomes, arrays, now_ns)
+                expected = self._look_at(outcomes, frames, now_ns)
             self._publish(*outcomes)
+            # After the actions: they are not to wait for megabytes of pictures.
+            if expected is not None:
+                for record in picture_records(expected, frames, self._cameras, now_ns):
+                    self._board["foreseen_picture"].push(record)
         late = core.expire(now_ns)
         if late:
             self._publish(*late)
@@ -160,24 +166,25 @@ class Client:
         elif self._sensors is None and connection.schema is not None and connection.gallery is not None:
             self._open(connection.schema, connection.gallery)
 
-    def _look_at(self, outcomes: list[Outcome], arrays: wire.ArrayMap, now_ns: int) -> None:
-        """Note what is wrong with an answer, and what its policy foresees where it is used."""
+    def _look_at(self, outcomes: list[Outcome], frames: wire.ArrayMap, now_ns: int) -> Expected | None:
+        """Note what is wrong with an answer; return what its policy foresees where it is used."""
         if not outcomes:
             self._connection.notices.note("answer_stray", now_ns)
-            return
+            return None
         answer = outcomes[-1]
         if answer.request is None:
-            return
+            return None
         if answer.request["verdict"] == Verdict.INVALID:
             self._connection.notices.note("answer_invalid", now_ns)
-        if answer.chunk is not None:
-            frames = {name.removeprefix(FRAME): rows for name, rows in arrays.items() if name.startswith(FRAME)}
-            first_tick, chunk_id = int(answer.chunk["start_tick"]), int(answer.chunk["chunk_id"])
-            expected = expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames)
-            self._foresight.follow(expected)
-            if expected is not None:
-                answer.request["foreseen"] = len(expected.ticks)
-                self._board["foreseen"].push(record_of(expected, self._cameras, now_ns))
+        if answer.chunk is None:
+            return None
+        first_tick, chunk_id = int(answer.chunk["start_tick"]), int(answer.chunk["chunk_id"])
+        expected = expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames)
+        self._foresight.follow(expected)
+        if expected is not None:
+            answer.request["foreseen"] = len(expected.ticks)
+            self._board["foreseen"].push(record_of(expected, self._cameras, now_ns))
+        return expected
 
     def _watch_cameras(self, now_ns: int) -> None:
         """Look at the cameras more often than a chunk is asked for."""

@@ -16,7 +16,7 @@ from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.adapters.base import Adapter, AdapterError, Card, Executed, Question, Reply, View
 from runtime.inference.adapters.registry import make_adapter
-from runtime.inference.foresight import chosen, is_film
+from runtime.inference.foresight import bounded, is_film
 from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.pacing import resample, ticks_of
 from runtime.inference.server.served import Answer
@@ -31,8 +31,6 @@ TRIALS: Final = 3
 """Requests about grey pictures that tell the latency; the first is not counted."""
 GREY: Final = 128
 TRIAL_PX: Final = (240, 320)
-FORESEEN_PX: Final = (240, 320)
-"""Rows and columns that predicted pictures are sent with at most: they are compared on a grid much coarser."""
 
 
 class Hosted:
@@ -235,16 +233,11 @@ def _trial_ms(adapter: Adapter, card: Card, arm: str | None) -> float:
 
 
 def _bounded(frames: Mapping[str, NDArray[Any]], cameras: tuple[str, ...]) -> dict[str, NDArray[np.uint8]]:
-    """Return of predicted pictures what a rig compares: of its cameras, few and small, whatever a peer answers with.
+    """Return of predicted pictures what a rig compares and keeps: of its cameras, few and small, whatever a peer says.
 
     What are no pictures is left out: the actions beside them are as good as they were.
     """
-    bounded = {}
-    for name, rows in frames.items():
-        if name in cameras and is_film(rows):
-            apart = max(-(-rows.shape[1] // FORESEEN_PX[0]), -(-rows.shape[2] // FORESEEN_PX[1]), 1)
-            bounded[name] = np.ascontiguousarray(rows[chosen(len(rows)), ::apart, ::apart])
-    return bounded
+    return {name: bounded(rows) for name, rows in frames.items() if name in cameras and is_film(rows)}
 
 
 def _count(job: Job, name: str) -> int:
