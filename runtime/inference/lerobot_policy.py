@@ -18,6 +18,11 @@ from runtime.records import CHUNK_STEPS_MAX
 
 IMAGES: Final = "observation.images."
 STATE: Final = "observation.state"
+ACTION: Final = "action"
+PICTURES: Final = "observation.images"
+"""Under which Diffusion and VQ-BeT keep the pictures of all cameras, stacked."""
+PICTURE: Final = "observation.image"
+"""What the only camera of a policy may be called, and under which TDMPC keeps its picture."""
 COLD_RUNS: Final = 2
 """Runs of a warm-up that are not measured: memory is taken and kernels are chosen in them."""
 WARM_RUNS: Final = 7
@@ -57,6 +62,7 @@ class LeRobotPolicy:
             self._torch: Any = importlib.import_module("torch")
             configs: Any = importlib.import_module("lerobot.configs.policies")
             factory: Any = importlib.import_module("lerobot.policies.factory")
+            self._populate: Any = importlib.import_module("lerobot.policies.utils").populate_queues
         except ImportError as error:
             raise LeadtimeError(f"run this where LeRobot is installed: {_line(error)}") from None
         try:
@@ -72,9 +78,8 @@ class LeRobotPolicy:
             raise LeadtimeError(f"LeRobot cannot load policy {options.policy}: {_line(error)}") from error
         self._check(config)
         self.kind = str(config.type)
-        self._shapes = {
-            key.removeprefix(IMAGES): tuple(feature.shape[-2:]) for key, feature in config.image_features.items()
-        }
+        self._keys = {key.removeprefix(IMAGES).removeprefix("observation."): key for key in config.image_features}
+        self._shapes = {name: tuple(config.image_features[key].shape[-2:]) for name, key in self._keys.items()}
         self.cameras = tuple(options.rename.get(name, name) for name in self._shapes)
         unknown = [name for name in options.rename if name not in self._shapes]
         if unknown:
@@ -102,13 +107,16 @@ class LeRobotPolicy:
         return width, height
 
     def reset(self) -> None:
-        """Begin an episode."""
+        """Begin an episode: what was observed before is forgotten."""
         self._policy.reset()
 
     def infer(
         self, pictures: Sequence[NDArray[Any]], state: NDArray[Any], prompt: str, seed: int
     ) -> NDArray[np.float32]:
-        """Return the chunk (horizon, 14), rad and fractions, for uint8 (h, w, 3) of each camera, in their order."""
+        """Return the chunk (horizon, 14), rad and fractions, for uint8 (h, w, 3) of each camera, in their order.
+
+        A policy that looks back sees what this was called with since the last `reset`.
+        """
         torch = self._torch
         torch.manual_seed(seed)
         seen: dict[str, Any] = {"task": prompt}
@@ -119,13 +127,28 @@ class LeRobotPolicy:
                 image = torch.nn.functional.interpolate(
                     image, size=shape, mode="bilinear", align_corners=False, antialias=True
                 )
-            seen[IMAGES + name] = image
+            seen[self._keys[name]] = image
         with torch.inference_mode():
-            rows = self._policy.predict_action_chunk(self._before(seen))
+            rows = self._policy.predict_action_chunk(self._observed(self._before(seen)))
             # The steps of a chunk go through the processors as a batch would.
             actions = self._after(rows.reshape(-1, rows.shape[-1])[:CHUNK_STEPS_MAX])
         physical = actions.detach().cpu().numpy()
         return np.asarray(physical / self._scale if physical.shape[-1] == RIG_DOF else physical, dtype=np.float32)
+
+    def _observed(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch that is in the policy's queues of observations, if it has such.
+
+        LeRobot fills them in `select_action` alone (0.4.4), and `predict_action_chunk` reads nothing else.
+        """
+        queues = getattr(self._policy, "_queues", {})
+        seen = {key: value for key, value in batch.items() if key != ACTION}
+        pictures = [seen[key] for key in self._keys.values()]
+        if PICTURES in queues:
+            seen[PICTURES] = self._torch.stack(pictures, dim=-4)
+        if PICTURE in queues:
+            seen[PICTURE] = pictures[0]
+        self._populate(queues, seen)
+        return seen
 
     def _choose(self, device: str) -> str:
         found = "cuda" if self._torch.cuda.is_available() else "cpu"
@@ -139,7 +162,7 @@ class LeRobotPolicy:
                     f"{self.options.policy}: its {what} is {tuple(shape)}; this rig needs ({RIG_DOF},), two arms of "
                     "6 joints and a gripper"
                 )
-        other = [key for key in config.input_features if key != STATE and not key.startswith(IMAGES)]
+        other = [key for key in config.input_features if key not in {STATE, PICTURE} and not key.startswith(IMAGES)]
         if other or not config.image_features:
             raise UsageError(f"{self.options.policy} reads {other[0] if other else 'no picture'}, which no rig gives")
 

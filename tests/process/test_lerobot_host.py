@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,54 +37,44 @@ from runtime.inference.lerobot_host import main
 
 sys.exit(main())
 """
-_MAKE = """
-import sys
-from bench.decoupling.peers import lerobot_import
-
-lerobot_import._import_torchvision()
-import numpy as np
-import torch
-from lerobot.configs.types import FeatureType, PolicyFeature
-from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.policies.act.modeling_act import ACTPolicy
-from lerobot.policies.act.processor_act import make_act_pre_post_processors
-
-folder, joints = sys.argv[1], int(sys.argv[2])
-torch.manual_seed(0)
-config = ACTConfig(
-    input_features={
-        "observation.state": PolicyFeature(FeatureType.STATE, (joints,)),
-        "observation.images.top": PolicyFeature(FeatureType.VISUAL, (3, 240, 320)),
-    },
-    output_features={"action": PolicyFeature(FeatureType.ACTION, (joints,))},
-    chunk_size=20, n_action_steps=20, dim_model=32, n_heads=2, dim_feedforward=64, n_encoder_layers=1,
-    use_vae=False, pretrained_backbone_weights=None, device="cpu",
-)
-policy = ACTPolicy(config).eval()
-before, after = make_act_pre_post_processors(config, {
-    "observation.state": {"mean": torch.full((joints,), 0.1), "std": torch.full((joints,), 0.5)},
-    "observation.images.top": {"mean": torch.full((3, 1, 1), 0.5), "std": torch.full((3, 1, 1), 0.25)},
-    "action": {"mean": torch.linspace(-1, 1, joints), "std": torch.full((joints,), 0.2)},
-})
-for part in (policy, before, after):
-    part.save_pretrained(folder)
-# The chunk for a grey picture of brightness 10 with every joint at 0.1 rad, step by step as LeRobot's server does it.
-seen = {
-    "observation.state": torch.full((1, joints), 0.1),
-    "observation.images.top": torch.full((1, 3, 240, 320), 10 / 255),
-    "task": "transfer",
-}
-with torch.inference_mode():
-    chunk = policy.predict_action_chunk(before(seen))
-    actions = torch.stack([after(chunk[:, i]) for i in range(chunk.shape[1])], dim=1)[0]
-np.save(folder + "/chunk.npy", actions.numpy())
-"""
+KINDS = {"act": 20, "diffusion": 8, "vqbet": 5, "tdmpc": 5, "smolvla": 10}
+"""Types of policy, and how many steps the chunk of a small one has."""
 
 
-def made(folder: Path, joints: int = 14) -> Path:
-    """Make an ACT policy with random weights, and its chunk."""
-    subprocess.run([sys.executable, "-c", _MAKE, str(folder), str(joints)], check=True, capture_output=True)
+def made(folder: Path, kind: str = "act", joints: int = 14) -> Path:
+    """Make a small policy with random weights, and its chunks."""
+    command = [sys.executable, "-m", "tests.process.tiny_lerobot", kind, str(folder), str(joints)]
+    subprocess.run(command, check=True, capture_output=True)
     return folder
+
+
+@contextmanager
+def served(kind: str, folder: Path) -> Iterator[str]:
+    """Serve a policy meanwhile, at the endpoint that is given."""
+    command = [
+        sys.executable,
+        "-c",
+        _HOST,
+        "--policy",
+        str(folder),
+        "--bind",
+        "tcp://127.0.0.1:*",
+        "--rename",
+        f"{'image' if kind == 'tdmpc' else 'top'}=cam_high",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith(f"serving {folder} on tcp://127.0.0.1:")
+            yield line.partition(" on ")[2].partition(" : ")[0]
+        finally:
+            # As a shell and a supervisor do, one beside the other.
+            process.terminate()
+            process.terminate()
+            process.communicate()
+    assert process.returncode == 0
+    assert f"LeRobot {kind}, chunk of {KINDS[kind]}, cameras cam_high, model" in line
 
 
 @pytest.fixture(scope="module")
@@ -93,30 +84,8 @@ def act(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(act: Path) -> Iterator[str]:
-    command = [
-        sys.executable,
-        "-c",
-        _HOST,
-        "--policy",
-        str(act),
-        "--bind",
-        "tcp://127.0.0.1:*",
-        "--rename",
-        "top=cam_high",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert line.startswith(f"serving {act} on tcp://127.0.0.1:")
-            yield line.partition(" on ")[2].partition(" : ")[0]
-        finally:
-            # As a shell and a supervisor do, one beside the other.
-            process.terminate()
-            process.terminate()
-            process.communicate()
-    assert process.returncode == 0
-    assert f"LeRobot act, chunk of {HORIZON}, cameras cam_high, model" in line
+    with served("act", act) as where:
+        yield where
 
 
 @pytest.fixture
@@ -126,27 +95,30 @@ def client(endpoint: str) -> Iterator[PlainClient]:
 
 
 @needs_lerobot
-def test_the_chunk_is_lerobots_own_with_its_processors(client: PlainClient, act: Path) -> None:
-    welcome = client.hello()
-    assert isinstance(welcome, wire.Welcome)
-    schema = welcome.schema
-    assert (schema.horizon, schema.execute_steps, schema.cameras) == (HORIZON, 5, ("cam_high",))
-    assert (schema.width_px, schema.height_px, schema.velocity, schema.conditions) == (320, 240, False, ("plain",))
-    for seq in (3, 4):
-        client.ask(seq)
-        chunk, arrays = client.answer()
-        assert isinstance(chunk, wire.Chunk)
-        assert (chunk.request_seq, chunk.obs_seq) == (seq, seq + 100)
-        assert chunk.server_ns >= chunk.infer_ns > 0
-        assert np.abs(arrays["actions"] - np.load(act / "chunk.npy")).max() < 1e-5
-
-
-@needs_lerobot
-def test_another_picture_is_another_chunk(client: PlainClient, act: Path) -> None:
-    client.hello()
-    ramp = np.tile(np.linspace(0, 255, 320).astype(np.uint8)[None, :, None], (240, 1, 3))
-    client.ask(1, **{"image/cam_high": ramp})
-    assert np.abs(client.answer()[1]["actions"] - np.load(act / "chunk.npy")).max() > 1e-4
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_chunks_of_an_episode_are_lerobots_own_with_its_processors(kind: str, tmp_path: Path) -> None:
+    """Each is made of what the policy looks back on in this episode, and of nothing that was seen before."""
+    if kind == "smolvla":
+        pytest.importorskip("transformers")
+    folder = made(tmp_path, kind)
+    expected = np.load(folder / "chunks.npy")
+    assert np.abs(expected[0] - expected[1]).max() > 1e-4
+    with served(kind, folder) as where, zmq.Context() as context, PlainClient(context, where) as client:
+        for _ in range(2):
+            welcome = client.hello()
+            assert isinstance(welcome, wire.Welcome)
+            schema = welcome.schema
+            assert (schema.horizon, schema.cameras) == (KINDS[kind], ("cam_high",))
+            assert schema.execute_steps == max(KINDS[kind] // 4, 1)
+            assert (schema.width_px, schema.height_px, schema.velocity) == (320, 240, False)
+            assert schema.conditions == ("plain",)
+            for seq, grey in ((3, 10), (4, 200)):
+                client.ask(seq, **{"image/cam_high": np.full((240, 320, 3), grey, np.uint8)})
+                chunk, arrays = client.answer()
+                assert isinstance(chunk, wire.Chunk)
+                assert (chunk.request_seq, chunk.obs_seq) == (seq, seq + 100)
+                assert chunk.server_ns >= chunk.infer_ns > 0
+                assert np.abs(arrays["actions"] - expected[seq - 3]).max() < 1e-5
 
 
 @needs_lerobot
