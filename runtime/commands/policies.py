@@ -16,7 +16,8 @@ from runtime.cli import Policies
 from runtime.config import RigConfig, load_rig
 from runtime.control.strategy import Execution
 from runtime.inference.adapters.base import Card
-from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
+from runtime.inference.fit import RefusalError, check_fit
+from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import load_policy, policy_names
 from runtime.inference.server.hosted import agreement
 from runtime.records import CHUNK_STEPS_MAX

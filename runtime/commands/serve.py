@@ -11,7 +11,7 @@ from typing import Final
 from runtime.cli import Serve
 from runtime.errors import UsageError
 from runtime.inference.server.openpi_server import serve_openpi
-from runtime.inference.server.server import serve as serve_leadtime
+from runtime.inference.server.serve import serve as serve_leadtime
 from runtime.net.keys import ServerKeys
 from runtime.seed import check_seed
 

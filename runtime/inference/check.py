@@ -8,7 +8,8 @@ from runtime.config import RigConfig
 from runtime.errors import UsageError
 from runtime.inference.backends.onnx import read_signature
 from runtime.inference.backends.shape import check_signature
-from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
+from runtime.inference.fit import RefusalError, check_fit
+from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import Policy
 
 

@@ -25,7 +25,7 @@ TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
 ANSWER_MS = 10_000
 _PROGRAM = """
 import sys
-from runtime.inference.server.server import serve
+from runtime.inference.server.serve import serve
 
 policy, bind, latency = sys.argv[1:4]
 

@@ -15,7 +15,8 @@ from runtime.errors import UsageError
 from runtime.inference import wire
 from runtime.inference.adapters.base import AdapterError, Card, Question, Reply
 from runtime.inference.adapters.registry import make_adapter
-from runtime.inference.handshake import RefusalError, rig_schema
+from runtime.inference.fit import RefusalError
+from runtime.inference.handshake import rig_schema
 from runtime.inference.pacing import ticks_of
 from runtime.inference.server.hosted import Hosted
 from runtime.inference.server.session import Job

@@ -15,7 +15,8 @@ from runtime.config import RigConfig, load_rig
 from runtime.errors import UsageError
 from runtime.inference import policy as policy_module
 from runtime.inference.check import check_policy
-from runtime.inference.handshake import RefusalError, check_fit, policy_schema, rig_schema
+from runtime.inference.fit import RefusalError, check_fit
+from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import load_policy
 from runtime.layout import CAMERAS, JOINT_NAMES
 from runtime.records import CHUNK_STEPS_MAX

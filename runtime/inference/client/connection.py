@@ -19,7 +19,7 @@ from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.inference import wire
 from runtime.inference.client.carrier import Carrier, carriage_of
 from runtime.inference.client.gallery import Gallery, rows_for
-from runtime.inference.handshake import RefusalError, check_fit
+from runtime.inference.fit import RefusalError, check_fit
 from runtime.net.frames import Buffer
 from runtime.net.keys import ClientKeys, shut_out
 from runtime.net.lane import Lane, LaneClosedError

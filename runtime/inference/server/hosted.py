@@ -16,8 +16,8 @@ from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.adapters.base import Adapter, AdapterError, Card, Executed, Question, Reply, View
 from runtime.inference.adapters.registry import make_adapter
+from runtime.inference.fit import RefusalError, check_fit
 from runtime.inference.foresight import bounded, is_film
-from runtime.inference.handshake import RefusalError, check_fit
 from runtime.inference.pacing import resample, ticks_of
 from runtime.inference.server.served import Answer
 from runtime.inference.server.session import Job

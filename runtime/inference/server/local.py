@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from runtime.clock import NS_PER_MS
 from runtime.inference import wire
 from runtime.inference.backends.base import ModelInputs
-from runtime.inference.handshake import RefusalError, check_fit, policy_schema
+from runtime.inference.fit import RefusalError, check_fit
+from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import Policy, load_policy
 from runtime.inference.region import stacked
 from runtime.inference.sampler import Query, Sampler, load_sampler

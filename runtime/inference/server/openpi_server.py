@@ -222,7 +222,7 @@ def serve_openpi(
     stop: Callable[[], bool] = lambda: False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Load and warm up a policy's models and serve them to openpi clients until `stop`; as `server.serve` otherwise.
+    """Load and warm up a policy's models and serve them to openpi clients until `stop`; as `serve.serve` otherwise.
 
     Their wire has no keys: other hosts are served only if told to be `insecure`.
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
-from runtime.inference.server.server import serve
+from runtime.inference.server.serve import serve
 
 BEAT_NS: Final = 100 * NS_PER_MS
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import zmq
 
 from runtime.clock import Clock, MonotonicClock
 from runtime.inference import jpeg, wire
-from runtime.inference.adapters.registry import is_adapter
 from runtime.inference.door import Door, door_for
-from runtime.inference.handshake import RefusalError
+from runtime.inference.fit import RefusalError
 from runtime.inference.region import Region
-from runtime.inference.server.hosted import load_hosted
 from runtime.inference.server.latency import LatencyModel, parse_latency
-from runtime.inference.server.local import load_local
 from runtime.inference.server.mail import Mail
 from runtime.inference.server.refusals import expired, no_place, no_session, superseded
 from runtime.inference.server.relief import Relief
@@ -154,15 +151,11 @@ def _shared(region: Region | None, places: tuple[wire.ArrayPlace, ...]) -> wire.
     return region.views(places)
 
 
-def serve(
-    policy: str,
+def serve_model(
+    load: Callable[[float], Served],
     *,
     bind: str,
     latency: str = "none",
-    task_names: Sequence[str] | None = None,
-    backend: str = "onnx",
-    device: str | None = None,
-    threads: int = 1,
     seed: int = 0,
     keys: ServerKeys | None = None,
     insecure: bool = False,
@@ -171,7 +164,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     on_turn: Callable[[], None] | None = None,
 ) -> None:
-    """Load and warm up a policy's models for `task_names` (all by default), or reach an adapter's; serve until `stop`.
+    """Load and warm up what is served, `load(median of the latency profile, ms)`, and serve it until `stop`.
 
     The address is taken before the models load, so that one in use is said at once; clients are answered from
     `on_ready(line)` on, which says the address (a port given as `*` is chosen by the system), the model's time
@@ -179,12 +172,12 @@ def serve(
     at least every 20 ms from then on. Ends by `stop` or KeyboardInterrupt. With `keys` only their clients may
     connect, and any address may be bound; without, one that other hosts reach only if told to be `insecure`.
 
+    The calling thread loads and runs the model. What there is once it is warm the garbage collector looks at no more.
+
     Raises:
-        UsageError: the policy, backend, latency profile or task is unknown, the endpoint may not be bound, or a
-            graph is not what the manifest says.
-        LeadtimeError: the endpoint is in use, or what an adapter stands for cannot be reached.
+        UsageError: the latency profile is unknown, the endpoint may not be bound, or `load` says so.
+        LeadtimeError: the endpoint is in use, or `load` says so.
     """
-    clock = clock or MonotonicClock()
     profile = parse_latency(latency)
     with (
         zmq.Context() as context,
@@ -192,14 +185,11 @@ def serve(
         open_router(context, bind, keys, insecure=insecure) as router,
         door_for(bind) as door,
     ):
-        if is_adapter(policy):
-            served: Served = load_hosted(policy, profile.median_ms)
-        else:
-            served = load_local(policy, task_names, backend, profile.median_ms, threads=threads, device=device)
+        served = load(profile.median_ms)
         gc.collect()
         gc.freeze()
         try:
-            server = PolicyServer(router, served, profile, seed=seed, clock=clock, door=door)
+            server = PolicyServer(router, served, profile, seed=seed, clock=clock or MonotonicClock(), door=door)
             if on_ready is not None:
                 endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
                 on_ready(
