@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import queue
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,10 +21,19 @@ import zmq
 from runtime.config import load_rig
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
+from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.handshake import rig_schema
+from runtime.inference.sampler import Sampler
+from runtime.inference.server import local, mail
+from runtime.inference.server.mail import Mail
+from runtime.inference.server.serve import serve
+from runtime.inference.server.server import serve_model
+from runtime.inference.server.session import SessionTable
 from runtime.layout import JOINT_NAMES
+from runtime.net.frames import Buffer
 from runtime.net.sockets import check_endpoint, open_router
-from tests.process.serving import PlainClient, ServerProcess, named_policy, server
+from tests.process import streaming
+from tests.process.serving import TINY, PlainClient, ServerProcess, named_policy, server
 
 NOISE_GAIN = 0.001
 
@@ -290,3 +306,122 @@ def test_a_cancelled_request_that_is_being_worked_on_is_not_answered(
         assert second.request_seq == 2
         # It was taken up long before the first would have been answered.
         assert second.queue_ns < second.server_ns / 2
+
+
+def test_who_floods_keeps_nobody_from_an_answer(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    def flood(_router: object, identified: bool) -> tuple[bytes, list[Buffer]]:
+        nonlocal read
+        read += 1
+        assert read <= mail.MESSAGES_PER_TURN, "it reads on and on"
+        return b"me", [b"x"]
+
+    monkeypatch.setattr(mail, "receive", flood)
+    with open_router(context, f"ipc://{tmp_path}/s") as router:
+        Mail(router, SessionTable(), lambda _sender, frames: frames).turn(lambda: False, None, None)
+    assert read == mail.MESSAGES_PER_TURN
+
+
+_FREEZE = """
+import gc
+import sys
+
+from runtime.inference.sampler import Sampler
+from runtime.inference.server.openpi_server import serve_openpi
+from runtime.inference.server.serve import serve
+
+frozen, warm_up = [], Sampler.warm_up
+
+
+def warmed(sampler):
+    taken_ns = warm_up(sampler)
+    frozen.append(gc.get_freeze_count())
+    return taken_ns
+
+
+Sampler.warm_up = warmed
+server = {"leadtime": serve, "openpi": serve_openpi}[sys.argv[1]]
+ready = lambda line: frozen.append(gc.get_freeze_count())
+server(sys.argv[2], bind="tcp://127.0.0.1:*", stop=lambda: True, on_ready=ready)
+print(*frozen)
+"""
+
+
+@pytest.mark.parametrize("protocol", ["leadtime", "openpi"])
+def test_what_a_warm_server_holds_is_kept_from_the_garbage_collector(protocol: str) -> None:
+    """Frozen after the warm-up, which makes what is to be kept, and before a client is answered."""
+    command = [sys.executable, "-c", _FREEZE, protocol, str(TINY)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    *warming, ready = [int(word) for word in ended.stdout.split()]
+    assert warming
+    assert max(warming) < 1000 < ready
+
+
+class Noting:
+    """Notes which threads call what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: dict[str, set[threading.Thread]] = {}
+        self._patch = monkeypatch
+        # This process goes on.
+        monkeypatch.setattr(gc, "freeze", lambda: None)
+
+    def note(self, where: Any, name: str) -> None:
+        """Note the callers of a function from now on, and who takes each part of what it yields."""
+        function, seen = getattr(where, name), self.threads.setdefault(name, set())
+
+        def noted(*arguments: Any, **keywords: Any) -> Any:
+            seen.add(threading.current_thread())
+            result = function(*arguments, **keywords)
+            return parts(result) if isinstance(result, Iterator) else result
+
+        def parts(result: Iterator[Any]) -> Iterator[Any]:
+            for part in result:
+                seen.add(threading.current_thread())
+                yield part
+
+        self._patch.setattr(where, name, noted)
+
+    def serve(self, server: Callable[..., None], policy: Any, requests: int) -> None:
+        """Serve two clients meanwhile, each of which asks anew while the other's chunk is made."""
+        ended, ready = threading.Event(), queue.Queue[str]()
+        how = {"bind": "tcp://127.0.0.1:*", "stop": ended.is_set, "on_ready": ready.put}
+        thread = threading.Thread(target=server, args=(policy,), kwargs=how)
+        thread.start()
+        try:
+            where = ready.get(timeout=10.0).partition(" on ")[2].partition(" : ")[0]
+            with zmq.Context() as context, ExitStack() as stack:
+                clients = [stack.enter_context(PlainClient(context, where, name)) for name in ("one", "two")]
+                for client in clients:
+                    assert isinstance(client.hello(), wire.Welcome)
+                for seq in range(requests):
+                    for client in clients:
+                        client.ask(seq)
+                    for client in clients:
+                        assert isinstance(client.answer()[0], wire.Chunk)
+        finally:
+            ended.set()
+            thread.join()
+        assert set.union(*self.threads.values()) == {thread}
+        assert all(self.threads.values())
+
+
+def test_a_model_is_loaded_warmed_up_and_run_in_the_one_thread_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA graph is one thread's, and on a GPU ONNX Runtime keeps a context for every thread that ran a model."""
+    noting = Noting(monkeypatch)
+    noting.note(local, "load_sampler")
+    for name in ("warm_up", "sample", "stream"):
+        noting.note(Sampler, name)
+    for name in ("__init__", "infer"):
+        noting.note(OnnxBackend, name)
+    noting.serve(serve, str(TINY), requests=3)
+
+
+def test_a_model_that_gives_its_chunk_in_parts_writes_each_in_that_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    noting = Noting(monkeypatch)
+    for name in ("__init__", "stream"):
+        noting.note(streaming.Writer, name)
+    noting.serve(serve_model, lambda _median_ms: streaming.policy(), requests=2)
