@@ -12,125 +12,53 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
-import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
-import zmq
 from numpy.typing import NDArray
 
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
+from runtime.inference.fit import check_fit
 from runtime.inference.lerobot_policy import RATE_HZ, UNITS, LeRobotPolicy, Options
-from runtime.inference.server.mail import MESSAGES_PER_TURN, POLL_MS
-from runtime.inference.server.refusals import expired, no_place, no_session, refused, superseded
-from runtime.inference.server.session import Job, SessionTable
+from runtime.inference.server.served import Answer
+from runtime.inference.server.server import serve_model
+from runtime.inference.server.session import Job
 from runtime.layout import JOINT_NAMES, RIG_DOF
-from runtime.net.frames import Buffer
-from runtime.net.sockets import open_router, receive
-
-LOG = logging.getLogger(__name__)
+from runtime.net.keys import ServerKeys
 
 
-class Host:
-    """Answers on a bound socket; the policy runs in a thread of its own, so that a slow one is not a silent one."""
+class ServedLeRobot:
+    """A loaded policy as a server has it; a session's epoch is an episode."""
 
-    def __init__(self, router: zmq.Socket[bytes], policy: LeRobotPolicy) -> None:
-        self._router = router
+    places: int | None = None
+
+    def __init__(self, policy: LeRobotPolicy) -> None:
+        self.name = policy.options.policy
+        self.about = (
+            f"LeRobot {policy.kind}, chunk of {policy.horizon}, cameras {', '.join(policy.cameras)}, "
+            f"model {policy.latency_ms:.1f} ms"
+        )
+        self.latency_ms = policy.latency_ms
         self._policy = policy
-        self._sessions = SessionTable()
-        self._lock = threading.Condition()
-        self._under_way: tuple[bytes, int] | None = None
-        self._replies: list[tuple[bytes, list[Buffer]]] = []
-        self._stopping = False
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._episode: tuple[str, int] = ("", 0)
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Serve until `stop` says so; it is asked at least every `POLL_MS`."""
-        thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        poller = zmq.Poller()
-        poller.register(self._router, zmq.POLLIN)
-        poller.register(self._wake_fd, zmq.POLLIN)
-        thread.start()
-        try:
-            while not stop():
-                if self._wake_fd in dict(poller.poll(POLL_MS)):
-                    os.eventfd_read(self._wake_fd)
-                self._read_mail()
-                self._flush()
-        finally:
-            with self._lock:
-                self._stopping = True
-                self._lock.notify()
-            thread.join()
-            os.close(self._wake_fd)
+    def agree(self, hello: wire.Hello) -> wire.Schema:
+        """Return what is agreed: pictures come as the rig's cameras give them, and are resized here.
 
-    def _read_mail(self) -> None:
-        # Not all of it: who floods keeps nobody from an answer.
-        for _ in range(MESSAGES_PER_TURN):
-            received = receive(self._router, identified=True)
-            if received is None:
-                return
-            self._read(*received)
-
-    def _flush(self) -> None:
-        with self._lock:
-            replies, self._replies = self._replies, []
-        for sender, frames in replies:
-            # A client that left or does not read is not waited for: the router drops what it cannot deliver.
-            self._router.send_multipart([sender, *frames], zmq.NOBLOCK, copy=False)
-
-    def _say(self, sender: bytes, message: wire.Message, arrays: wire.ArrayMap | None = None) -> None:
-        frames = wire.encode(message, arrays)
-        with self._lock:
-            self._replies.append((sender, frames))
-        os.eventfd_write(self._wake_fd, 1)
-
-    def _read(self, sender: bytes, frames: list[Buffer]) -> None:
-        now_ns = time.monotonic_ns()
-        try:
-            message, arrays = wire.decode(frames)
-        except wire.WireError as error:
-            self._say(sender, wire.Error(code="bad_request", reason=str(error)))
-            return
-        if isinstance(message, wire.Hello):
-            self._say(sender, self._open(sender, message, now_ns))
-            return
-        if not isinstance(message, wire.Infer | wire.Cancel | wire.Ping):
-            self._say(sender, wire.Error(code="bad_request", reason="this server takes hello, infer, cancel and ping"))
-            return
-        session = self._sessions.find(sender, message.session, now_ns)
-        if isinstance(message, wire.Cancel):
-            if session is not None:
-                self._cancel(sender, message.request_seq)
-        elif session is None:
-            seq = message.request_seq if isinstance(message, wire.Infer) else 0
-            self._say(sender, no_session(seq))
-        elif isinstance(message, wire.Ping):
-            self._say(sender, wire.Pong(session=session.name))
-        else:
-            self._queue(Job(sender, message, arrays, session.hello, session.schema, now_ns))
-
-    def _open(self, sender: bytes, hello: wire.Hello, now_ns: int) -> wire.Message:
-        session = self._sessions.open(sender, hello, self._schema(hello.rig), now_ns)
-        if session is None:
-            return no_place()
-        return wire.Welcome(session=session.name, schema=session.schema)
-
-    def _schema(self, rig: wire.RigSchema) -> wire.Schema:
-        """Return what is agreed: pictures come as the rig's cameras give them, and are resized here."""
-        policy, options = self._policy, self._policy.options
+        Raises:
+            RefusalError: the rate, a camera or a picture's size does not fit.
+        """
+        policy, options, rig = self._policy, self._policy.options, hello.rig
         sizes = {rig.cameras[name] for name in policy.cameras if name in rig.cameras}
         width_px, height_px = sizes.pop() if len(sizes) == 1 else policy.size_px
-        return wire.Schema(
+        schema = wire.Schema(
             policy=options.policy.rstrip("/").rpartition("/")[2][-64:],
             policy_class=f"LeRobot {policy.kind}"[:64],
             joint_names=JOINT_NAMES,
@@ -145,64 +73,29 @@ class Host:
             object_state=0,
             latency_ms=policy.latency_ms,
         )
+        check_fit(schema, rig)
+        return schema
 
-    def _queue(self, job: Job) -> None:
-        older = self._sessions.put(job)
-        with self._lock:
-            self._lock.notify()
-        if older is not None:
-            self._say(job.sender, superseded(older))
+    def answers(self, job: Job) -> Iterator[Answer]:
+        """Yield the chunk for a request.
 
-    def _cancel(self, sender: bytes, request_seq: int) -> None:
-        with self._lock:
-            self._sessions.cancel(sender, request_seq)
-            if self._under_way == (sender, request_seq):
-                self._under_way = None
+        Raises:
+            WireError: the request is not what was agreed.
+        """
+        request = job.request
+        begun_ns = time.monotonic_ns()
+        state, pictures = _observation(job)
+        prepare_ns = time.monotonic_ns() - begun_ns
+        episode = (request.session, request.epoch)
+        if episode != self._episode:
+            self._policy.reset()
+            self._episode = episode
+        seed = (request.seed + request.request_seq) % 2**63
+        chunk = self._policy.infer(pictures, state, job.hello.prompt or job.hello.task, seed)
+        yield Answer(chunk, prepare_ns=prepare_ns)
 
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._lock.wait_for(lambda: self._sessions.waits or self._stopping)
-                if self._stopping:
-                    return
-                job, late = self._sessions.take(time.monotonic_ns())
-                self._under_way = None if job is None else (job.sender, job.request.request_seq)
-            for each in late:
-                self._say(each.sender, expired(each))
-            if job is None:
-                continue
-            answer, arrays = self._answer(job)
-            with self._lock:
-                cancelled = self._under_way is None
-            if not cancelled:
-                self._say(job.sender, answer, arrays)
-
-    def _answer(self, job: Job) -> tuple[wire.Message, wire.ArrayMap]:
-        request, seq = job.request, job.request.request_seq
-        begin_ns = time.monotonic_ns()
-        try:
-            state, pictures = _observation(job)
-        except wire.WireError as error:
-            return refused(job, "bad_request", str(error)), {}
-        try:
-            episode = (request.session, request.epoch)
-            if episode != self._episode:
-                self._policy.reset()
-                self._episode = episode
-            seed = (request.seed + seq) % 2**63
-            chunk = self._policy.infer(pictures, state, job.hello.prompt or job.hello.task, seed)
-        except Exception:  # whatever a policy raises, the client learns only that it failed
-            LOG.exception("the policy failed on request %d", seq)
-            return refused(job, "failed", "the model failed"), {}
-        done_ns = time.monotonic_ns()
-        answer = wire.Chunk(
-            session=request.session,
-            request_seq=seq,
-            obs_seq=request.obs_seq,
-            server_ns=done_ns - job.t_receipt_ns,
-            infer_ns=done_ns - begin_ns,
-        )
-        return answer, {"actions": chunk}
+    def close(self) -> None:
+        """Nothing is held elsewhere."""
 
 
 def _observation(job: Job) -> tuple[NDArray[Any], list[NDArray[Any]]]:
@@ -229,10 +122,12 @@ def _observation(job: Job) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     return state, [take(f"image/{name}", "u1", (schema.height_px, schema.width_px, 3)) for name in schema.cameras]
 
 
-def _parse(arguments: Sequence[str]) -> tuple[Options, str]:
+def _parse(arguments: Sequence[str]) -> tuple[Options, argparse.Namespace]:
     parser = argparse.ArgumentParser("runtime.inference.lerobot_host", description="Serve a policy of LeRobot.")
     parser.add_argument("--policy", required=True, help="folder of the policy, or its name on the hub")
     parser.add_argument("--bind", default="tcp://127.0.0.1:8790", help="tcp://127.0.0.1:PORT or ipc://PATH")
+    parser.add_argument("--keys", type=Path, help="folder with this server's keys and clients/, by `leadtime keys`")
+    parser.add_argument("--insecure", action="store_true", help="serve other hosts without keys")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--rate-hz", type=int, default=RATE_HZ, help="rate of the actions; the rig's must be the same")
     parser.add_argument("--execute-steps", type=int, default=0, help="steps between two chunks; 0: a quarter chunk")
@@ -242,8 +137,16 @@ def _parse(arguments: Sequence[str]) -> tuple[Options, str]:
     pairs = [pair.partition("=") for pair in found.rename]
     if not all(model and rig for model, _, rig in pairs):
         raise UsageError("--rename takes MODEL=RIG, for instance top=cam_high")
+    if found.insecure and found.keys is not None:
+        raise UsageError("--insecure says to serve without keys; leave out one of --keys and --insecure")
     rename = {model: rig for model, _, rig in pairs}
-    return Options(found.policy, found.device, found.rate_hz, found.execute_steps, found.units, rename), found.bind
+    return Options(found.policy, found.device, found.rate_hz, found.execute_steps, found.units, rename), found
+
+
+def _load(options: Options) -> ServedLeRobot:
+    # What LeRobot has to say is not the line that says we are ready.
+    with contextlib.redirect_stdout(sys.stderr):
+        return ServedLeRobot(LeRobotPolicy(options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -255,21 +158,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nonlocal stopped
         stopped = True
 
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        options, bind = _parse(sys.argv[1:] if arguments is None else arguments)
-        with zmq.Context() as context, open_router(context, bind, keyless=True) as router:
-            # What LeRobot has to say is not the line that says we are ready.
-            with contextlib.redirect_stdout(sys.stderr):
-                policy = LeRobotPolicy(options)
-            endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
-            sys.stdout.write(
-                f"serving {options.policy} on {endpoint} : LeRobot {policy.kind}, chunk of {policy.horizon}, "
-                f"cameras {', '.join(policy.cameras)}, model {policy.latency_ms:.1f} ms\n"
-            )
-            sys.stdout.flush()
-            Host(router, policy).run(lambda: stopped)
+        options, found = _parse(sys.argv[1:] if arguments is None else arguments)
+        keys = None if found.keys is None else ServerKeys.load(found.keys)
+        serve_model(
+            lambda _median_ms: _load(options),
+            bind=found.bind,
+            keys=keys,
+            insecure=found.insecure,
+            stop=lambda: stopped,
+            on_ready=say,
+        )
     except LeadtimeError as error:
         sys.stderr.write(f"leadtime: {error}\n")
         return error.exit_status

@@ -66,17 +66,14 @@ def open_router(
     keys: ServerKeys | None = None,
     *,
     insecure: bool = False,
-    keyless: bool = False,
 ) -> zmq.Socket[bytes]:
     """Return a bound server socket. With `keys`, or if told to be `insecure`, it may serve other hosts.
-
-    `keyless` as in `check_endpoint`.
 
     Raises:
         UsageError: the endpoint may not be bound.
         LeadtimeError: another process has it.
     """
-    check_endpoint(endpoint, bind=True, exposed=insecure or keys is not None, keyless=keyless)
+    check_endpoint(endpoint, bind=True, exposed=insecure or keys is not None)
     if endpoint.startswith("ipc://") and _ipc_in_use(Path(endpoint.removeprefix("ipc://"))):
         raise LeadtimeError(f"{endpoint} is in use by another server; stop it or bind another path")
     router = _socket(context, zmq.ROUTER, endpoint)

@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 import zmq
 
-from runtime.inference import lerobot_host, wire
-from runtime.inference.lerobot_host import MESSAGES_PER_TURN, Host
+from runtime.clock import MonotonicClock
+from runtime.inference import wire
+from runtime.inference.lerobot_host import ServedLeRobot
 from runtime.inference.lerobot_policy import Options
 from runtime.inference.server import session
-from runtime.inference.server.session import SessionTable
-from runtime.net.frames import Buffer
+from runtime.inference.server.latency import parse_latency
+from runtime.inference.server.server import PolicyServer
+from runtime.net.keys import ClientKeys
 from runtime.net.sockets import open_router
 from tests.process.serving import PlainClient, observation
+from tests.process.test_keys import make_folders, shut_out
 
 INSTALLED = importlib.util.find_spec("lerobot") is not None and importlib.util.find_spec("torchvision") is not None
 needs_lerobot = pytest.mark.skipif(not INSTALLED, reason="LeRobot is not installed")
@@ -107,6 +110,7 @@ def test_the_chunks_of_an_episode_are_lerobots_own_with_its_processors(kind: str
         for _ in range(2):
             welcome = client.hello()
             assert isinstance(welcome, wire.Welcome)
+            assert welcome.door
             schema = welcome.schema
             assert (schema.horizon, schema.cameras) == (KINDS[kind], ("cam_high",))
             assert schema.execute_steps == max(KINDS[kind] // 4, 1)
@@ -198,10 +202,12 @@ class StandIn:
 @pytest.fixture
 def hosted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, list[PlainClient]]]:
     """A host of a policy that is stood in for, with two places, and three clients."""
-    monkeypatch.setattr(lerobot_host, "SessionTable", lambda: SessionTable(2))
+    monkeypatch.setattr(ServedLeRobot, "places", 2)
     policy, ended, endpoint = StandIn(), threading.Event(), f"ipc://{tmp_path}/s"
     with zmq.Context() as context, open_router(context, endpoint) as router:
-        thread = threading.Thread(target=Host(router, policy).run, args=(ended.is_set,))  # type: ignore[arg-type]
+        served = ServedLeRobot(policy)  # type: ignore[arg-type]
+        hosting = PolicyServer(router, served, parse_latency("none"), clock=MonotonicClock())
+        thread = threading.Thread(target=hosting.run, args=(ended.is_set,))
         thread.start()
         clients = [PlainClient(context, endpoint, name) for name in ("one", "two", "three")]
         yield policy, clients
@@ -268,24 +274,58 @@ def test_a_cancellation_that_is_for_another_request_or_session_changes_nothing(
     assert isinstance(client.answer()[0], wire.Chunk)
 
 
-def test_who_floods_keeps_nobody_from_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = turns = 0
+_ZEROS = """
+import sys
+import numpy as np
+from runtime.inference import lerobot_host
 
-    def flood(_router: object, identified: bool) -> tuple[bytes, list[Buffer]]:
-        nonlocal read
-        read += 1
-        assert read <= 10 * MESSAGES_PER_TURN, "it reads on and on"
-        return b"me", [b"\xff"]
 
-    def stop() -> bool:
-        nonlocal turns
-        turns += 1
-        return turns > 3
+class Zeros:
+    kind, cameras, size_px, horizon, execute_steps, latency_ms = "act", ("cam_high",), (320, 240), 20, 5, 1.0
 
-    monkeypatch.setattr(lerobot_host, "receive", flood)
-    with zmq.Context() as context, open_router(context, f"ipc://{tmp_path}/s") as router:
-        Host(router, StandIn()).run(stop)  # type: ignore[arg-type]
-    assert read == 3 * MESSAGES_PER_TURN
+    def __init__(self, options):
+        self.options = options
+
+    def reset(self):
+        pass
+
+    def infer(self, *_):
+        return np.zeros((20, 14), np.float32)
+
+
+lerobot_host.LeRobotPolicy = Zeros
+sys.exit(lerobot_host.main())
+"""
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_it_serves_other_hosts_with_keys_or_when_told_so(tmp_path: Path, *, keyed: bool) -> None:
+    folders = make_folders(tmp_path)
+    safety = ("--keys", str(folders.server)) if keyed else ("--insecure",)
+    command = [sys.executable, "-c", _ZEROS, "--policy", "zeros", "--bind", "tcp://0.0.0.0:*", *safety]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            where = process.stdout.readline().partition(" on ")[2].partition(" : ")[0].replace("0.0.0.0", "127.0.0.1")
+            keys = ClientKeys.load(folders.rig) if keyed else None
+            with zmq.Context() as context, PlainClient(context, where, keys=keys) as client:
+                assert isinstance(client.hello(), wire.Welcome)
+                client.ask(1)
+                assert isinstance(client.answer()[0], wire.Chunk)
+                if keyed:
+                    assert "it likely takes rigs with keys only" in shut_out(context, where, None)
+        finally:
+            process.terminate()
+            process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_rig_that_does_not_fit_is_refused(hosted: tuple[StandIn, list[PlainClient]]) -> None:
+    policy, (client, *_) = hosted
+    policy.options = Options("act", "cpu", 30, 0, "rad", {})
+    refusal = client.hello()
+    assert isinstance(refusal, wire.Refused)
+    assert refusal.reason == "policy 'act' acts at 30 Hz, rig 'sim-x5' at 50 Hz"
 
 
 PLAIN = ("-m", "runtime.inference.lerobot_host")
@@ -307,8 +347,10 @@ def test_a_wrong_option_is_refused_in_a_line() -> None:
         PLAIN,
         ("--policy", "act", "--bind", "tcp://0.0.0.0:8790"),
         2,
-        "this server has no keys: anyone could connect",
+        "give --keys DIR, bind tcp://127.0.0.1:8790 or ipc://PATH, or accept it with --insecure",
     )
+    refused(PLAIN, ("--policy", "act", "--keys", "k", "--insecure"), 2, "leave out one of --keys and --insecure")
+    refused(PLAIN, ("--policy", "act", "--keys", "no"), 2, "no/own.key_secret does not exist; leadtime keys --out DIR")
 
 
 @needs_lerobot
