@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from runtime.inference.backends import torch_run
+from runtime.inference.backends.base import ModelInputs
 from runtime.inference.backends.shape import GraphShape
 from runtime.inference.backends.torch import TorchBackend
 from runtime.inference.backends.torch_run import StaticRun
+from runtime.inference.backends.torch_stream import TorchStream
 
 torch = pytest.importorskip("torch")
 LIKE = {"state": np.zeros(3, np.float32), "prefix_len": np.zeros((), np.int64)}
@@ -56,7 +58,7 @@ class Graph:
         assert not self.state.capturing
         run = self.gpu.run._gpu
         for held, new in zip(run._results, self.gpu.compute(run._placed), strict=True):
-            held.copy_(new)
+            held[...] = new
 
 
 class SyncError(Exception):
@@ -68,11 +70,33 @@ class Gpu:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.pinned: set[int] = set()
+        """Where pinned memory is."""
         self.streams = 0
         self.current = "stream 0"
         self.default_generators = (Generator(),)
         self.allocating: list[int] = []
         self.pools = 0
+
+    def pinning(self) -> Callable[[Any], Any]:
+        """Return what stands for a tensor's `pin_memory`, which notes where that is."""
+
+        def pin(tensor: Any) -> Any:
+            held = tensor.clone()
+            self.pinned.add(held.data_ptr())
+            return held
+
+        return pin
+
+    def noting(self, copy: Callable[..., Any]) -> Callable[..., Any]:
+        """Return torch's copy, which notes which end is pinned, and whether it is waited for."""
+
+        def noted(target: Any, source: Any, *, non_blocking: bool = False) -> Any:
+            ends = [name for name, end in (("from", source), ("to", target)) if end.data_ptr() in self.pinned]
+            self.log.append(f"copy {' and '.join(ends)} pinned{'' if non_blocking else ', waited for'}")
+            return copy(target, source)
+
+        return noted
 
     def Stream(self, device: str) -> Any:  # noqa: N802
         self.streams += 1
@@ -129,7 +153,10 @@ class Gpu:
         return 0
 
     def current_stream(self) -> Any:
-        return SimpleNamespace(name=self.current)
+        return SimpleNamespace(
+            name=self.current,
+            wait_stream=lambda other: self.log.append(f"{self.current} waits for {other.name}"),
+        )
 
     def set_stream(self, stream: Any) -> None:
         self.current = stream.name
@@ -151,8 +178,9 @@ def card(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Gpu
     """A GPU, of a torch since 2.8 and of one before."""
     fake = Gpu()
     # There is no pinned memory without a GPU, and its place is the processor's.
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", fake.pinning())
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor.clone())
+    monkeypatch.setattr(torch.Tensor, "copy_", fake.noting(torch.Tensor.copy_))
     fake.torch = SimpleNamespace(
         __version__="2.6",
         _C=SimpleNamespace(**{request.param: fake.end_allocation}),
@@ -190,9 +218,11 @@ def test_a_run_is_a_copy_a_replay_and_a_copy(gpu: Callable[..., tuple[Gpu, Stati
     (first,) = run.run(given(1.0))
     assert fake.log == [
         "on stream 1",
+        *["copy from pinned"] * len(LIKE),
         "stream 2 waits for stream 1",
         "on stream 2",
         "replay",
+        "copy to pinned",
         "stream 2 is waited for",
     ]
     (second,) = run.run(given(5.0))
@@ -262,6 +292,29 @@ def test_a_model_that_is_a_generator_is_found_out_without_a_capture(card: Gpu) -
     assert backend.grows
     assert "capture" not in card.log
     assert backend.provider == "torch 2.6 on H100, fp32"
+
+
+def test_a_model_that_yields_its_chunk_is_given_a_request_through_pinned_memory(card: Gpu) -> None:
+    def model(state: Any, noise: Any) -> Iterator[Any]:
+        seen.append(state)
+        yield noise + state
+
+    seen: list[Any] = []
+    shape = GraphShape(0, 0, 0, 0, velocity=False, horizon=4, prefix=False)
+    stream = TorchStream(card.torch, model, shape, torch.device("cuda"), "fp32", "about")
+    for value in (1.0, 5.0):
+        card.log.clear()
+        vector, chunk = np.full(14, value, np.float32), np.full((4, 14), 0.5, np.float32)
+        whole = stream.infer(ModelInputs(None, None, vector, vector, chunk, 0, chunk))
+        assert card.log == [
+            "stream 1 is waited for",
+            "stream 1 waits for stream 0",
+            "on stream 1",
+            *["copy from pinned"] * 2,
+            "stream 0 waits for stream 1",
+        ]
+        assert np.all(whole.actions == value + 0.5)
+    assert seen[0].data_ptr() == seen[1].data_ptr()
 
 
 def test_the_processor_gives_the_same(gpu: Callable[..., tuple[Gpu, StaticRun]]) -> None:

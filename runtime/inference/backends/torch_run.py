@@ -68,6 +68,27 @@ class StaticRun:
             return [tensor.numpy().copy() for tensor in self._compute(self._tensors)]
 
 
+class Staging:
+    """Tensors on a GPU, `placed`, and the pinned memory from which a stream of `copies` fills them.
+
+    They have the names, types and shapes of `like`. `buffers` are views of the pinned memory, to be filled before each
+    `copy`; they may be filled anew when that has ended.
+    """
+
+    def __init__(self, torch: Any, device: Any, like: Mapping[str, NDArray[Any]]) -> None:
+        self._torch = torch
+        self._pinned = {name: torch.from_numpy(np.zeros_like(array)).pin_memory() for name, array in like.items()}
+        self.buffers = {name: tensor.numpy() for name, tensor in self._pinned.items()}
+        self.placed = {name: tensor.to(device) for name, tensor in self._pinned.items()}
+        self.copies = torch.cuda.Stream(device)
+
+    def copy(self) -> None:
+        """Begin to copy all that is in the buffers; whoever reads it waits for `copies`."""
+        with self._torch.cuda.stream(self.copies):
+            for name, pinned in self._pinned.items():
+                self.placed[name].copy_(pinned, non_blocking=True)
+
+
 class _Gpu:
     """The same on a GPU; `buffers` are views of pinned memory, to be filled before each run."""
 
@@ -81,10 +102,8 @@ class _Gpu:
     ) -> None:
         self._torch = torch
         self._compute = compute
-        self._pinned = {name: torch.from_numpy(np.zeros_like(array)).pin_memory() for name, array in like.items()}
-        self.buffers = {name: tensor.numpy() for name, tensor in self._pinned.items()}
-        self._placed = {name: tensor.to(device) for name, tensor in self._pinned.items()}
-        self._copies = torch.cuda.Stream(device)
+        self._staging = Staging(torch, device, like)
+        self.buffers, self._placed = self._staging.buffers, self._staging.placed
         self._stream = torch.cuda.Stream(device)
         self._graph: Any = None
         self.how = ""
@@ -104,11 +123,9 @@ class _Gpu:
 
     def run(self) -> list[NDArray[Any]]:
         torch = self._torch
-        with torch.cuda.stream(self._copies):
-            for name, pinned in self._pinned.items():
-                self._placed[name].copy_(pinned, non_blocking=True)
+        self._staging.copy()
         # The run before has ended, so only this order remains to be kept: copy in, compute, copy out.
-        self._stream.wait_stream(self._copies)
+        self._stream.wait_stream(self._staging.copies)
         with torch.cuda.stream(self._stream), torch.inference_mode():
             if self._graph is None:
                 self._results = list(self._compute(self._placed))

@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.backends.base import ModelInputs, ModelOutputs
-from runtime.inference.backends.shape import GraphShape, values
+from runtime.inference.backends.shape import GraphShape, fill, values
+from runtime.inference.backends.torch_run import Staging
 from runtime.layout import RIG_DOF
 
 
@@ -30,6 +32,7 @@ class TorchStream:
         self._shape = shape
         self._device = device
         self._half = precision == "bf16"
+        self._staging: Staging | None = None
         self.provider = f"{about}, in parts"
 
     def infer(self, inputs: ModelInputs) -> ModelOutputs:
@@ -72,11 +75,29 @@ class TorchStream:
         )
 
     def _placed(self, given: dict[str, Any]) -> dict[str, Any]:
-        # Copies: the memory of a request may be used again when its first answer has left.
-        tensors = {name: self._torch.as_tensor(np.array(given[name])).to(self._device) for name in self._shape.inputs()}
+        arrays = {name: np.asarray(given[name]) for name in self._shape.inputs()}
+        if self._device.type == "cpu":
+            # Copies: the memory of a request may be used again when its first answer has left.
+            tensors = {name: self._torch.as_tensor(array.copy()) for name, array in arrays.items()}
+        else:
+            tensors = self._staged(arrays)
         if "images" in tensors:
             tensors["images"] = self._shape.pictures.on_device(self._torch, tensors["images"])
         return tensors
+
+    def _staged(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """Return a request's tensors on the GPU, in the place of those of the request before."""
+        torch, staging = self._torch, self._staging
+        if staging is None or any(staging.buffers[name].shape != array.shape for name, array in arrays.items()):
+            staging = self._staging = Staging(torch, self._device, arrays)
+        # A request that was given up may have left a copy under way, and a model that still reads.
+        staging.copies.synchronize()
+        fill(staging.buffers, arrays)
+        compute = torch.cuda.current_stream()
+        staging.copies.wait_stream(compute)
+        staging.copy()
+        compute.wait_stream(staging.copies)
+        return dict(staging.placed)
 
 
 def read_answer(torch: Any, answer: Any, horizon: int, least: int | None = None) -> list[Any]:
