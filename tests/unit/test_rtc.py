@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runtime.inference.backends.base import Guidance, ModelInputs
 from runtime.inference.backends.onnx import GraphShape, OnnxBackend
-from runtime.inference.backends.rtc import guidance_weight, schedule, soft_mask
+from runtime.inference.backends.rtc import BETA, guidance_limit, soft_mask
 from tests.unit.guided_case import CASES, HORIZON, OBJECTS, STEPS, Case, request, weights
 
 DATA = Path(__file__).parent.parent / "data"
@@ -23,13 +23,17 @@ TOLERANCE = 1e-5
 
 
 def test_the_weights_are_the_published_ones() -> None:
+    def schedule(steps: int) -> list[float]:
+        return [min(BETA, guidance_limit(step / steps)) for step in range(steps)]
+
     assert schedule(5) == pytest.approx((5.0, 4.25, 2.17, 2.17, 4.25), abs=5e-3)
     assert schedule(10) == pytest.approx((5.0, 5.0, 4.25, 2.76, 2.17, 2.0, 2.17, 2.76, 4.25, 5.0), abs=5e-3)
 
 
-@given(st.floats(0.0, 1.0, exclude_max=True), st.floats(0.0, 20.0))
-def test_a_weight_never_exceeds_beta(tau: float, beta: float) -> None:
-    assert 0.0 <= guidance_weight(tau, beta) <= beta
+@given(st.floats(0.0, 1.0, exclude_max=True))
+def test_a_limit_is_two_at_least_as_at_half_of_the_flow(tau: float) -> None:
+    assert guidance_limit(0.5) == 2.0
+    assert guidance_limit(tau) >= 2.0 - 1e-12
 
 
 @pytest.mark.parametrize("golden", REFERENCE["masks"], ids=lambda golden: f"d{golden['delay']}-s{golden['execute']}")

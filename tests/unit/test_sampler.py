@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from runtime.errors import UsageError
 from runtime.inference import bid
+from runtime.inference.backends import torch as torch_backend
 from runtime.inference.backends.base import Guidance, ModelInputs, ModelOutputs
 from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.backends.rtc import BETA, soft_mask
@@ -225,6 +229,35 @@ def test_the_torch_backend_gives_the_networks_chunk_after_a_prefix(programs: Cal
         again = network.sample(seen, asked["target"], torch.tensor([rows]), torch.as_tensor(noise), steps=STEPS)
     chunk = programs().sample(inputs(rows), query(Condition.PREFIX, rows)).actions
     assert np.abs(again[0].numpy() - chunk).max() < 1e-5
+
+
+@pytest.mark.parametrize("condition", [Condition.PREFIX, Condition.GUIDED, Condition.GUIDED_IDENTITY])
+def test_bf16_rounds_what_a_step_multiplies_and_keeps_the_sums(stepwise: Path, condition: Condition) -> None:
+    torch = pytest.importorskip("torch")
+    policy = load_policy(str(stepwise))
+    half = replace(policy, manifest=msgspec.structs.replace(policy.manifest, precision="bf16"))
+    samplers = [load_sampler(each, "transfer", backend="torch") for each in (policy, half)]
+    assert [each.provider for each in samplers] == [f"torch {torch.__version__} on cpu, {p}" for p in ("fp32", "bf16")]
+    rows = 12 if condition is Condition.PREFIX else 30
+    fine, coarse = (each.sample(inputs(rows), query(condition, 12, CASE.execute)).actions for each in samplers)
+    assert 1e-5 < np.abs(fine - coarse).max() < 0.02
+    if condition is Condition.PREFIX:
+        assert np.array_equal(coarse[:12], inputs(12).prefix[:12])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_step_is_moved_to_the_device_and_told_the_precision(
+    stepwise: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    pytest.importorskip("torch")
+    passes, moved = importlib.import_module("torch.export.passes"), []
+    monkeypatch.setattr(passes, "move_to_device_pass", lambda program, to: moved.append(to) or program)
+    monkeypatch.setattr(torch_backend, "choose_device", lambda _torch, wanted: wanted)
+    monkeypatch.setattr(torch_backend, "StepBackend", lambda *given: given[-2:])
+    shape = load_policy(str(stepwise)).shape("transfer")
+    loaded: Any = torch_backend.load_torch(stepwise, "small.pt2", shape, device=device, precision="bf16")
+    assert loaded == (device, "bf16")
+    assert moved == ["cuda"] * (device == "cuda")
 
 
 def test_a_step_that_is_given_no_noise_is_refused(stepwise: Path) -> None:

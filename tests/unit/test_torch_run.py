@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 
 from runtime.inference.backends import torch_run
-from runtime.inference.backends.base import ModelInputs
+from runtime.inference.backends.base import Guidance, ModelInputs
 from runtime.inference.backends.shape import GraphShape
 from runtime.inference.backends.torch import TorchBackend
 from runtime.inference.backends.torch_run import StaticRun
+from runtime.inference.backends.torch_steps import StepBackend
 from runtime.inference.backends.torch_stream import TorchStream
 
 torch = pytest.importorskip("torch")
@@ -189,10 +191,15 @@ def card(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Gpu
         backends=SimpleNamespace(cudnn=SimpleNamespace(), cuda=SimpleNamespace(matmul=SimpleNamespace())),
         bfloat16=torch.bfloat16,
         cuda=fake,
+        autograd=torch.autograd,
+        bool=torch.bool,
         empty_like=torch.empty_like,
         float32=torch.float32,
         from_numpy=torch.from_numpy,
         inference_mode=torch.inference_mode,
+        ones_like=torch.ones_like,
+        where=torch.where,
+        zeros_like=torch.zeros_like,
     )
     return fake
 
@@ -315,6 +322,42 @@ def test_a_model_that_yields_its_chunk_is_given_a_request_through_pinned_memory(
         ]
         assert np.all(whole.actions == value + 0.5)
     assert seen[0].data_ptr() == seen[1].data_ptr()
+
+
+@pytest.mark.parametrize("kind", [None, True, False])
+def test_the_steps_of_a_program_are_one_graph_guided_or_not(card: Gpu, kind: bool | None) -> None:
+    """The chunk is that of the processor, and the gradient is taken in the graph too."""
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = torch.nn.Linear(14, 14)
+
+        def forward(self, tokens: Any, committed: Any, tau: Any, *seen: Any) -> Any:
+            return self.mix(tokens) + 0.1 * torch.stack(seen[:3]).sum(0)[:, None] + tau
+
+    torch.manual_seed(1)
+    named = {"policy.arm": torch.ones(14), "policy.action_scale": torch.full((14,), 0.5), "steps": torch.tensor(3)}
+    sizes = {"policy.objects_mean": torch.zeros(5), "policy.row_weight": torch.ones(4, 14)}
+    network = Network()
+    program = SimpleNamespace(state_dict=named | sizes, module=lambda: network)
+    shape = GraphShape(0, 0, 0, object_state=5, velocity=True, horizon=4, prefix=True)
+    places: tuple[tuple[Any, str], ...] = ((torch, "cpu"), (card.torch, "cuda"))
+    backends = [StepBackend(of, Path(), program, shape, device, "fp32") for of, device in places]
+    assert backends[1].provider == "torch 2.6 on H100, fp32, CUDA graph"
+    card.run = backends[1]._runs[kind]
+    card.compute = card.run._compute
+    draw = np.random.default_rng(2).standard_normal
+    vectors = [draw(14, dtype=np.float32) for _ in range(2)]
+    plan, noise = (draw((4, 14), dtype=np.float32) for _ in range(2))
+    guidance = None if kind is None else Guidance(plan, np.array([1, 1, 0.5, 0], np.float32), kind, 5.0)
+    given = ModelInputs(None, draw(5, dtype=np.float32), *vectors, plan, 2, noise, guidance)
+    card.log.clear()
+    here, there = (backend.infer(given).actions for backend in backends)
+    assert "replay" in card.log
+    assert np.abs(here - there).max() < 1e-6
+    free = backends[0].infer(replace(given, guidance=None)).actions
+    assert (np.abs(here - free).max() > 1e-3) == (kind is not None)
 
 
 def test_the_processor_gives_the_same(gpu: Callable[..., tuple[Gpu, StaticRun]]) -> None:

@@ -30,15 +30,8 @@ def soft_mask(delay: int, execute: int, horizon: int) -> NDArray[Any]:
 
 
 def guidance_limit(tau: float) -> float:
-    """Return (1 - tau) / (tau r^2) with r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2): inf at tau 0 (equations 2 and 4)."""
+    """Return (1 - tau) / (tau r^2) with r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2): inf at tau 0 (equations 2 and 4).
+
+    The factor of the guidance at flow time `tau` in [0, 1) is that, and beta at most.
+    """
     return math.inf if tau == 0.0 else (tau**2 + (1.0 - tau) ** 2) / (tau * (1.0 - tau))
-
-
-def guidance_weight(tau: float, beta: float = BETA) -> float:
-    """Return the factor of the guidance at flow time `tau` in [0, 1) (equation 2)."""
-    return min(beta, guidance_limit(tau))
-
-
-def schedule(steps: int, beta: float = BETA) -> tuple[float, ...]:
-    """Return the guidance weight of each of `steps` Euler steps."""
-    return tuple(guidance_weight(step / steps, beta) for step in range(steps))

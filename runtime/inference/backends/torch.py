@@ -28,7 +28,7 @@ from runtime.errors import UsageError
 from runtime.inference.backends.base import ENTRY_POINT, Backend, ModelInputs, ModelOutputs
 from runtime.inference.backends.providers import DEVICES
 from runtime.inference.backends.shape import GraphShape, Tensor, check_inputs, values
-from runtime.inference.backends.torch_run import StaticRun, reason
+from runtime.inference.backends.torch_run import StaticRun, allow_tf32, described, reason
 from runtime.inference.backends.torch_steps import StepBackend, is_step
 from runtime.inference.backends.torch_stream import TorchStream, read_answer
 
@@ -62,9 +62,11 @@ def load_torch(
     else:
         path = folder / name
         program = _read(path, torch.export.load, torch.__version__)
+        if chosen != "cpu":
+            program = importlib.import_module("torch.export.passes").move_to_device_pass(program, chosen)
         if is_step(program):
-            return StepBackend(torch, path, program, shape)
-        model = _from_program(path, program, shape, chosen)
+            return StepBackend(torch, path, program, shape, chosen, precision)
+        model = _from_program(path, program, shape)
     whole = TorchBackend(torch, path, lambda: model, shape, chosen, precision)
     if whole.grows:
         return TorchStream(torch, model, shape, torch.device(chosen), precision, whole.provider)
@@ -105,9 +107,7 @@ class TorchBackend:
         self._runs: dict[tuple[int, ...], StaticRun] = {}
         self.grows = False
         """Whether the model is a generator, which yields its chunk as it grows."""
-        if device != "cpu":
-            # TF32 rounds what is multiplied to 10 bits: 1e-3, not the 1e-5 that fp32 promises.
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
+        allow_tf32(torch, device, precision)
         blank = {name: np.zeros(tensor.shape, tensor.dtype) for name, tensor in shape.inputs().items()}
         if shape.cameras:
             blank["images"] = np.zeros((shape.cameras, shape.height_px, shape.width_px, 3), dtype=np.uint8)
@@ -121,10 +121,7 @@ class TorchBackend:
     @property
     def provider(self) -> str:
         """Version, device, and whether the model is one CUDA graph."""
-        name = "cpu" if self._device == "cpu" else self._torch.cuda.get_device_name()
-        how = next(iter(self._runs.values())).how
-        parts = [f"torch {self._torch.__version__} on {name}", self._precision, how]
-        return ", ".join(part for part in parts if part)
+        return described(self._torch, self._device, self._precision, next(iter(self._runs.values())).how)
 
     @property
     def guided(self) -> bool:
@@ -198,13 +195,11 @@ def _from_script(torch: Any, path: Path, shape: GraphShape, device: str) -> Mode
     return model
 
 
-def _from_program(path: Path, program: Any, shape: GraphShape, device: str) -> Model:
+def _from_program(path: Path, program: Any, shape: GraphShape) -> Model:
     names = program.graph_signature.user_inputs
     kinds = {node.name: node.meta["val"] for node in program.graph.nodes if node.name in names}
     have = {name: Tensor(str(kind.dtype).removeprefix("torch."), _sizes(kind.shape)) for name, kind in kinds.items()}
     check_inputs(path, have, shape)
-    if device != "cpu":
-        program = importlib.import_module("torch.export.passes").move_to_device_pass(program, device)
     model: Model = program.module()
     if program.example_inputs and program.example_inputs[1]:
         return model

@@ -137,6 +137,18 @@ class _Gpu:
         return [answer.numpy().copy() for answer in self._answers]
 
 
+def allow_tf32(torch: Any, device: str, precision: str) -> None:
+    """Let a GPU multiply in TF32 for bf16 only: it rounds to 10 bits, 1e-3, not the 1e-5 that fp32 promises."""
+    if device != "cpu":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
+
+
+def described(torch: Any, device: str, precision: str, how: str) -> str:
+    """Return what runs a model: version, device, precision, and `how` as a `StaticRun` says it."""
+    name = "cpu" if device == "cpu" else torch.cuda.get_device_name()
+    return ", ".join(part for part in (f"torch {torch.__version__} on {name}", precision, how) if part)
+
+
 def capture(torch: Any, stream: Any, compute: Callable[[], Result]) -> tuple[Any, Result]:
     """Return the CUDA graph of a computation that has been run on `stream` before, and where its results are.
 

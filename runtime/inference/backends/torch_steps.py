@@ -7,15 +7,18 @@ are actions relative to the anchor, in units of the program's `policy.action_sca
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from runtime.errors import UsageError
-from runtime.inference.backends.base import Guidance, ModelInputs, ModelOutputs
-from runtime.inference.backends.rtc import schedule
-from runtime.inference.backends.shape import GraphShape
+from runtime.inference.backends.base import ModelInputs, ModelOutputs
+from runtime.inference.backends.rtc import guidance_limit
+from runtime.inference.backends.shape import GraphShape, values
+from runtime.inference.backends.torch_run import StaticRun, allow_tf32, described
 from runtime.layout import RIG_DOF
 
 _STATE: Final = ("steps", "policy.arm", "policy.action_scale", "policy.objects_mean", "policy.row_weight")
@@ -27,15 +30,20 @@ def is_step(program: Any) -> bool:
 
 
 class StepBackend:
-    """One program on the processor.
+    """One program, repeated: the whole denoise loop is one run, which on a GPU is one CUDA graph, guided or not.
+
+    What the network multiplies is rounded with `precision` bf16; noise, steps and the pull of a guidance stay in fp32.
 
     Raises:
         UsageError: it is not a program for `shape`.
     """
 
-    def __init__(self, torch: Any, path: Path, program: Any, shape: GraphShape) -> None:
+    def __init__(
+        self, torch: Any, path: Path, program: Any, shape: GraphShape, device: str = "cpu", precision: str = "fp32"
+    ) -> None:
         self._torch = torch
-        self._shape = shape
+        self._device = device
+        self._precision = precision
         state = program.state_dict
         absent = [name for name in _STATE if name not in state]
         if absent:
@@ -51,11 +59,13 @@ class StepBackend:
         self._steps = int(state["steps"])
         self._arm, self._scale = state["policy.arm"], state["policy.action_scale"]
         self._clean = program.module().requires_grad_(False)
+        allow_tf32(torch, device, precision)
+        self._runs = {jacobian: self._run(shape, jacobian) for jacobian in (None, True, False)}
 
     @property
     def provider(self) -> str:
-        """What runs the program."""
-        return f"torch {self._torch.__version__} on cpu"
+        """Version, device, and whether the loop is one CUDA graph."""
+        return described(self._torch, self._device, self._precision, self._runs[None].how)
 
     @property
     def guided(self) -> bool:
@@ -64,35 +74,53 @@ class StepBackend:
 
     def infer(self, inputs: ModelInputs) -> ModelOutputs:
         """Return the chunk for one observation."""
-        torch, guidance = self._torch, inputs.guidance
-        prefix_len = 0 if guidance is not None else inputs.prefix_len
-        committed = torch.arange(self._shape.horizon)[None] < prefix_len
-        prefix = self._row(np.where(np.arange(self._shape.horizon)[:, None] < prefix_len, inputs.prefix, 0.0))
-        state = self._row(inputs.state)
-        anchor = prefix[:, prefix_len - 1] if prefix_len else state
-        origin = (anchor * self._arm + 0.5 * (1.0 - self._arm))[:, None]
-        known = (prefix - origin) / self._scale
-        seen = anchor, state, self._row(inputs.velocity), self._row(inputs.object_state)
-        tokens = self._row(inputs.noise)
-        weights = () if guidance is None else schedule(self._steps, guidance.beta)
-        for step in range(self._steps):
-            tokens = torch.where(committed[:, :, None], known, tokens).requires_grad_(guidance is not None)
-            tau = torch.full((1,), step / self._steps)
-            clean = self._clean(tokens, committed.float(), tau, *seen)
-            moved = tokens + (clean - tokens) / (self._steps - step)
-            if guidance is not None:
-                moved = moved + weights[step] / self._steps * self._pull(tokens, clean, origin, guidance)
-            tokens = moved.detach()
-        actions = origin + tokens * self._scale
-        actions = torch.where(self._arm > 0, actions, actions.clamp(0.0, 1.0))
-        actions = torch.where(committed[:, :, None], prefix, actions)
-        return ModelOutputs(actions[0].numpy(), inputs.object_state)
+        guidance = inputs.guidance
+        (actions,) = self._runs[None if guidance is None else guidance.jacobian].run(values(inputs))
+        return ModelOutputs(actions, inputs.object_state)
 
-    def _pull(self, tokens: Any, clean: Any, origin: Any, guidance: Guidance) -> Any:
-        """Return the error against the plan, turned by the transposed Jacobian where that is asked for."""
-        target = (self._row(guidance.target) - origin) / self._scale
-        error = self._row(guidance.mask)[:, :, None] * (target - clean).detach()
-        return self._torch.autograd.grad(clean, tokens, error)[0] if guidance.jacobian else error
+    def _run(self, shape: GraphShape, jacobian: bool | None) -> StaticRun:
+        """Return the run of chunks that are not guided (None), or that are, with or without the true Jacobian."""
+        reads = replace(shape, velocity=True, prefix=True, guided=jacobian is not None).inputs()
+        like = {name: np.zeros(tensor.shape, tensor.dtype) for name, tensor in reads.items()}
+        return StaticRun(self._torch, self._device, like, functools.partial(self._chunk, jacobian=jacobian))
 
-    def _row(self, array: Any) -> Any:
-        return self._torch.as_tensor(np.asarray(array, dtype=np.float32))[None]
+    def _chunk(self, given: dict[str, Any], *, jacobian: bool | None) -> list[Any]:
+        torch, guided = self._torch, jacobian is not None
+        # A guided chunk takes gradients, of the tokens alone.
+        with torch.inference_mode(not guided):
+            rows = {name: tensor[None] for name, tensor in given.items()}
+            state, tokens = rows["state"], rows["noise"]
+            committed, prefix, anchor = self._begin(rows, tokens, guided)
+            origin = (anchor * self._arm + 0.5 * (1.0 - self._arm))[:, None]
+            known = (prefix - origin) / self._scale
+            seen = anchor, state, rows["velocity"], rows["object_state"]
+            for step in range(self._steps):
+                tokens = torch.where(committed[:, :, None], known, tokens).requires_grad_(guided)
+                tau = tokens.new_full((1,), step / self._steps)
+                clean = self._network(tokens, committed.float(), tau, *seen)
+                moved = tokens + (clean - tokens) / (self._steps - step)
+                if jacobian is not None:
+                    weight = rows["beta"].clamp(max=guidance_limit(step / self._steps)) / self._steps
+                    target = (rows["target"] - origin) / self._scale
+                    error = rows["mask"][:, :, None] * (target - clean).detach()
+                    moved = moved + weight * (torch.autograd.grad(clean, tokens, error)[0] if jacobian else error)
+                tokens = moved.detach()
+            actions = origin + tokens * self._scale
+            actions = torch.where(self._arm > 0, actions, actions.clamp(0.0, 1.0))
+            return [torch.where(committed[:, :, None], prefix, actions)[0]]
+
+    def _begin(self, rows: dict[str, Any], tokens: Any, guided: bool) -> tuple[Any, Any, Any]:
+        """Return which rows are committed (1, H), their actions (1, H, 14), and what they are relative to (1, 14)."""
+        torch = self._torch
+        if guided:
+            return torch.zeros_like(tokens[:, :, 0], dtype=torch.bool), torch.zeros_like(tokens), rows["state"]
+        count = rows["prefix_len"]
+        committed = torch.ones_like(tokens[:, :, 0]).cumsum(1) <= count
+        prefix = torch.where(committed[:, :, None], rows["prefix"], torch.zeros_like(tokens))
+        last = prefix.index_select(1, (count - 1).clamp(min=0))[:, 0]
+        return committed, prefix, torch.where(count > 0, last, rows["state"])
+
+    def _network(self, *given: Any) -> Any:
+        torch, half = self._torch, self._precision == "bf16"
+        with torch.autocast(self._device, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
+            return self._clean(*given).to(torch.float32)
