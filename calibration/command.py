@@ -40,8 +40,9 @@ def calibrate(command: Calibrate) -> int:
 
 def _zero(command: Calibrate, rig: RigConfig, known: Calibration) -> tuple[Calibration, str]:
     jig = np.array(command.jig_rad or rig.arm_model(command.side).home[:ARM_JOINTS])
-    if jig.shape != (ARM_JOINTS,):
-        raise UsageError(f"--jig-rad: {len(jig)} angles; give the jig's {ARM_JOINTS}")
+    if jig.shape != (ARM_JOINTS,) or not np.isfinite(jig).all():
+        given = " ".join(map(str, command.jig_rad))
+        raise UsageError(f"--jig-rad {given}: give the jig's {ARM_JOINTS} angles in rad")
     found = zero.estimate(_history(command, rig), jig)
     offset = [round(float(value), 6) for value in found.offset_rad]
     device = device_id(rig.arms[command.side])

@@ -230,7 +230,8 @@ def test_a_zero_that_the_rig_s_file_would_refuse_is_not_kept(
     [
         (Calibrate("zero"), "give --run"),
         (Calibrate("latency", jig_rad=(1.0,)), "give --run"),
-        (Calibrate("zero", jig_rad=(1.0,)), "6"),
+        (Calibrate("zero", jig_rad=(1.0,)), "--jig-rad 1.0: give the jig's 6 angles"),
+        (Calibrate("zero", jig_rad=(float("nan"),) * 6), "--jig-rad nan nan"),
         (Calibrate("camera"), "give --images|calibration"),
         (Calibrate("hand-eye", images=Path("nowhere")), "give --images|calibration"),
     ],
