@@ -9,6 +9,8 @@ Action = Literal["note", "drop", "refuse", "hold", "brake"]
 """note: go on, say so. drop: leave the data out. refuse: do not arm or engage. hold: brake to HOLD until the
 operator acts. brake: brake both arms into FAULT until the operator clears it."""
 Clears = Literal["auto", "operator", "configuration"]
+MILD: Final = frozenset({"note", "drop"})
+"""Actions of faults that the arms go on through."""
 
 
 @dataclass(frozen=True)
@@ -405,3 +407,8 @@ BIT: Final[dict[str, int]] = {fault.name: 1 << i for i, fault in enumerate(FAULT
 def mask(action: Action) -> int:
     """Return the bits of all faults with an action."""
     return sum(BIT[fault.name] for fault in FAULTS if fault.action == action)
+
+
+def stopping(bits: int) -> Fault | None:
+    """Return the first of the faults with these bits that keeps the arms from moving, None where none does."""
+    return next((fault for fault in FAULTS if bits & BIT[fault.name] and fault.action not in MILD), None)

@@ -19,6 +19,7 @@ from runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock
 from runtime.devices import has_emulated_bus
 from runtime.episodes import Episodes, Phase, Sight
 from runtime.errors import LeadtimeError, UsageError
+from runtime.faults import stopping
 from runtime.folder import make_folder
 from runtime.layout import SIDES
 from runtime.seed import episode_seed
@@ -148,8 +149,7 @@ class Supervisor:
                 self._on_view(board)
         self._hold(board, episodes)
         if not episodes.engaged and not self._interrupted and not self._spec.teleop:
-            client = board["client"].latest()
-            raise LeadtimeError(f"the policy never took over: {_text(client) if client is not None else 'no client'}")
+            raise LeadtimeError(f"the policy never took over: {_obstacle(board)}")
         return episodes
 
     def _judge(self, board: Board, before: Episodes, after: Episodes, sight: Sight) -> None:
@@ -217,6 +217,15 @@ class Supervisor:
             outcome=outcome,
             link_ready=client is not None and client["link"] == Link.READY,
         )
+
+
+def _obstacle(board: Board) -> str:
+    """Return what keeps the arms from being the policy's: a fault with its remedy, or how the client stands."""
+    tick, client = board["tick"].latest(), board["client"].latest()
+    fault = None if tick is None else stopping(int(tick["faults"]))
+    if fault is not None:
+        return f"{fault.message}; {fault.remedy}"
+    return "no client" if client is None else _text(client)
 
 
 def _text(client: Any) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from runtime.blackbox import Run
 from runtime.clock import NS_PER_MS, NS_PER_S, NS_PER_US
-from runtime.console.live import MILD
+from runtime.faults import MILD
 from runtime.layout import ARM_SLICE, JOINT_NAMES, RIG_DOF, SIDES
 from runtime.states import Mode, Verdict
 from runtime.summary import answered, answers, fault_events

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from runtime.board import Board
 from runtime.clock import NS_PER_S, NS_PER_US, Clock, MonotonicClock
-from runtime.faults import FAULTS, Fault
+from runtime.faults import FAULTS, MILD, Fault
 from runtime.layout import SIDES
 from runtime.shm import TornReadError
 from runtime.states import Carriage, Guard, Link, Mode
@@ -28,8 +28,6 @@ HISTORY: Final = 40
 BAR_CELLS: Final = 30
 FAULT_SHOWN_NS: Final = 3 * NS_PER_S
 """How long a fault is shown after it was last seen: some are set for one tick."""
-MILD: Final = frozenset({"note", "drop"})
-"""Actions of faults that the arms go on through."""
 MODE_STYLES: Final[dict[Mode, str]] = {
     Mode.DISARMED: "bold black on white",
     Mode.HOLD: "bold black on yellow",

@@ -12,6 +12,7 @@ import pytest
 
 from bench.lab.retrace import retrace
 from runtime.blackbox import load_run
+from runtime.config import RIG_FOLDER
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
 from runtime.states import Mode
@@ -159,6 +160,15 @@ def test_a_run_without_its_server_fails_and_says_so(start: Callable[..., Session
     assert stderr.startswith("leadtime: the policy never took over: ")
     assert "127.0.0.1:9" in stderr
     assert session.children() == {}
+
+
+def test_a_run_whose_arms_a_fault_holds_says_which(tmp_path: Path, start: Callable[..., Session]) -> None:
+    file = tmp_path / "under.yaml"
+    file.write_text((RIG_FOLDER / "sim-x5.yaml").read_text().replace("sim-x5", "under").replace("0.74", "5.0"))
+    status, _, stderr = start("--rig", str(file), "--policy", "sway", "--duration-s", "3").finish()
+    assert status == 1
+    assert stderr.startswith("leadtime: the policy never took over: the commanded path leads into a collision")
+    assert "`workspace` in the rig's file" in stderr
 
 
 def test_a_policy_file_that_is_no_onnx_is_refused_before_motion(tmp_path: Path) -> None:
