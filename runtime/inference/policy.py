@@ -166,6 +166,14 @@ def _load_folder(folder: Path) -> Policy:
             raise UsageError(
                 f"{path}: key 'capabilities.prefix_max': {prefix_max} is not below the horizon {horizon} of {task!r}"
             )
+    for key, lengths in (
+        ("horizon", manifest.horizon),
+        ("capabilities.prefix_max", manifest.capabilities.prefix_max),
+        ("observation.object_state", manifest.observation.object_state),
+    ):
+        for task in lengths if isinstance(lengths, dict) else ():
+            if not policy.knows(task):
+                raise UsageError(f"{path}: key '{key}.{task}': no task of 'graphs': {', '.join(policy.tasks)}")
     for key, reason in manifest.faults():
         raise UsageError(f"{path}: key '{key}': {reason}")
     return policy

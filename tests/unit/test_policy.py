@@ -205,6 +205,12 @@ def test_a_path_that_is_not_there_is_said_so(text: str) -> None:
         (acts(normalization={"mean": [0.0] * 14, "std": [1.0] * 14}), "did you mean 'normalisation'?"),
         (acts(representation="delta_pose"), "key 'action.representation'"),
         ({"capabilities": {"guidance": True}}, "'capabilities.guidance: true' and the files under 'guided'"),
+        (
+            {"capabilities": {"prefix": True, "prefix_max": {"trasnfer": 9}}},
+            "prefix_max.trasnfer': no task of 'graphs'",
+        ),
+        ({"horizon": {"transfer": 50, "posts": 50}}, "key 'horizon.posts': no task of 'graphs': transfer"),
+        (seen(object_state={"posts": 7}), "key 'observation.object_state.posts': no task of 'graphs'"),
     ],
 )
 def test_a_wrong_manifest_names_file_and_key(tmp_path: Path, change: dict[str, Any], part: str) -> None:
