@@ -114,6 +114,8 @@ def _check(command: Run, rig: RigConfig) -> None:
     check_session(command, rig)
     if command.episodes < 0:
         raise UsageError(f"--episodes {command.episodes}: give a number of episodes, or 0 for no limit")
+    if command.episodes and not rig.simulated:
+        raise UsageError(f"--episodes {command.episodes}: rig {rig.name} has none that end by themselves; leave it out")
     parse_latency(command.latency)
     if command.keys is not None:
         if not _remote(command.policy):

@@ -10,6 +10,7 @@ from typing import Final
 
 from runtime.cli import Serve
 from runtime.errors import UsageError
+from runtime.inference.adapters.registry import is_adapter
 from runtime.inference.server.openpi_server import serve_openpi
 from runtime.inference.server.serve import serve as serve_leadtime
 from runtime.net.keys import ServerKeys
@@ -25,6 +26,8 @@ def serve(command: Serve) -> int:
         raise UsageError("--insecure says to serve without keys; leave out one of --keys and --insecure")
     if command.protocol == "openpi" and command.keys is not None:
         raise UsageError("--protocol openpi has no keys; leave out --keys")
+    if is_adapter(command.policy) and (command.backend != "onnx" or command.device is not None):
+        raise UsageError(f"{command.policy} runs its model itself; leave out --backend and --device")
     keys = None if command.keys is None else ServerKeys.load(command.keys)
     stopped = False
 

@@ -133,8 +133,9 @@ class Bridge:
 def check_endpoint(endpoint: str) -> None:
     """Raise UsageError unless a Zenoh endpoint is on this host: the joints of a rig are not sent out in the clear."""
     protocol, slash, address = endpoint.partition("/")
-    host = address.rpartition(":")[0]
-    if not slash or not (protocol == "unixsock-stream" or (protocol in {"tcp", "udp"} and host in LOOPBACK)):
+    host, _, port = address.rpartition(":")
+    reached = host in LOOPBACK and port.isdecimal() and 0 < int(port) < 65_536
+    if not slash or not (protocol == "unixsock-stream" or (protocol in {"tcp", "udp"} and reached)):
         raise UsageError(
             f"ros2.endpoint {endpoint!r} is not on this host; give tcp/127.0.0.1:7447 and let a zenoh-bridge-ros2dds"
             " on this host reach others, with its own access control"

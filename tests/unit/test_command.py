@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from runtime.cli import Run, Serve
+from runtime.commands.run import resolve
+from runtime.commands.serve import serve
+from runtime.config import load_rig
+from runtime.errors import UsageError
 
 
 def shell(line: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -52,3 +59,17 @@ def test_what_a_terminal_has_no_letters_for_is_said_all_the_same(tmp_path: Path)
     done = shell("PYTHONIOENCODING=ascii lt keys --out $1/schlüssel", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "schl?ssel/own.key_secret: stays here" in done.stdout
+
+
+@pytest.mark.parametrize("command", [Serve(backend="torch"), Serve(device="cpu")])
+def test_what_another_project_runs_is_not_told_how(command: Serve) -> None:
+    with pytest.raises(UsageError, match="leave out --backend and --device"):
+        serve(replace(command, policy="openpi://127.0.0.1:9"))
+
+
+def test_episodes_are_not_counted_where_nothing_ends_them(tmp_path: Path) -> None:
+    file = tmp_path / "real.yaml"
+    arms = "{left: {driver: piper, channel: can0}, right: {driver: piper, channel: can1}}"
+    file.write_text(f"{{name: real, arms: {arms}, cameras: {{}}}}")
+    with pytest.raises(UsageError, match="--episodes 3: rig real has none that end by themselves"):
+        resolve(Run(rig=str(file), episodes=3), load_rig(str(file)))

@@ -167,7 +167,9 @@ def test_a_record_is_published_once_and_a_command_of_disarmed_arms_never(
         bridge.close()
 
 
-@pytest.mark.parametrize("endpoint", ["tcp/0.0.0.0:7447", "tcp/192.168.0.7:7447", "7447", "", "tls/robot.lab:7447"])
+@pytest.mark.parametrize(
+    "endpoint", ["tcp/0.0.0.0:7447", "tcp/192.168.0.7:7447", "7447", "", "tls/robot.lab:7447", "tcp/127.0.0.1:99999"]
+)
 def test_an_endpoint_of_another_host_is_refused_with_what_would_be_right(endpoint: str) -> None:
     with pytest.raises(UsageError, match=r"is not on this host; give tcp/127\.0\.0\.1:7447") as error:
         check_endpoint(endpoint)
