@@ -117,6 +117,10 @@ def load_rig(name_or_file: str) -> RigConfig:
     """
     builtin = RIG_FOLDER / f"{name_or_file}.yaml"
     path = builtin if builtin.is_file() else Path(name_or_file)
+    if path.is_dir():
+        raise UsageError(
+            f"rig {name_or_file} is a folder; give a rig's file, or of the built-in {', '.join(rig_names())}"
+        )
     if not path.is_file():
         if path.suffix in {".yaml", ".yml"} or path.parent != Path():
             raise UsageError(f"rig file {name_or_file} does not exist; built-in rigs: {', '.join(rig_names())}")

@@ -209,6 +209,11 @@ def test_an_unknown_rig_lists_the_built_in_ones() -> None:
         load_rig("sim-x6")
 
 
+def test_a_folder_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a folder; give a rig's file, or of the built-in .*sim-x5"):
+        load_rig(str(tmp_path))
+
+
 def test_a_missing_rig_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         load_rig(str(tmp_path / "none.yaml"))

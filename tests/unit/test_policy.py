@@ -14,6 +14,7 @@ import yaml
 from runtime.config import RigConfig, load_rig
 from runtime.errors import UsageError
 from runtime.inference import policy as policy_module
+from runtime.inference.backends.shape import GraphSignature, Tensor
 from runtime.inference.check import check_policy
 from runtime.inference.fit import RefusalError, check_fit
 from runtime.inference.handshake import policy_schema, rig_schema
@@ -78,6 +79,17 @@ def test_a_bare_graph_loads_with_what_it_says_of_itself(rig: RigConfig) -> None:
     assert policy.manifest.observation.cameras == CAMERAS
     assert policy.manifest.observation.velocity
     check_policy(policy, rig, "any task at all")
+
+
+@pytest.mark.parametrize("open_shape", [(-1, 240, 320, 3), (3, -1, -1, 3)])
+def test_a_bare_graph_says_how_many_pictures_of_what_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_shape: tuple[int, ...]
+) -> None:
+    signature = GraphSignature({"images": Tensor("uint8", open_shape)}, {"actions": Tensor("float32", (50, 14))})
+    monkeypatch.setattr(policy_module, "read_signature", lambda _path: signature)
+    (tmp_path / "bare.onnx").touch()
+    with pytest.raises(UsageError, match="leaves no dimension open"):
+        load_policy(str(tmp_path / "bare.onnx"))
 
 
 def test_a_bare_graph_that_reads_the_object_state_fits_a_simulated_rig_only(rig: RigConfig) -> None:
