@@ -56,6 +56,13 @@ def test_the_manifest_shown_is_a_whole_one() -> None:
     assert convert(manifest, PolicyManifest, Path("docs/policies.md")).horizon == 50
 
 
+def test_the_rig_of_the_front_page_is_a_whole_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "my-rig.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert load_rig(str(file)).name == "my-rig"
+
+
 def test_every_other_piece_of_yaml_shown_fits_into_a_rig_file() -> None:
     rig = yaml.safe_load((RIG_FOLDER / "sim-x5.yaml").read_text())
     pieces = [raw for raw in map(yaml.safe_load, blocks("yaml")) if not {"policy_class", "own_arm"} & raw.keys()]
