@@ -1,6 +1,8 @@
 """Pictures as JPEG for a slow link: on the wire `jpeg/CAMERA`, the file's bytes in rows, zeros after its end.
 
-Key views are a file each, all with as many rows as the longest: `jpeg-key/CAMERA` (views, rows, bytes).
+Key views are a file each, all with as many rows as the longest: `jpeg-key/CAMERA` (views, rows, bytes). A file is a
+baseline JPEG of one scan, as encoders write it unless told otherwise: of a progressive one each further scan is a few
+bytes to send and a pass over the whole picture to decode, which nothing in the library bounds.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -25,6 +27,11 @@ PREFIX: Final = "jpeg/"
 KEY_PREFIX: Final = "jpeg-key/"
 IMAGE: Final = "image/"
 KEY: Final = "key/"
+SEGMENTS_MAX: Final = 64
+"""Segments before the picture itself: a plain file has about eight."""
+_START_OF_FRAME, _START_OF_SCAN = 0xC0, 0xDA
+_SEGMENTS: Final = frozenset((_START_OF_FRAME, 0xC4, _START_OF_SCAN, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)))
+"""Second bytes of the markers that a baseline file has before its scan (ITU T.81, table B.1), each with a length."""
 _HELPER: Final = ThreadPoolExecutor(1, "jpeg")
 T = TypeVar("T")
 
@@ -39,14 +46,16 @@ def encode_pictures(pictures: Mapping[str, NDArray[Any]]) -> ArrayMap:
     return coded | {KEY_PREFIX + name.removeprefix(KEY): _encode_views(views) for name, views in stacks.items()}
 
 
-def decode_pictures(arrays: ArrayMap) -> ArrayMap:
+def decode_pictures(arrays: ArrayMap, cameras: Collection[str]) -> ArrayMap:
     """Return the arrays of a request with its JPEG as `encode_pictures` was given it, images of one size in one buffer.
 
+    Pictures of other cameras than these stay as they came: nobody reads them.
+
     Raises:
-        WireError: one is no whole JPEG, an array holds more than may travel raw, or views differ in size.
+        WireError: one is no whole baseline JPEG, an array holds more than may travel raw, or views differ in size.
     """
-    files = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
-    stacks = {name: array for name, array in arrays.items() if name.startswith(KEY_PREFIX)}
+    files = {name: array for name, array in arrays.items() if _camera(name, PREFIX) in cameras}
+    stacks = {name: array for name, array in arrays.items() if _camera(name, KEY_PREFIX) in cameras}
     if not files and not stacks:
         return arrays
     if not INSTALLED:
@@ -54,6 +63,10 @@ def decode_pictures(arrays: ArrayMap) -> ArrayMap:
     opened = {name: array for name, array in arrays.items() if name not in files and name not in stacks}
     opened |= {IMAGE + name.removeprefix(PREFIX): picture for name, picture in _decode_images(files).items()}
     return opened | {KEY + name.removeprefix(KEY_PREFIX): _decode_views(name, rows) for name, rows in stacks.items()}
+
+
+def _camera(name: str, prefix: str) -> str | None:
+    return name.removeprefix(prefix) if name.startswith(prefix) else None
 
 
 def _decode_images(files: ArrayMap) -> ArrayMap:
@@ -114,13 +127,31 @@ def _encode(picture: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _shape(name: str, rows: NDArray[Any]) -> tuple[int, int, int]:
+    file = rows.tobytes()
     try:
-        height, width, _, _ = _simplejpeg().decode_jpeg_header(rows.tobytes())
+        height, width, _, _ = _simplejpeg().decode_jpeg_header(file)
     except ValueError:
         raise WireError(f"array {name!r} is no JPEG") from None
+    if not _one_scan(file):
+        raise WireError(f"array {name!r} is no baseline JPEG of one scan")
     if height * width * 3 > FRAME_BYTES_MAX:
         raise WireError(f"array {name!r} is a picture of {width}x{height}, too large to be taken")
     return height, width, 3
+
+
+def _one_scan(file: bytes) -> bool:
+    """Whether a JPEG is baseline and all its components are in its first scan, which is the only one that is read."""
+    at, components = 2, -1
+    for _ in range(SEGMENTS_MAX):
+        head = file[at : at + 10]
+        if len(head) < 10 or head[0] != 0xFF or head[1] not in _SEGMENTS:
+            return False
+        if head[1] == _START_OF_SCAN:
+            return head[4] == components
+        if head[1] == _START_OF_FRAME:
+            components = head[9]
+        at += 2 + int.from_bytes(head[2:4], "big")
+    return False
 
 
 def _decode(name: str, rows: NDArray[Any], buffer: NDArray[Any]) -> None:

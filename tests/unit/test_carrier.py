@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import mmap
 import os
+import re
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from runtime.clock import NS_PER_MS, NS_PER_S
 from runtime.errors import UsageError
@@ -171,7 +175,7 @@ def test_coding_does_not_wait_for_a_second_thread_that_gets_no_processor() -> No
     held = threading.Event()
     busy = jpeg._HELPER.submit(held.wait)
     try:
-        done = list(jpeg.decode_pictures(jpeg.encode_pictures(pictures())))
+        done = list(jpeg.decode_pictures(jpeg.encode_pictures(pictures()), SIZES))
         assert not busy.done()
     finally:
         held.set()
@@ -180,7 +184,7 @@ def test_coding_does_not_wait_for_a_second_thread_that_gets_no_processor() -> No
 
 def test_jpeg_comes_back_as_nearly_the_same_pictures_in_one_buffer() -> None:
     arrays = jpeg.encode_pictures(pictures()) | {"state": np.zeros(14, np.float32)}
-    opened = jpeg.decode_pictures(arrays)
+    opened = jpeg.decode_pictures(arrays, SIZES)
     assert opened.keys() == {"state", *pictures()}
     for name, picture in pictures().items():
         assert np.abs(opened[name].astype(int) - picture).max() < 6
@@ -192,7 +196,7 @@ def test_jpeg_comes_back_as_nearly_the_same_pictures_in_one_buffer() -> None:
 def test_what_is_no_whole_jpeg_is_said_to_be_none(cut: int, junk: bytes) -> None:
     file = jpeg.encode_pictures(pictures())["jpeg/left"].tobytes()[:cut] + junk
     with pytest.raises(wire.WireError, match="JPEG"):
-        jpeg.decode_pictures({"jpeg/left": np.frombuffer(file, np.uint8).reshape(1, -1)})
+        jpeg.decode_pictures({"jpeg/left": np.frombuffer(file, np.uint8).reshape(1, -1)}, SIZES)
 
 
 def views(count: int, height_px: int = 24) -> NDArray[np.uint8]:
@@ -205,7 +209,7 @@ def test_key_views_come_back_as_nearly_the_same_stacks_beside_the_pictures_in_on
     given = {"key/left": views(5), "key/right": views(5, 40)}
     coded = jpeg.encode_pictures(pictures() | given)
     assert coded.keys() == {"jpeg/left", "jpeg/right", "jpeg-key/left", "jpeg-key/right"}
-    opened = jpeg.decode_pictures(coded | {"key_tick": np.arange(5)})
+    opened = jpeg.decode_pictures(coded | {"key_tick": np.arange(5)}, SIZES)
     assert opened.keys() == {*pictures(), *given, "key_tick"}
     for name, stack in given.items():
         assert opened[name].shape == stack.shape
@@ -218,17 +222,17 @@ def test_what_is_no_stack_of_one_size_is_refused() -> None:
     one, other = (jpeg.encode_pictures({"key/x": views(1, height_px)})["jpeg-key/x"] for height_px in (24, 40))
     for stack in (one[0], one[:0], np.concatenate((one, other)), one[None]):
         with pytest.raises(wire.WireError, match="array 'jpeg-key/x' is no stack of JPEG of one size"):
-            jpeg.decode_pictures({"jpeg-key/x": stack})
+            jpeg.decode_pictures({"jpeg-key/x": stack}, ("x",))
     with pytest.raises(wire.WireError, match="no JPEG"):
-        jpeg.decode_pictures({"jpeg-key/x": np.zeros_like(one)})
+        jpeg.decode_pictures({"jpeg-key/x": np.zeros_like(one)}, ("x",))
 
 
 def test_small_files_cannot_claim_more_views_than_travel_raw() -> None:
     file = jpeg.encode_pictures({"image/x": np.zeros((2048, 2048, 3), np.uint8)})["jpeg/x"]
-    whole = jpeg.decode_pictures({"jpeg-key/x": file[None]})["key/x"]
+    whole = jpeg.decode_pictures({"jpeg-key/x": file[None]}, ("x",))["key/x"]
     assert whole.shape == (1, 2048, 2048, 3)
     with pytest.raises(wire.WireError, match="2 pictures of 2048x2048, too large to be taken"):
-        jpeg.decode_pictures({"jpeg-key/x": np.stack((file, file))})
+        jpeg.decode_pictures({"jpeg-key/x": np.stack((file, file))}, ("x",))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +254,48 @@ def test_a_small_file_cannot_claim_a_huge_picture() -> None:
     start = file.index(b"\xff\xc0") + 5
     huge = file[:start] + (40_000).to_bytes(2, "big") * 2 + file[start + 4 :]
     with pytest.raises(wire.WireError, match="too large"):
-        jpeg.decode_pictures({"jpeg/x": np.frombuffer(huge, np.uint8).reshape(rows.shape)})
+        jpeg.decode_pictures({"jpeg/x": np.frombuffer(huge, np.uint8).reshape(rows.shape)}, ("x",))
+
+
+def scans(file: bytes, more: int) -> bytes:
+    """A JPEG with its last scan so many times more, each a few bytes and a pass over the whole picture."""
+    last = file.rindex(b"\xff\xda")
+    return file[:-2] + file[last:-2] * more + file[-2:]
+
+
+@pytest.mark.parametrize("form", ["jpeg/x", "jpeg-key/x"])
+def test_a_file_is_decoded_in_one_pass_however_many_scans_it_has(form: str) -> None:
+    made = io.BytesIO()
+    Image.new("RGB", (2300, 2300)).save(made, "JPEG", progressive=True)
+    bomb = np.frombuffer(scans(made.getvalue(), 40_000), np.uint8).reshape(1, -1)
+    assert bomb.nbytes < 1_000_000
+    begun_s = time.monotonic()
+    with pytest.raises(wire.WireError, match=f"array '{form}' is no baseline JPEG of one scan"):
+        jpeg.decode_pictures({form: bomb[None] if "key" in form else bomb}, ("x",))
+    # Decoded, it takes minutes.
+    assert time.monotonic() - begun_s < 10.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file[:2] + b"\xff\x01" + file[2:],  # a marker without a length, behind which anything might hide
+        lambda file: re.sub(b"\xff\xda\0\x0c\x03(..).{4}", b"\xff\xda\0\x08\x01\\1", file, flags=re.DOTALL),
+        lambda file: file[:2] + b"\xff\xfe\x00\x02" * 400 + file[2:],
+    ],
+)
+def test_what_may_have_more_scans_than_one_is_refused(change: Callable[[bytes], bytes]) -> None:
+    file = jpeg.encode_pictures(pictures())["jpeg/left"].tobytes()
+    changed = change(file)
+    assert changed != file
+    with pytest.raises(wire.WireError, match="no baseline JPEG of one scan"):
+        jpeg.decode_pictures({"jpeg/left": np.frombuffer(changed, np.uint8).reshape(1, -1)}, SIZES)
+
+
+def test_pictures_of_cameras_that_a_policy_has_not_are_not_decoded() -> None:
+    junk = {"jpeg/other": np.zeros((1, 4096), np.uint8), "jpeg-key/other": np.zeros((1, 1, 4096), np.uint8)}
+    opened = jpeg.decode_pictures(jpeg.encode_pictures(pictures()) | junk, SIZES)
+    assert opened.keys() == {*pictures(), *junk}
 
 
 def measured(ping_ns: Callable[[int, int], int]) -> tuple[Carrier, list[int]]:

@@ -131,7 +131,7 @@ class Worker:
 
     def _infer(self, job: Job, taken_ns: int, begun_ns: int, latency_ns: int | None) -> list[Buffer] | None:
         """Run the model, send what may leave early and return the whole, in time; None if it is lost or cancelled."""
-        opened = replace(job, arrays=decode_pictures(job.arrays))
+        opened = replace(job, arrays=decode_pictures(job.arrays, job.schema.cameras))
         progress = Progress(job, taken_ns, self._clock.now_ns())
         horizon, whole = job.schema.horizon, None
         for answer in self._served.answers(opened):
