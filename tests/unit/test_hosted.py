@@ -248,6 +248,13 @@ def test_what_are_no_pictures_is_left_out_and_the_actions_are_used(rows: Any) ->
         ({"state": np.full(14, np.nan, np.float32)}, "'state' holds NaN"),
         ({"executed": np.zeros((3, 7), np.float32)}, "'executed' is f4 (3, 7)"),
         (executed(0, 3, (1,)) | {"key/cam_high": np.zeros((2, 4, 4, 3), np.uint8)}, "u1 (1, height, width, 3)"),
+        (executed(0, 3, (1,)) | {"key_tick": np.array([np.nan])}, "'key_tick' is f8 (1,); i8 (views,) is wanted"),
+        (executed(0, 3, (1,)) | {"key_tick": np.array([[1]])}, "'key_tick' is i8 (1, 1)"),
+        (executed(0, 3, (3,)), "'key_tick' is no rising series of the 3 rows of 'executed', from 0 on"),
+        (executed(0, 3, (1,)) | {"key_tick": np.array([-1])}, "'key_tick' is no rising series"),
+        (executed(0, 3, (1, 1)), "'key_tick' is no rising series"),
+        (executed(0, 3, (2, 1)), "'key_tick' is no rising series"),
+        ({"prefix": np.zeros((32, 14), np.float32)}, "32 steps of the plan; a chunk has 31"),
     ],
 )
 def test_a_request_that_is_not_what_was_agreed_is_refused(arrays: dict[str, Any], part: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -111,6 +112,8 @@ class Hosted:
             velocity=_numbers(job, "velocity", (RIG_DOF,)),
         )
         planned = _numbers(job, "prefix", (_count(job, "prefix"), RIG_DOF))
+        if len(planned) > job.schema.horizon:
+            raise wire.WireError(f"{len(planned)} steps of the plan; a chunk has {job.schema.horizon}")
         if job.request.committed > len(planned):
             raise wire.WireError(f"{job.request.committed} steps committed, {len(planned)} of the plan were sent")
         pace = self._pace(job.schema)
@@ -143,7 +146,12 @@ class Hosted:
         """Return the key views of a request with the ticks, rows of `executed`, at which they were seen."""
         if "key_tick" not in job.arrays:
             return []
-        ticks = [int(tick) for tick in job.arrays["key_tick"].reshape(-1)]
+        array, rows = job.arrays["key_tick"], _count(job, "executed")
+        if array.dtype.str[1:] != "i8" or array.ndim != 1:
+            raise wire.WireError(f"array 'key_tick' is {array.dtype.str[1:]} {array.shape}; i8 (views,) is wanted")
+        ticks = array.tolist()
+        if not all(before < after for before, after in pairwise([-1, *ticks, rows])):
+            raise wire.WireError(f"array 'key_tick' is no rising series of the {rows} rows of 'executed', from 0 on")
         states = _numbers(job, "key_state", (len(ticks), RIG_DOF))
         stacks = {name: _pictures(job, f"key/{name}", len(ticks)) for name in job.schema.cameras}
         still = np.zeros(RIG_DOF, np.float32)
