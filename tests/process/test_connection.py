@@ -231,6 +231,25 @@ def test_pictures_in_memory_that_was_not_handed_over_are_refused_to_their_sender
         assert "none was handed over" in error.reason
 
 
+@pytest.mark.parametrize("name", ["jpeg/cam_high", "state", "key_tick"])
+def test_nothing_but_pixels_is_read_from_memory_that_a_rig_may_write_to_meanwhile(
+    context: zmq.Context[zmq.Socket[bytes]], name: str
+) -> None:
+    with server("tcp://127.0.0.1:*") as running:
+        connection = connect(context, running.endpoint)
+        turn(connection, lambda: connection.link is Link.READY)
+        place = wire.ArrayPlace(name, (1, 56), 0)
+        asked = wire.Infer(session=connection.session, request_seq=1, obs_seq=1, deadline_ms=10_000.0, shared=(place,))
+        assert connection.put(wire.encode(asked), CLOCK.now_ns())
+        inbound: list[Inbound] = []
+        while not inbound:
+            inbound = turn(connection, lambda: True) + connection.step(CLOCK.now_ns())
+        error = inbound[0][0]
+        assert isinstance(error, wire.Error)
+        assert error.reason == f"array {name!r} in shared memory; image/CAMERA may lie there, nothing else"
+        connection.close()
+
+
 def test_a_refusal_is_final_and_carries_the_reason(context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> None:
     rig = msgspec.structs.replace(rig_schema(load_rig("sim-x5")), rate_hz=25)
     with server(f"ipc://{tmp_path}/s") as running:
