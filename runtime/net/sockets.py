@@ -89,19 +89,13 @@ def open_router(
     return router
 
 
-def open_dealer(
-    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: ClientKeys | None = None
-) -> zmq.Socket[bytes]:
-    """Return a client socket that connects once: whoever owns it decides when to try again."""
-    dealer = make_dealer(context, endpoint, keys)
-    dealer.connect(endpoint)
-    return dealer
-
-
 def make_dealer(
     context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: ClientKeys | None = None
 ) -> zmq.Socket[bytes]:
-    """Return a client socket for an endpoint that is not connected yet, so that its connecting can be watched."""
+    """Return a client socket for an endpoint that is not connected yet, so that its connecting can be watched.
+
+    It connects once: whoever owns it decides when to try again.
+    """
     dealer = _socket(context, zmq.DEALER, endpoint)
     if keys is not None:
         keys.present(dealer)
@@ -141,8 +135,12 @@ def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str) -
     link.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
     link.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES_MAX)
     link.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES_MAX)
-    link.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-    link.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    if kind == zmq.DEALER:
+        # Asked by one side for both. A server's own timer ends its process (libzmq 4.3.5, issues 4364 and 4841) where a
+        # client is gone and more of its messages wait than are read ahead.
+        link.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+        link.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        link.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
     return link
 
 

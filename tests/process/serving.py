@@ -19,7 +19,7 @@ from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
 from runtime.layout import CAMERAS, JOINT_NAMES
 from runtime.net.keys import ClientKeys
-from runtime.net.sockets import open_dealer, receive
+from runtime.net.sockets import make_dealer, receive
 
 TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
 ANSWER_MS = 10_000
@@ -57,10 +57,9 @@ def named_policy(folder: Path) -> Path:
 class ServerProcess:
     """A server that is ready; `endpoint` is where."""
 
-    def __init__(self, bind: str, latency: str = "none", policy: Path = TINY) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(policy), bind, latency], stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, bind: str, latency: str = "none", policy: Path = TINY, stand_in: str | None = None) -> None:
+        program = ["-c", _PROGRAM, str(policy), bind, latency] if stand_in is None else ["-m", stand_in, bind]
+        self.process = subprocess.Popen([sys.executable, *program], stdout=subprocess.PIPE, text=True)
         stdout = self.process.stdout
         line = "" if stdout is None else stdout.readline()
         self.endpoint = line.partition(" on ")[2].partition(" : ")[0]
@@ -74,9 +73,11 @@ class ServerProcess:
 
 
 @contextmanager
-def server(bind: str, latency: str = "none", policy: Path = TINY) -> Iterator[ServerProcess]:
-    """Run a server for the length of a test."""
-    running = ServerProcess(bind, latency, policy)
+def server(
+    bind: str, latency: str = "none", policy: Path = TINY, stand_in: str | None = None
+) -> Iterator[ServerProcess]:
+    """Run a server for the length of a test, or the module that stands in for one."""
+    running = ServerProcess(bind, latency, policy, stand_in)
     try:
         yield running
     finally:
@@ -84,12 +85,21 @@ def server(bind: str, latency: str = "none", policy: Path = TINY) -> Iterator[Se
 
 
 class PlainClient:
-    """A client that sends what it is told and waits for answers."""
+    """A client that sends what it is told and waits for answers; without `beats` it is patient with its connection."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str = "test", keys: ClientKeys | None = None
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        name: str = "test",
+        keys: ClientKeys | None = None,
+        *,
+        beats: bool = True,
     ) -> None:
-        self.socket = open_dealer(context, endpoint, keys)
+        self.socket = make_dealer(context, endpoint, keys)
+        if not beats:
+            self.socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
+        self.socket.connect(endpoint)
         self.name = name
         self.session = ""
 

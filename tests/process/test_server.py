@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import queue
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -31,7 +33,8 @@ from runtime.inference.server.server import serve_model
 from runtime.inference.server.session import SessionTable
 from runtime.layout import JOINT_NAMES
 from runtime.net.frames import Buffer
-from runtime.net.sockets import check_endpoint, open_router
+from runtime.net.sockets import QUEUE_MESSAGES_MAX, check_endpoint, open_router
+from tests.fuzz.stray import GREETING, READY
 from tests.process import streaming
 from tests.process.serving import TINY, PlainClient, ServerProcess, named_policy, server
 
@@ -56,6 +59,38 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = named_policy(tmp_path_factory.mktemp("tiny") / "policy")
     with server("tcp://127.0.0.1:*", policy=folder) as running:
         yield running
+
+
+_SLOW_SERVER = """
+import sys, time, zmq
+from runtime.net.sockets import HEARTBEAT_INTERVAL_MS, open_router, receive
+
+with zmq.Context() as context, open_router(context, "tcp://127.0.0.1:*") as router:
+    print(router.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
+    sys.stdin.readline()
+    time.sleep(2.0 * HEARTBEAT_INTERVAL_MS / 1000.0)
+    read = 0
+    while router.poll(500):
+        read += receive(router, identified=True) is not None
+    print(read)
+"""
+
+
+def test_a_client_that_is_gone_before_a_busy_server_has_read_it_does_not_end_the_server() -> None:
+    pipe, messages = subprocess.PIPE, 2 * QUEUE_MESSAGES_MAX
+    with subprocess.Popen([sys.executable, "-c", _SLOW_SERVER], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
+            link.sendall(GREETING)
+            link.recv(len(GREETING), socket.MSG_WAITALL)
+            link.sendall(READY)
+            link.recv(1)
+            link.sendall(b"\x00\x03abc" * messages)
+            time.sleep(0.2)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        said, _ = process.communicate("\n", timeout=30)
+    assert (process.returncode, said) == (0, f"{messages}\n")
 
 
 def test_an_observation_gives_the_chunk_of_its_own_request(
