@@ -1,7 +1,7 @@
 """The driver behind a lab's ROS 2 node, through the genuine `interbotix_xs_modules`, over a stand-in of ROS itself.
 
 LEADTIME_RELEASES names a folder with a checkout of Interbotix/interbotix_ros_toolboxes (branch jazzy); see
-emulators/release.py.
+releases.txt.
 """
 
 from __future__ import annotations

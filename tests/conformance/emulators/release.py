@@ -1,8 +1,7 @@
 """Runs a system's released server code around an emulator's model: `python -m ... SYSTEM PORT`.
 
 The code is not part of this project: LEADTIME_RELEASES names a folder with checkouts of the repositories, each under
-its own name (openpi, lingbot-va, dreamzero, roboarena, starVLA, VLA-JEPA, XPolicyLab, cosmos-policy, Isaac-GR00T). A
-prompt "fail" makes the model fail.
+its own name (tests/conformance/releases.py makes them). A prompt "fail" makes the model fail.
 """
 
 from __future__ import annotations
