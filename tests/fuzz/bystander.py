@@ -1,7 +1,8 @@
-"""`python -m tests.fuzz.bystander ENDPOINT`: a healthy client that asks for chunks until its standard input ends.
+"""`python -m tests.fuzz.bystander ENDPOINT NOISE_GAIN`: a healthy client that asks until its standard input ends.
 
-It says `ready` after the first `REFERENCE` answers, which are its reference, and at the end, as JSON, how many it
-asked for and got since, and how long it waited for them.
+It shares its pictures' memory with the server, and tells what it executed. `NOISE_GAIN` is how much of the noise is in
+the policy's actions. It says `ready` after the first `REFERENCE` answers, which are its reference, and at the end, as
+JSON, how many it asked for and got since, and how long it waited for them.
 """
 
 from __future__ import annotations
@@ -16,26 +17,57 @@ from functools import partial
 import numpy as np
 import zmq
 
+from runtime.clock import MonotonicClock
+from runtime.config import load_rig
 from runtime.inference import wire
-from tests.process.serving import PlainClient
+from runtime.inference.client.connection import Connection, Inbound
+from runtime.inference.handshake import rig_schema
+from runtime.states import Carriage, Link
+from tests.process.serving import observation
 
 REFERENCE = 200
 PAUSE_S = 0.005
-NOISE_GAIN = 0.001
-"""Of the tiny policy: how much of the noise is in its actions."""
+PATIENCE_S = 30.0
+STEPS = 4
+CLOCK = MonotonicClock()
 
 
-def ask(client: PlainClient, request_seq: int) -> float:
+def ask(connection: Connection, noise_gain: float, request_seq: int) -> float:
     """Ask for a chunk; how long it took in seconds. Fails when anything but the right chunk comes."""
+    gallery = connection.gallery
+    assert gallery is not None
+    request = wire.Infer(
+        session=connection.session,
+        request_seq=request_seq,
+        obs_seq=request_seq + 100,
+        seed=5,
+        deadline_ms=10_000.0,
+        executed_tick=STEPS * request_seq,
+    )
+    arrays = {
+        name: gallery.take(name.removeprefix("image/"), array, 0) if name.startswith("image/") else array
+        for name, array in observation().items()
+    } | {"executed": np.full((STEPS, 14), 0.1, np.float32)}
     began = time.monotonic()
-    client.ask(request_seq)
-    chunk, arrays = client.answer()
+    assert connection.send(request, arrays, CLOCK.now_ns())
+    ((chunk, told),) = until(connection, bool)
     took_s = time.monotonic() - began
-    noise = np.random.default_rng((5, request_seq)).standard_normal((50, 14), dtype=np.float32)
+    noise = np.random.default_rng((5, request_seq)).standard_normal(told["actions"].shape, dtype=np.float32)
     assert isinstance(chunk, wire.Chunk), chunk
     assert (chunk.request_seq, chunk.obs_seq) == (request_seq, request_seq + 100)
-    assert np.allclose(arrays["actions"], 0.1 + NOISE_GAIN * noise, atol=1e-6)
+    assert np.allclose(told["actions"], 0.1 + noise_gain * noise, atol=1e-6)
     return took_s
+
+
+def until(connection: Connection, enough: Callable[[list[Inbound]], bool]) -> list[Inbound]:
+    """Step the connection until it is enough; returns what came for the session meanwhile."""
+    deadline = time.monotonic() + PATIENCE_S
+    inbound: list[Inbound] = []
+    while not enough(inbound):
+        assert time.monotonic() < deadline, f"{connection.link.name}: {connection.text}"
+        connection.wait(5)
+        inbound += connection.step(CLOCK.now_ns())
+    return inbound
 
 
 def quantiles_ms(took_s: list[float]) -> dict[str, float]:
@@ -53,11 +85,16 @@ def stand_by(ask: Callable[[int], float]) -> None:
     print(json.dumps({"answered": len(beside), "alone_ms": quantiles_ms(alone), "beside_ms": quantiles_ms(beside)}))
 
 
-def main() -> None:
-    with zmq.Context() as context, PlainClient(context, sys.argv[1], "bystander") as client:
-        assert isinstance(client.hello(), wire.Welcome)
-        stand_by(partial(ask, client))
+def main(endpoint: str, noise_gain: float) -> None:
+    rig = rig_schema(load_rig("sim-x5"))
+    with zmq.Context() as context:
+        connection = Connection(context, endpoint, rig, "transfer")
+        until(connection, lambda _: connection.link is Link.READY)
+        assert connection.carriage is Carriage.SHARED, connection.pictures
+        stand_by(partial(ask, connection, noise_gain))
+        assert (connection.link, connection.reconnects) == (Link.READY, 0)
+        connection.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], float(sys.argv[2]))

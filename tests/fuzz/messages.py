@@ -12,12 +12,17 @@ import numpy as np
 from runtime.config import load_rig
 from runtime.inference import wire
 from runtime.inference.handshake import rig_schema
+from tests.fuzz.requests import Request, Requests
 from tests.process.serving import observation
 
 SESSION: Final = "@session"
 """Stands for the name of the sender's own session in a header."""
 FULL_EVERY: Final = 150
 """One in so many messages carries whole pictures, so that what the model reads is wrong in one place only."""
+NUMBERS: Final = 2**40
+"""Requests are numbered from here on: no damage to another's number makes one of these."""
+REQUESTS: Final = 0.2
+"""How many of the others are requests that a model would be asked about."""
 
 Header = dict[str, Any]
 _STATE: Final = np.zeros(14, dtype=np.float32).tobytes()
@@ -75,6 +80,7 @@ def _headers() -> list[Header]:
         wire.Chunk(session=SESSION, request_seq=7, obs_seq=9, server_ns=1, infer_ns=1, arrays=(state,)),
         wire.Superseded(session=SESSION, request_seq=7),
         wire.Error(code="failed", reason="no"),
+        wire.Cancel(session=SESSION, request_seq=7),
         wire.Ping(session=SESSION),
         wire.Pong(session=SESSION),
     ]
@@ -82,7 +88,10 @@ def _headers() -> list[Header]:
 
 
 class Malformer:
-    """An endless, repeatable sequence of messages; `counts` says how many there were of each sort."""
+    """An endless, repeatable sequence of messages; `counts` says how many there were of each sort.
+
+    `about` is what a refusal of a request has to name, by the request's number.
+    """
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 repeatable, not secret
@@ -90,7 +99,7 @@ class Malformer:
         self._infer = next(header for header in self._headers if header["kind"] == "infer")
         self._full = {name: array.tobytes() for name, array in observation().items()}
         self._specs = [[name, array.dtype.str[1:], list(array.shape)] for name, array in observation().items()]
-        self._made = 0
+        self._made = NUMBERS
         self._sorts: tuple[Callable[[], list[bytes]], ...] = (
             self._noise,
             self._flipped,
@@ -103,17 +112,23 @@ class Malformer:
             self._many_frames,
             self._long_header,
             self._well_formed,
+            self._cancel,
         )
+        self._requests = Requests(self._random).sorts
         self.counts: dict[str, int] = {}
+        self.about: dict[int, str] = {}
 
     def next(self, session: str) -> list[bytes]:
         """Return the frames of the next message of a client whose session has this name."""
         self._made += 1
-        sort = self._almost_right if self._made % FULL_EVERY == 0 else self._random.choice(self._sorts)
+        sort: Callable[[], list[bytes] | Request] = self._almost_right
+        if self._made % FULL_EVERY:
+            sort = self._random.choice(self._requests if self._random.random() < REQUESTS else self._sorts)
         name = sort.__name__.lstrip("_")
         self.counts[name] = self.counts.get(name, 0) + 1
         self._session = session
-        return sort()
+        made = sort()
+        return self._packed(made) if isinstance(made, Request) else made
 
     def _pack(self, header: Any) -> bytes:
         if isinstance(header, dict) and header.get("session") == SESSION:
@@ -125,6 +140,14 @@ class Malformer:
             return msgspec.msgpack.encode(header)
         except OverflowError:
             return b"\xcf" + b"\xff" * 8
+
+    def _packed(self, request: Request) -> list[bytes]:
+        specs = [[name, array.dtype.str[1:], list(array.shape)] for name, array in request.arrays.items()]
+        number = {"request_seq": self._made, "epoch": int(self._random.random() < 0.1), "arrays": specs}
+        if request.about:
+            self.about[self._made] = request.about
+        header = self._pack(self._infer | number | request.fields)
+        return [header, *(array.tobytes() for array in request.arrays.values())]
 
     def _real(self) -> list[bytes]:
         header = self._random.choice(self._headers)
@@ -196,6 +219,13 @@ class Malformer:
 
     def _well_formed(self) -> list[bytes]:
         return self._real()
+
+    def _cancel(self) -> list[bytes]:
+        """Say that an answer is of no use any more: one that was asked for last, or another client's."""
+        draw = self._random
+        whose = draw.choice((SESSION, SESSION, "s1", "s2", f"s{draw.randrange(1000)}"))
+        which = draw.choice((self._made - draw.randrange(9), draw.randrange(1, 2000), 2**63 - 1))
+        return [self._pack({"v": 1, "kind": "cancel", "session": whose, "request_seq": which, "arrays": []})]
 
     def _almost_right(self) -> list[bytes]:
         """A request with every array that was agreed, and one thing wrong with it (or, now and then, nothing)."""

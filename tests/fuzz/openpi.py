@@ -98,7 +98,7 @@ def storm(messages: int, seed: int = 1) -> Report:
     """Send so many malformed messages; returns what they did. Fails as said above."""
     report = Report(messages)
     with serving() as (process, port):
-        with bystander("tests.fuzz.openpi_bystander", str(port), report, PATIENCE_S):
+        with bystander("tests.fuzz.openpi_bystander", str(port), report=report, patience_s=PATIENCE_S):
             _send_all(process.pid, port, report, seed)
         assert process.poll() is None, "the server has ended"
     report.check()

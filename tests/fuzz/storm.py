@@ -15,6 +15,8 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent.parent
 GROWTH_MAX_BYTES: Final = 16 * 2**20
+UNDER_WAY_MAX_BYTES: Final = 48 * 2**20
+"""More than that meanwhile: 16 messages are read ahead of each sender, the largest of them 0.7 MiB."""
 FILES_MAX: Final = 8
 """More open files than after warm-up: connections that are being closed."""
 PAGE_BYTES: Final = resource.getpagesize()
@@ -49,8 +51,10 @@ class Report:
         self.rss_max_bytes = max(self.rss_max_bytes, self.rss_end_bytes)
 
     def check(self) -> None:
-        """Fail where the server has grown."""
-        assert self.rss_max_bytes - self.rss_warm_bytes <= GROWTH_MAX_BYTES, self.text()
+        """Fail where the server has grown, or its model was asked what it cannot answer."""
+        assert "failed" not in self.answers, self.text()
+        assert self.rss_end_bytes - self.rss_warm_bytes <= GROWTH_MAX_BYTES, self.text()
+        assert self.rss_max_bytes - self.rss_warm_bytes <= GROWTH_MAX_BYTES + UNDER_WAY_MAX_BYTES, self.text()
         assert self.files_end - self.files_warm <= FILES_MAX, self.text()
 
     def text(self) -> str:
@@ -75,9 +79,9 @@ class Report:
 
 
 @contextmanager
-def bystander(module: str, where: str, report: Report, patience_s: float) -> Iterator[None]:
+def bystander(module: str, *where: str, report: Report, patience_s: float) -> Iterator[None]:
     """Have a healthy client ask meanwhile; fails where it was not answered as it should be."""
-    command, pipe = [sys.executable, "-m", module, where], subprocess.PIPE
+    command, pipe = [sys.executable, "-m", module, *where], subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -57,9 +58,18 @@ def named_policy(folder: Path) -> Path:
 class ServerProcess:
     """A server that is ready; `endpoint` is where."""
 
-    def __init__(self, bind: str, latency: str = "none", policy: Path = TINY, stand_in: str | None = None) -> None:
+    def __init__(
+        self,
+        bind: str,
+        latency: str = "none",
+        policy: Path = TINY,
+        stand_in: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         program = ["-c", _PROGRAM, str(policy), bind, latency] if stand_in is None else ["-m", stand_in, bind]
-        self.process = subprocess.Popen([sys.executable, *program], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, *program], stdout=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+        )
         stdout = self.process.stdout
         line = "" if stdout is None else stdout.readline()
         self.endpoint = line.partition(" on ")[2].partition(" : ")[0]
@@ -74,10 +84,14 @@ class ServerProcess:
 
 @contextmanager
 def server(
-    bind: str, latency: str = "none", policy: Path = TINY, stand_in: str | None = None
+    bind: str,
+    latency: str = "none",
+    policy: Path = TINY,
+    stand_in: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
-    """Run a server for the length of a test, or the module that stands in for one."""
-    running = ServerProcess(bind, latency, policy, stand_in)
+    """Run a server for the length of a test, or the module that stands in for one; `environment` is added to ours."""
+    running = ServerProcess(bind, latency, policy, stand_in, environment)
     try:
         yield running
     finally:
