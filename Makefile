@@ -1,15 +1,20 @@
-# Leadtime: `make run` shows the rig at work, `make test` runs everything that CI runs.
+# Leadtime: `make run` shows the rig at work; `make test`, and `make test-models`, run everything that CI runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MODELS := .venv-models
 
-.PHONY: run test lint doctor clean
+.PHONY: run test test-models lint doctor clean
 
 run: $(VENV)/.ready
 	$(BIN)/leadtime run --rig sim-x5 --policy demo --latency gigaworld --duration-s 60
 
 test: lint
 	$(BIN)/pytest
+
+# The tests that need torch, ONNX, TensorRT-RTX's builder, LeRobot and openpi's client: here none of them may skip.
+test-models: $(MODELS)/.ready
+	$(MODELS)/bin/pytest --installed --timeout 300 @tests/models.txt
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -27,5 +32,13 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# LeRobot and openpi's client ask for more, and for older, than what is used of them needs.
+$(MODELS)/.ready: pyproject.toml constraints-models.txt | $(VENV)/.ready
+	@$(PYTHON) -m venv $(MODELS)
+	$(MODELS)/bin/pip install --quiet --disable-pip-version-check -c constraints-models.txt \
+	  -e '.[dev,torch,peers]' tensorrt-rtx
+	$(MODELS)/bin/pip install --quiet --disable-pip-version-check -c constraints-models.txt --no-deps lerobot openpi-client
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(MODELS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
