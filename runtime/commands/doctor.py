@@ -49,7 +49,8 @@ def doctor(command: Doctor) -> int:
     findings = [*_host(), *_packages(), *_rig(rig)]
     table = Table(box=None, pad_edge=False)
     for column in ("", "what", "finding"):
-        table.add_column(column)
+        # Folded, never cut: a remedy is there to be copied.
+        table.add_column(column, overflow="fold")
     for finding in findings:
         mark = "[green]ok[/]" if finding.fine else ("[red]missing[/]" if finding.needed else "[yellow]absent[/]")
         table.add_row(mark, finding.what, escape(finding.says))
