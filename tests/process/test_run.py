@@ -163,12 +163,15 @@ def test_a_run_without_its_server_fails_and_says_so(start: Callable[..., Session
 
 
 def test_a_run_whose_arms_a_fault_holds_says_which(tmp_path: Path, start: Callable[..., Session]) -> None:
-    file = tmp_path / "under.yaml"
-    file.write_text((RIG_FOLDER / "sim-x5.yaml").read_text().replace("sim-x5", "under").replace("0.74", "5.0"))
+    file = tmp_path / "never.yaml"
+    rig = (RIG_FOLDER / "sim-x5.yaml").read_text().replace("name: sim-x5", "name: never")
+    file.write_text(rig.replace("state_stale_ms: 80.0", "state_stale_ms: 0.001"))
     status, _, stderr = start("--rig", str(file), "--policy", "sway", "--duration-s", "3").finish()
     assert status == 1
-    assert stderr.startswith("leadtime: the policy never took over: the commanded path leads into a collision")
-    assert "`workspace` in the rig's file" in stderr
+    assert stderr.startswith(
+        "leadtime: the policy never took over: the arms cannot be armed: their feedback is missing"
+    )
+    assert "check power and calibration" in stderr
 
 
 def test_a_policy_file_that_is_no_onnx_is_refused_before_motion(tmp_path: Path) -> None:
