@@ -36,7 +36,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(MODELS)/.ready: pyproject.toml constraints-models.txt | $(VENV)/.ready
 	@$(PYTHON) -m venv $(MODELS)
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check -c constraints-models.txt \
-	  -e '.[dev,torch,peers]' tensorrt-rtx
+	  -e '.[dev,torch,peers]' tensorrt-rtx transformers num2words
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check -c constraints-models.txt --no-deps lerobot openpi-client
 	@touch $@
 

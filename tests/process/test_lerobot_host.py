@@ -35,7 +35,7 @@ _HOST = """
 import sys
 from bench.decoupling.peers import lerobot_import
 
-lerobot_import._import_torchvision()
+lerobot_import.import_torchvision()
 from runtime.inference.lerobot_host import main
 
 sys.exit(main())

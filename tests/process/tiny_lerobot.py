@@ -14,7 +14,7 @@ import torch
 
 from bench.decoupling.peers import lerobot_import
 
-lerobot_import._import_torchvision()
+lerobot_import.import_torchvision()
 from lerobot.configs.types import FeatureType, PolicyFeature  # noqa: E402
 from lerobot.policies import factory  # noqa: E402
 

@@ -108,6 +108,9 @@ def test_the_statistics_are_those_of_all_rows(dataset: Path, demos: list[Demonst
 @pytest.mark.filterwarnings("ignore:The video decoding and encoding capabilities of torchvision:UserWarning")
 def test_lerobot_s_own_class_loads_it(dataset: Path, demos: list[Demonstration]) -> None:
     pytest.importorskip("lerobot")
+    from bench.decoupling.peers.lerobot_import import import_torchvision
+
+    import_torchvision()
     if not hasattr(pytest.importorskip("torchvision").io, "VideoReader"):
         pytest.skip("lerobot 0.4.4 decodes through torchvision below 0.24")
     from lerobot.datasets.lerobot_dataset import LeRobotDataset

@@ -280,6 +280,7 @@ def test_each_phase_is_one_graph_compiled_once_for_all_of_its_steps(name: str, p
             assert len(graphs) == len(twin.phases())
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_on_a_host_without_a_gpu_only_the_tiny_twin_runs_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

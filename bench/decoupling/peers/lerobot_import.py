@@ -95,7 +95,7 @@ def lerobot_rtc() -> LeRobotRtc:
     return LeRobotRtc(queue, configuration, latency)
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision also where its operators cannot be loaded: LeRobot imports it and here uses none of them.
 
     A build for CUDA beside a torch without CUDA refuses to be imported until its operators are declared.
@@ -120,7 +120,7 @@ def _quietly() -> Iterator[None]:
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             warnings.simplefilter("ignore")
-            _import_torchvision()
+            import_torchvision()
             yield
     finally:
         for handler in root.handlers:
