@@ -168,7 +168,7 @@ def test_a_rig_is_driven_by_a_policy_made_for_another_arm(start: Callable[..., S
         ("openpi://127.0.0.1:9", "cannot be reached"),
         ("lingbot-va://127.0.0.1:9", "arms=MODEL"),
         ("dreamzero://127.0.0.1:9", "embodiment=FILE with an 'own_arm', and arms=MODEL"),
-        ("dreamzero://127.0.0.1:9?arms=x5&embodiment=/none.yaml", "/none.yaml: No such file"),
+        ("dreamzero://127.0.0.1:9?arms=x5&embodiment=/none.yaml", "/none.yaml: cannot be read"),
         ("openpi://127.0.0.1:9?colour=red", "unknown setting 'colour'; known:"),
     ],
 )
