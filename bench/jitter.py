@@ -30,7 +30,7 @@ from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.lock import RigLock
 from runtime.realtime import PRIORITIES
 from runtime.states import Mode

@@ -20,7 +20,7 @@ from runtime.commands.run import DURATION_MAX_S, resolve
 from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError, UsageError
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.lock import RigLock
 from runtime.summary import summarise
 from runtime.supervisor import Supervisor

@@ -13,8 +13,7 @@ from msgspec import Meta
 from runtime.config import RigConfig
 from runtime.devices import device_id
 from runtime.errors import UsageError
-from runtime.files import write_text
-from runtime.folder import make_folder
+from runtime.files import make_folder, write_text
 from runtime.layout import ARM_JOINTS, Side
 from runtime.yaml_file import convert, read_yaml
 

@@ -1,10 +1,20 @@
-"""Files that a command leaves."""
+"""Files and folders that a command leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from runtime.errors import UsageError
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that `--out` names, where it is not there; UsageError where a file is in its way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--out {path}: give a folder, not a file") from None
 
 
 @contextmanager

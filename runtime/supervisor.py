@@ -20,7 +20,7 @@ from runtime.devices import has_emulated_bus
 from runtime.episodes import Episodes, Phase, Sight
 from runtime.errors import LeadtimeError, UsageError
 from runtime.faults import stopping
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.layout import SIDES
 from runtime.seed import episode_seed
 from runtime.shm import blank

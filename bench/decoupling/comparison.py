@@ -18,7 +18,7 @@ from runtime.cli import BenchDecoupling
 from runtime.control.merge import MERGES
 from runtime.drivers.sim.tasks import TASKS
 from runtime.errors import LeadtimeError, UsageError, unknown_name
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.inference.policy import load_policy
 from runtime.inference.server.latency import parse_latency
 

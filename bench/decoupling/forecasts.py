@@ -20,7 +20,7 @@ from bench.decoupling.forecast_page import write_section
 from bench.decoupling.processes import PROCESSES, Request, requests_of
 from runtime.console import page
 from runtime.control.forecast import COVERAGE_TARGET
-from runtime.folder import make_folder
+from runtime.files import make_folder
 
 DEADLINE_TICKS: Final = 1000
 """A request that no newer answer has overtaken is given up after 20 s."""

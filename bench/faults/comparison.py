@@ -21,7 +21,7 @@ from runtime.cli import BenchFaults
 from runtime.config import RigConfig
 from runtime.errors import LeadtimeError, UsageError
 from runtime.faults import FAULTS
-from runtime.folder import make_folder
+from runtime.files import make_folder
 
 RIG: Final = "sim-x5"
 """Its times are the report's; the emulated rigs have the same."""

@@ -21,7 +21,7 @@ import tyro
 from bench.faults.plan import Plan
 from bench.faults.virtual import play
 from runtime.faults import FAULTS
-from runtime.folder import make_folder
+from runtime.files import make_folder
 
 BATCH: Final = 50
 NICENESS: Final = 15

@@ -21,7 +21,7 @@ from runtime.clock import NS_PER_MS
 from runtime.commands.run import resolve
 from runtime.config import load_rig
 from runtime.errors import LeadtimeError
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.lock import RigLock
 from runtime.summary import build_summary

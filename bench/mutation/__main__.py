@@ -30,7 +30,7 @@ import tyro
 from bench.mutation.equivalents import EQUIVALENT
 from bench.mutation.mutants import Mutant, mutants
 from bench.mutation.targets import TARGETS, Target
-from runtime.folder import make_folder
+from runtime.files import make_folder
 
 TIMEOUT_FACTOR: Final = 10.0
 """A mutant that takes this many times as long as the unchanged module hangs: it is killed too."""

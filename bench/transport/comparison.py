@@ -21,7 +21,7 @@ from bench.transport.report import WORDS, write_report
 from runtime.cli import BenchTransport
 from runtime.clock import NS_PER_MS
 from runtime.errors import LeadtimeError, UsageError
-from runtime.folder import make_folder
+from runtime.files import make_folder
 
 ROUNDS: Final = 12
 TURN: Final = 20

@@ -23,7 +23,7 @@ import tyro
 from bench.twins import measure, roofline
 from bench.twins.registry import Entry, entry, size_of
 from runtime.errors import LeadtimeError, UsageError, unknown_name
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.inference.backends.torch_run import reason
 
 SERVED: Final = ("captured", "compiled-captured")

@@ -11,8 +11,7 @@ from runtime.blackbox import load_run
 from runtime.cli import Export
 from runtime.errors import LeadtimeError, UsageError
 from runtime.export.demonstrations import demonstrations
-from runtime.files import named
-from runtime.folder import make_folder
+from runtime.files import make_folder, named
 
 
 def export(command: Export) -> int:

@@ -20,7 +20,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from runtime.errors import UsageError
-from runtime.folder import make_folder
+from runtime.files import make_folder
 
 SECRET_NAME: Final = "own.key_secret"  # noqa: S105 the name of a file
 PUBLIC_NAME: Final = "own.key"

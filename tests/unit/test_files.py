@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import UsageError
-from runtime.folder import make_folder
+from runtime.files import make_folder
 from runtime.supervisor import run_folder
 
 
