@@ -143,6 +143,18 @@ def test_an_arm_that_another_program_left_under_torque_is_told_the_mode_and_the_
     assert state["position"][0] == pytest.approx(0.05, abs=1e-3)
 
 
+def test_an_arm_that_an_earlier_guardian_holds_is_not_let_go_to_where_it_hangs(bench: PiperBench) -> None:
+    ready(bench)
+    successor, listener = bench.arm(), bench.connect()
+    successor.open()
+    listener.receive()
+    told = HOME + np.array([0.01, 0, 0, 0, 0, 0, 0])
+    hold(bench, successor, 100 * NS_PER_MS, told)
+    targets = [JointPair.unpack(frame.data) for frame in listener.receive() if frame.can_id == CanId.TARGET]
+    assert len(targets) >= 10
+    assert [target.first_rad for target in targets] == pytest.approx([0.01] * len(targets), abs=1e-4)
+
+
 def test_an_arm_that_another_program_takes_to_another_mode_has_lost_its_control(bench: PiperBench) -> None:
     arm = ready(bench)
     bench.connect().send(Frame(CanId.MODE, Mode(Control.CAN, Move.POSE).pack()))

@@ -124,17 +124,18 @@ class PiperArm:
             DriverError: the bus takes no frames, or the torque or the control does not come.
         """
         if not self._feedback.commanded:
-            self._take_hold(now_ns)
+            self._take_hold(position, now_ns)
         elif self._lost and self._feedback.state is not None:
             # Whoever gives it torque again would send it back to where it was held before it fell.
             self._send_target(self._feedback.state["position"])
         else:
             self._send_target(position)
 
-    def _take_hold(self, now_ns: int) -> None:
+    def _take_hold(self, position: NDArray[np.float64], now_ns: int) -> None:
         feedback = self._feedback
+        held = feedback.enabled and feedback.controlled
         # An arm that another program left under torque keeps that program's speed, which it does not report.
-        if self._asked_ns and feedback.enabled and feedback.controlled:
+        if self._asked_ns and held:
             feedback.commanded = True
             return
         if not self._enabling_ns:
@@ -151,9 +152,10 @@ class PiperArm:
         if now_ns - self._asked_ns < ENABLE_EVERY_NS or feedback.state is None:
             return
         self._asked_ns = now_ns
-        # The target comes before the torque: an old one in the arm's memory would be a jump.
+        # The target comes before the torque: an old one in the arm's memory would be a jump. An arm that an earlier
+        # guardian left held at a target does not hang where that is, and is not let go of it.
         self._send(CanId.MODE, Mode(Control.CAN).pack())
-        self._send_target(feedback.state["position"])
+        self._send_target(position if held else feedback.state["position"])
         self._send(CanId.ENABLE, Enable(ALL_MOTORS, on=True).pack())
 
     def _send_target(self, position: NDArray[np.float64]) -> None:
