@@ -280,7 +280,7 @@ SYSTEMS: Final = (
         latency_ms=None,
         hardware="",
         source="",
-        tried="LeRobot 0.4.4 and an ACT policy with random weights",
+        tried="LeRobot 0.4.4 and small policies with random weights: ACT, Diffusion, VQ-BeT, TDMPC, SmolVLA",
         hosted=False,
     ),
 )
