@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import Any
 
 from runtime.cli import Serve
 from runtime.errors import UsageError
 from runtime.inference.adapters.registry import is_adapter
+from runtime.inference.server.load import loader
 from runtime.inference.server.openpi_server import serve_openpi
-from runtime.inference.server.serve import serve as serve_leadtime
+from runtime.inference.server.server import serve_model
 from runtime.net.keys import ServerKeys
 from runtime.seed import check_seed
-
-SERVERS: Final[dict[str, Callable[..., None]]] = {"leadtime": serve_leadtime, "openpi": serve_openpi}
 
 
 def serve(command: Serve) -> int:
@@ -41,17 +39,17 @@ def serve(command: Serve) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    keyed = {"keys": keys} if command.protocol == "leadtime" else {}
-    SERVERS[command.protocol](
-        command.policy,
-        bind=command.bind,
-        latency=command.latency,
-        backend=command.backend,
-        device=command.device,
-        seed=command.seed,
-        insecure=command.insecure,
-        **keyed,
-        stop=lambda: stopped,
-        on_ready=say,
-    )
+    model: dict[str, Any] = {"backend": command.backend, "device": command.device}
+    serving: dict[str, Any] = {
+        "bind": command.bind,
+        "latency": command.latency,
+        "seed": command.seed,
+        "insecure": command.insecure,
+        "stop": lambda: stopped,
+        "on_ready": say,
+    }
+    if command.protocol == "openpi":
+        serve_openpi(command.policy, **model, **serving)
+    else:
+        serve_model(loader(command.policy, **model), keys=keys, **serving)
     return 0

@@ -26,7 +26,8 @@ TINY = Path(__file__).parent.parent / "data" / "tiny_policy.onnx"
 ANSWER_MS = 10_000
 _PROGRAM = """
 import sys
-from runtime.inference.server.serve import serve
+from runtime.inference.server.load import loader
+from runtime.inference.server.server import serve_model
 
 policy, bind, latency = sys.argv[1:4]
 
@@ -36,7 +37,7 @@ def on_ready(line):
     sys.stdout.flush()
 
 
-serve(policy, bind=bind, latency=latency, seed=3, on_ready=on_ready)
+serve_model(loader(policy), bind=bind, latency=latency, seed=3, on_ready=on_ready)
 """
 
 

@@ -27,8 +27,8 @@ from runtime.inference.backends.onnx import OnnxBackend
 from runtime.inference.handshake import rig_schema
 from runtime.inference.sampler import Sampler
 from runtime.inference.server import local, mail
+from runtime.inference.server.load import loader
 from runtime.inference.server.mail import Mail
-from runtime.inference.server.serve import serve
 from runtime.inference.server.server import serve_model
 from runtime.inference.server.session import SessionTable
 from runtime.layout import JOINT_NAMES
@@ -365,8 +365,9 @@ import gc
 import sys
 
 from runtime.inference.sampler import Sampler
+from runtime.inference.server.load import loader
 from runtime.inference.server.openpi_server import serve_openpi
-from runtime.inference.server.serve import serve
+from runtime.inference.server.server import serve_model
 
 frozen, warm_up = [], Sampler.warm_up
 
@@ -378,9 +379,12 @@ def warmed(sampler):
 
 
 Sampler.warm_up = warmed
-server = {"leadtime": serve, "openpi": serve_openpi}[sys.argv[1]]
+server, policy = {
+    "leadtime": (serve_model, loader(sys.argv[2])),
+    "openpi": (serve_openpi, sys.argv[2]),
+}[sys.argv[1]]
 ready = lambda line: frozen.append(gc.get_freeze_count())
-server(sys.argv[2], bind="tcp://127.0.0.1:*", stop=lambda: True, on_ready=ready)
+server(policy, bind="tcp://127.0.0.1:*", stop=lambda: True, on_ready=ready)
 print(*frozen)
 """
 
@@ -452,7 +456,7 @@ def test_a_model_is_loaded_warmed_up_and_run_in_the_one_thread_that_serves(monke
         noting.note(Sampler, name)
     for name in ("__init__", "infer"):
         noting.note(OnnxBackend, name)
-    noting.serve(serve, str(TINY), requests=3)
+    noting.serve(serve_model, loader(str(TINY)), requests=3)
 
 
 def test_a_model_that_gives_its_chunk_in_parts_writes_each_in_that_thread(monkeypatch: pytest.MonkeyPatch) -> None:

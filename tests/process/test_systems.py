@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +12,19 @@ import pytest
 
 from runtime.states import Mode
 from tests.conformance.emulators import dreamzero, lingbot_va, openpi
-from tests.conformance.emulators.websocket_peer import WebsocketPeer
+from tests.conformance.emulators.websocket_peer import Protocol, WebsocketPeer
 from tests.conformance.franka import example
 from tests.process.harness import Session, leadtime, wait_for
+
+
+@contextmanager
+def running(make: Callable[[], Protocol]) -> Iterator[WebsocketPeer]:
+    """A peer for as long as a run lasts."""
+    peer = WebsocketPeer(make)
+    try:
+        yield peer
+    finally:
+        peer.kill()
 
 
 def address(peer: WebsocketPeer) -> str:
@@ -21,12 +32,9 @@ def address(peer: WebsocketPeer) -> str:
 
 
 def test_a_rig_is_driven_by_an_openpi_server(start: Callable[..., Session]) -> None:
-    peer = WebsocketPeer(openpi.OpenPiProtocol)
-    try:
+    with running(openpi.OpenPiProtocol) as peer:
         session = start("--policy", f"openpi://{address(peer)}?execute_steps=20", "--duration-s", "9")
         status, _, stderr = session.finish()
-    finally:
-        peer.kill()
     assert status == 0, stderr
     summary = session.summary()
     assert summary["inference"]["chunks_used"] >= 5
@@ -49,12 +57,9 @@ class Telling(lingbot_va.LingBotVaProtocol):
 
 def test_a_stateful_server_is_told_what_the_arms_were_told(start: Callable[..., Session]) -> None:
     commits: list[Any] = []
-    peer = WebsocketPeer(lambda: Telling(commits))
-    try:
+    with running(lambda: Telling(commits)) as peer:
         session = start("--policy", f"lingbot-va://{address(peer)}?arms=x5", "--duration-s", "12")
         status, _, stderr = session.finish()
-    finally:
-        peer.kill()
     assert status == 0, stderr
     summary = session.summary()
     assert summary["inference"]["chunks_used"] >= 4
@@ -82,15 +87,12 @@ class Imagining(lingbot_va.ImaginingProtocol):
 
 def test_a_server_that_predicts_over_the_plan_that_runs_is_told_of_it(start: Callable[..., Session]) -> None:
     told: list[Any] = []
-    peer = WebsocketPeer(lambda: Imagining(told))
-    try:
+    with running(lambda: Imagining(told)) as peer:
         session = start("--policy", f"lingbot-va://{address(peer)}?arms=x5", "--latency", "constant:360")
         session.await_mode(Mode.POLICY)
         wait_for(lambda: len(told) >= 3, "a plan that is told")
         session.interrupt()
         status, _, stderr = session.finish()
-    finally:
-        peer.kill()
     assert status == 0, stderr
     assert session.summary()["limit_violations"] == 0
     assert all(state.shape[1:] == (1, lingbot_va.STEPS) for state in told)
@@ -120,15 +122,12 @@ class Dropping(lingbot_va.LingBotVaProtocol):
 
 def test_a_stateful_server_that_lost_the_episode_is_brought_to_where_it_was(start: Callable[..., Session]) -> None:
     events: list[tuple[str, int]] = []
-    peer = WebsocketPeer(lambda: Dropping(events))
-    try:
+    with running(lambda: Dropping(events)) as peer:
         session = start("--policy", f"lingbot-va://{address(peer)}?arms=x5")
         session.await_mode(Mode.POLICY)
         wait_for(lambda: [kind for kind, _ in events].count("commit") >= Dropping.DROPPED + 3, "commits")
         session.interrupt()
         status, _, stderr = session.finish()
-    finally:
-        peer.kill()
     assert status == 0, stderr
     dropped = [i for i, (kind, _) in enumerate(events) if kind == "commit"][Dropping.DROPPED - 1]
     assert [kind for kind, _ in events[dropped + 1 : dropped + 5]] == ["reset", "ask", "commit", "ask"]
@@ -141,14 +140,11 @@ def test_a_stateful_server_that_lost_the_episode_is_brought_to_where_it_was(star
 def test_a_rig_is_driven_by_a_policy_made_for_another_arm(start: Callable[..., Session], tmp_path: Path) -> None:
     file = tmp_path / "franka.yaml"
     file.write_text(example())
-    peer = WebsocketPeer(dreamzero.DreamZeroProtocol)
-    try:
+    with running(dreamzero.DreamZeroProtocol) as peer:
         url = f"dreamzero://{address(peer)}?arms=x5&embodiment={file}"
         session = start("--policy", url, "--duration-s", "9")
         status, _, stderr = session.finish()
         told = [request for request in peer.requests if request["endpoint"] == "infer"]
-    finally:
-        peer.kill()
     assert status == 0, stderr
     summary = session.summary()
     assert summary["inference"]["chunks_used"] >= 3

@@ -25,6 +25,15 @@ def test_the_built_in_rigs_load_under_their_own_names() -> None:
         assert rig.stack("position_min").shape == (RIG_DOF,)
 
 
+def refusal(tmp_path: Path, text: str) -> str:
+    """Return why a rig of this text is refused."""
+    file = tmp_path / "rig.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_rig(str(file))
+    return str(caught.value)
+
+
 def test_a_rig_file_loads_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD.replace("sim-x5", "mine"))
@@ -45,12 +54,9 @@ def test_a_rig_file_loads_by_its_path(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_names_file_and_key(tmp_path: Path, change: dict[str, object], says: str) -> None:
-    file = tmp_path / "rig.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(GOOD) | change))
-    with pytest.raises(UsageError) as caught:
-        load_rig(str(file))
-    assert str(file) in str(caught.value)
-    assert says in str(caught.value)
+    said = refusal(tmp_path, yaml.safe_dump(yaml.safe_load(GOOD) | change))
+    assert str(tmp_path / "rig.yaml") in said
+    assert says in said
 
 
 @pytest.mark.parametrize(
@@ -84,12 +90,9 @@ def test_a_wrong_value_names_file_and_key(tmp_path: Path, change: dict[str, obje
     ],
 )
 def test_a_broken_file_says_what_would_be_right(tmp_path: Path, old: str, new: str, says: str) -> None:
-    file = tmp_path / "rig.yaml"
-    file.write_text(GOOD.replace(old, new))
-    with pytest.raises(UsageError) as caught:
-        load_rig(str(file))
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
+    said = refusal(tmp_path, GOOD.replace(old, new))
+    assert says in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(
@@ -134,10 +137,7 @@ def test_a_leader_on_its_arms_bus_is_told_from_it_by_its_identifiers(tmp_path: P
     ],
 )
 def test_what_is_not_finite_is_no_measure_of_a_rig(tmp_path: Path, old: str, new: str, says: str) -> None:
-    file = tmp_path / "rig.yaml"
-    file.write_text(GOOD.replace(old, new))
-    with pytest.raises(UsageError, match=re.escape(says)):
-        load_rig(str(file))
+    assert says in refusal(tmp_path, GOOD.replace(old, new))
 
 
 REAL = (
@@ -160,9 +160,7 @@ def test_a_real_arm_is_named_by_a_device_of_its_own(tmp_path: Path, old: str, ne
     file = tmp_path / "rig.yaml"
     file.write_text(REAL)
     assert not load_rig(str(file)).simulated
-    file.write_text(REAL.replace(old, new))
-    with pytest.raises(UsageError, match=re.escape(says)):
-        load_rig(str(file))
+    assert says in refusal(tmp_path, REAL.replace(old, new))
 
 
 def test_the_arms_of_two_nodes_are_two_devices() -> None:
@@ -171,10 +169,8 @@ def test_the_arms_of_two_nodes_are_two_devices() -> None:
 
 
 def test_a_rest_that_is_not_finite_does_not_pass_for_the_arms_own(tmp_path: Path) -> None:
-    file = tmp_path / "rig.yaml"
-    file.write_text(REAL.replace("channel: can0", "channel: can0, rest_rad: [.nan, 0, 0, 0, 0, 0]"))
-    with pytest.raises(UsageError, match=re.escape("key 'arms.left.rest_rad[0]': nan")):
-        load_rig(str(file))
+    text = REAL.replace("channel: can0", "channel: can0, rest_rad: [.nan, 0, 0, 0, 0, 0]")
+    assert "key 'arms.left.rest_rad[0]': nan" in refusal(tmp_path, text)
 
 
 def test_a_key_that_comes_twice_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -186,10 +182,7 @@ def test_a_key_that_comes_twice_is_refused_with_its_line(tmp_path: Path) -> None
 
 
 def test_a_file_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
-    file = tmp_path / "rig.yaml"
-    file.write_text("[" * 3000)
-    with pytest.raises(UsageError, match="nested too deeply"):
-        load_rig(str(file))
+    assert "nested too deeply" in refusal(tmp_path, "[" * 3000)
 
 
 def test_a_file_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:
@@ -198,10 +191,8 @@ def test_a_file_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_mixed_simulated_arms_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "rig.yaml"
-    file.write_text(GOOD.replace("right: {driver: sim, model: x5}", "right: {driver: sim, model: piper}"))
-    with pytest.raises(UsageError, match="one arm model for both sides"):
-        load_rig(str(file))
+    text = GOOD.replace("right: {driver: sim, model: x5}", "right: {driver: sim, model: piper}")
+    assert "one arm model for both sides" in refusal(tmp_path, text)
 
 
 def test_an_unknown_rig_lists_the_built_in_ones() -> None:

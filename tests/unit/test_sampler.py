@@ -181,7 +181,7 @@ def test_guidance_that_a_backend_cannot_give_is_refused_when_it_is_loaded(
 
 
 def test_a_server_starts_without_torch() -> None:
-    program = "import sys; sys.modules['torch'] = None; import runtime.inference.server.serve"
+    program = "import sys; sys.modules['torch'] = None; import runtime.inference.server.load"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from runtime.board import Board, Heart
 from runtime.clock import NS_PER_MS, Clock
-from runtime.inference.server.serve import serve
+from runtime.inference.server.load import loader
+from runtime.inference.server.server import serve_model
 
 BEAT_NS: Final = 100 * NS_PER_MS
 
@@ -23,12 +24,10 @@ def run_server(board: Board, clock: Clock, heart: Heart) -> None:
             beaten_ns = now_ns
             heart.beat(now_ns)
 
-    serve(
-        spec.policy,
+    serve_model(
+        loader(spec.policy, task_names=(spec.task,), backend=spec.backend),
         bind=spec.endpoint,
         latency=spec.latency,
-        task_names=(spec.task,),
-        backend=spec.backend,
         seed=spec.seed,
         clock=clock,
         stop=lambda: board.stopping,

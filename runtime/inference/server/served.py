@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,3 +52,7 @@ class Served(Protocol):
 
     def close(self) -> None:
         """Let go of what is held elsewhere."""
+
+
+Load = Callable[[float], Served]
+"""Loads and warms up a model, given the median of the latency profile that its answers are held back to, ms."""

@@ -17,7 +17,7 @@ from runtime.inference.server.latency import LatencyModel, parse_latency
 from runtime.inference.server.mail import Mail
 from runtime.inference.server.refusals import expired, no_place, no_session, superseded
 from runtime.inference.server.relief import Relief
-from runtime.inference.server.served import Served
+from runtime.inference.server.served import Load, Served
 from runtime.inference.server.session import CLIENTS_MAX, Job, SessionTable
 from runtime.inference.server.worker import Reply, Worker
 from runtime.net.frames import Buffer
@@ -156,7 +156,7 @@ def _shared(region: Region | None, places: tuple[wire.ArrayPlace, ...]) -> wire.
 
 
 def serve_model(
-    load: Callable[[float], Served],
+    load: Load,
     *,
     bind: str,
     latency: str = "none",
@@ -168,7 +168,7 @@ def serve_model(
     on_ready: Callable[[str], None] | None = None,
     on_turn: Callable[[], None] | None = None,
 ) -> None:
-    """Load and warm up what is served, `load(median of the latency profile, ms)`, and serve it until `stop`.
+    """Load and warm up what is served, and serve it until `stop`.
 
     The address is taken before the models load, so that one in use is said at once; clients are answered from
     `on_ready(line)` on, which says the address (a port given as `*` is chosen by the system), the model's time
