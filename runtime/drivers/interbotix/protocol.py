@@ -10,7 +10,6 @@ from typing import Final
 HEADER: Final = b"\xff\xff\xfd\x00"
 _PATTERN: Final = b"\xff\xff\xfd"
 BROADCAST: Final = 0xFE
-ID_MAX: Final = 252
 OVERHEAD_BYTES: Final = 10
 """Header, id, length, instruction and checksum."""
 LENGTH_MAX: Final = 1024
