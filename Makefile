@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODELS := .venv-models
+LEROBOT := .venv-lerobot
 
-.PHONY: run test test-models lint doctor clean
+.PHONY: run test test-models test-lerobot lint doctor clean
 
 run: $(VENV)/.ready
 	$(BIN)/leadtime run --rig sim-x5 --policy demo --latency gigaworld --duration-s 60
@@ -15,6 +16,10 @@ test: lint
 # The tests that need torch, ONNX, TensorRT-RTX's builder, LeRobot and openpi's client: here none of them may skip.
 test-models: $(MODELS)/.ready
 	$(MODELS)/bin/pytest --installed --timeout 300 @tests/models.txt
+
+# The server of LeRobot's policies beside a recent LeRobot, which wants Python 3.12: make test-lerobot PYTHON=python3.12
+test-lerobot: $(LEROBOT)/.ready
+	$(LEROBOT)/bin/pytest --timeout 300 tests/process/test_lerobot_host.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -40,5 +45,13 @@ $(MODELS)/.ready: pyproject.toml constraints-models.txt | $(VENV)/.ready
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check -c constraints-models.txt --no-deps lerobot openpi-client
 	@touch $@
 
+$(LEROBOT)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
+	  || { echo "LeRobot 0.6 needs Python 3.12; point PYTHON at one: make test-lerobot PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(LEROBOT)
+	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check -e . pytest pytest-timeout hypothesis \
+	  'lerobot[pi,smolvla,fastwam,vla-jepa,lingbot-va,diffusion]==0.6.1'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(MODELS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(MODELS) $(LEROBOT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -27,7 +27,7 @@ from runtime.inference.adapters.starvla import StarVlaSettings
 from runtime.inference.adapters.vjepa2_ac import VJepa2AcSettings
 from runtime.inference.adapters.vla_jepa import VlaJepaSettings
 from runtime.inference.adapters.xpolicylab import XPolicyLabSettings
-from runtime.inference.lerobot_policy import RATE_HZ, executed_of
+from runtime.inference.lerobot_load import RATE_HZ, executed_of
 from runtime.inference.pacing import ticks_of
 from runtime.layout import CAMERAS
 from runtime.records import CHUNK_STEPS_MAX

@@ -16,7 +16,7 @@ settings.register_profile("explore", derandomize=False, deadline=None, max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 NO_PACKAGE: Final = (
-    *("LEADTIME_RELEASES", "torch is installed", "LeRobot is installed", "there is a GPU"),
+    *("LEADTIME_RELEASES", "torch is installed", "LeRobot is installed", "LeRobot is older than 0.6", "there is a GPU"),
     "lerobot 0.4.4 decodes through torchvision below 0.24",
 )
 """What a test may be skipped for all the same."""

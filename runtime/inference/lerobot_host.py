@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import signal
 import sys
 import time
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.fit import check_fit
-from runtime.inference.lerobot_policy import RATE_HZ, UNITS, LeRobotPolicy, Options
-from runtime.inference.server.served import Answer
+from runtime.inference.lerobot_load import RATE_HZ, UNITS, Options, load
+from runtime.inference.lerobot_policy import LeRobotPolicy
+from runtime.inference.server.served import Answer, Served
 from runtime.inference.server.server import serve_model
 from runtime.inference.server.session import Job
 from runtime.layout import JOINT_NAMES, RIG_DOF
@@ -133,6 +135,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Options, argparse.Namespace]:
     parser.add_argument("--execute-steps", type=int, default=0, help="steps between two chunks; 0: a quarter chunk")
     parser.add_argument("--units", default="rad", choices=[*UNITS], help="what the policy was trained on")
     parser.add_argument("--rename", action="append", default=[], metavar="MODEL=RIG", help="a camera's name on the rig")
+    parser.add_argument("--arms", default="", metavar="MODEL", help="arm model of a policy that moves hands")
     found = parser.parse_args(arguments)
     pairs = [pair.partition("=") for pair in found.rename]
     if not all(model and rig for model, _, rig in pairs):
@@ -140,13 +143,22 @@ def _parse(arguments: Sequence[str]) -> tuple[Options, argparse.Namespace]:
     if found.insecure and found.keys is not None:
         raise UsageError("--insecure says to serve without keys; leave out one of --keys and --insecure")
     rename = {model: rig for model, _, rig in pairs}
-    return Options(found.policy, found.device, found.rate_hz, found.execute_steps, found.units, rename), found
+    options = Options(
+        found.policy, found.device, found.rate_hz, found.execute_steps, found.units, rename, arms=found.arms
+    )
+    return options, found
 
 
-def _load(options: Options) -> ServedLeRobot:
+def _load(options: Options) -> Served:
     # What LeRobot has to say is not the line that says we are ready.
     with contextlib.redirect_stdout(sys.stderr):
-        return ServedLeRobot(LeRobotPolicy(options))
+        loaded = load(options)
+        if loaded.config.type == "lingbot_va":
+            # What holds a session with it needs more of us, Pillow among it.
+            lingbot = importlib.import_module("runtime.inference.lerobot_lingbot")
+            hosted: Served = lingbot.hosted_lingbot(loaded, options)
+            return hosted
+        return ServedLeRobot(LeRobotPolicy(loaded, options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.adapters.base import AdapterError, Executed, Question
-from runtime.inference.adapters.lingbot_hands import Frame, Rotations
-from runtime.inference.adapters.lingbot_va import LingBotVa
+from runtime.inference.adapters.lingbot_hands import Frame
+from runtime.inference.adapters.lingbot_moves import Rotations
+from runtime.inference.adapters.lingbot_server import served_lingbot_va
+from runtime.inference.adapters.lingbot_va import LingBotVa, LingBotVaSettings
 from runtime.kinematics.pose import Pose
 from runtime.kinematics.rotations import quaternion, quaternion_matrix, rotation_vector, vector_matrix
 from runtime.layout import ARM_SLICE, SIDES
@@ -34,7 +36,7 @@ LEVEL = 2
 
 def pair_of(protocol: type[LingBotVaProtocol]) -> Iterator[Pair]:
     peer = WebsocketPeer(protocol)
-    adapter = LingBotVa(peer.endpoint, kinematics=x5_hands())
+    adapter = served_lingbot_va(peer.endpoint, LingBotVaSettings(), x5_hands())
     adapter.open(ANSWER_S)
     adapter.reset(PROMPT)
     yield adapter, peer.protocol
@@ -179,9 +181,9 @@ def test_a_pose_out_of_reach_is_refused(pair: Pair) -> None:
 
 def test_without_an_embodiment_it_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(UsageError, match="arms=MODEL"):
-        LingBotVa("ws://127.0.0.1:9").open(ANSWER_S)
+        served_lingbot_va("ws://127.0.0.1:9", LingBotVaSettings(), None)
     with pytest.raises(UsageError, match="no websocket"):
-        LingBotVa("tcp://127.0.0.1:9")
+        served_lingbot_va("tcp://127.0.0.1:9", LingBotVaSettings(), x5_hands())
 
 
 def hamilton_xyzw(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.inference.adapters.dreamzero import DreamZero
-from runtime.inference.adapters.lingbot_va import LingBotVa
+from runtime.inference.adapters.lingbot_server import served_lingbot_va
+from runtime.inference.adapters.lingbot_va import LingBotVaSettings
 from runtime.inference.adapters.openpi import OpenPi
 from runtime.inference.adapters.poses import DeltaHand
 from runtime.inference.adapters.starvla import StarVla, StarVlaSettings
@@ -39,7 +40,7 @@ ROWS = (
     Row(
         "lingbot-va",
         peer=lambda: WebsocketPeer(lingbot_va.LingBotVaProtocol),
-        adapter=lambda endpoint: LingBotVa(endpoint, kinematics=x5_hands()),
+        adapter=lambda endpoint: served_lingbot_va(endpoint, LingBotVaSettings(), x5_hands()),
         expected=lingbot_va.expected,
         malformed=MALFORMED,
         episodes=beginnings,

@@ -143,7 +143,9 @@ class PlainClient:
             self.session = message.session
         return message
 
-    def ask(self, request_seq: int, deadline_ms: float = 10_000.0, seed: int = 5, **replace: Any) -> None:
+    def ask(
+        self, request_seq: int, deadline_ms: float = 10_000.0, seed: int = 5, executed_tick: int = 0, **replace: Any
+    ) -> None:
         """Ask for a chunk about three grey images, with arrays replaced or (None) left out."""
         arrays = {**observation(), **replace}
         prefix = arrays.get("prefix")
@@ -156,6 +158,7 @@ class PlainClient:
             deadline_ms=deadline_ms,
             condition="prefix" if rows else "plain",
             committed=rows,
+            executed_tick=executed_tick,
         )
         self.send(request, {name: array for name, array in arrays.items() if array is not None})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import os
 import subprocess
 import sys
 import threading
@@ -14,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
+from numpy.typing import NDArray
 
 from runtime.clock import MonotonicClock
 from runtime.inference import wire
 from runtime.inference.lerobot_host import ServedLeRobot
-from runtime.inference.lerobot_policy import Options
+from runtime.inference.lerobot_load import Options
 from runtime.inference.server import session
 from runtime.inference.server.latency import parse_latency
 from runtime.inference.server.server import PolicyServer
@@ -28,26 +31,42 @@ from tests.process.serving import PlainClient, observation
 from tests.process.test_keys import make_folders, shut_out
 
 INSTALLED = importlib.util.find_spec("lerobot") is not None and importlib.util.find_spec("torchvision") is not None
+RECENT = INSTALLED and [int(part) for part in importlib.metadata.version("lerobot").split(".")[:2]] >= [0, 6]
 needs_lerobot = pytest.mark.skipif(not INSTALLED, reason="LeRobot is not installed")
 HORIZON = 20
 # A torchvision for CUDA beside a torch without it does not import by itself.
 _HOST = """
+import os
 import sys
 from bench.decoupling.peers import lerobot_import
 
 lerobot_import.import_torchvision()
+if "TINY" in os.environ:
+    from tests.process import tiny_hub
+
+    tiny_hub.shrink(os.environ["TINY"])
 from runtime.inference.lerobot_host import main
 
 sys.exit(main())
 """
 KINDS = {"act": 20, "diffusion": 8, "vqbet": 5, "tdmpc": 5, "smolvla": 10}
 """Types of policy, and how many steps the chunk of a small one has."""
+NEWER = {"pi0": 10, "pi05": 10, "fastwam": 8, "fastwam-blind": 8, "vla_jepa": 10, "vla_jepa-blind": 10}
+"""Those of LeRobot 0.6, which needs Python 3.12. A `-blind` one does not read the joints."""
+LENGTHS = {**KINDS, **NEWER}
+needs_newer = pytest.mark.skipif(not RECENT, reason="LeRobot is older than 0.6")
+
+
+def environment(folder: Path, kind: str) -> dict[str, str]:
+    """Return that of a process whose hub is the folder's."""
+    tiny = {"TINY": kind} if kind.startswith("pi0") else {}
+    return {**os.environ, **tiny, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
 
 
 def made(folder: Path, kind: str = "act", joints: int = 14) -> Path:
     """Make a small policy with random weights, and its chunks."""
     command = [sys.executable, "-m", "tests.process.tiny_lerobot", kind, str(folder), str(joints)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=environment(folder, kind))
     return folder
 
 
@@ -65,11 +84,14 @@ def served(kind: str, folder: Path) -> Iterator[str]:
         "--rename",
         f"{'image' if kind == 'tdmpc' else 'top'}=cam_high",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(folder, kind)
+    ) as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
-            assert line.startswith(f"serving {folder} on tcp://127.0.0.1:")
+            assert line.startswith("serving ")
+            assert f"{folder.name} on tcp://127.0.0.1:" in line
             yield line.partition(" on ")[2].partition(" : ")[0]
         finally:
             # As a shell and a supervisor do, one beside the other.
@@ -77,7 +99,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
             process.terminate()
             process.communicate()
     assert process.returncode == 0
-    assert f"LeRobot {kind}, chunk of {KINDS[kind]}, cameras cam_high, model" in line
+    assert f" : LeRobot {kind.partition('-')[0]}, " in line
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +120,7 @@ def client(endpoint: str) -> Iterator[PlainClient]:
 
 
 @needs_lerobot
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=needs_newer) for kind in NEWER)])
 def test_the_chunks_of_an_episode_are_lerobots_own_with_its_processors(kind: str, tmp_path: Path) -> None:
     """Each is made of what the policy looks back on in this episode, and of nothing that was seen before."""
     if kind == "smolvla":
@@ -112,8 +134,8 @@ def test_the_chunks_of_an_episode_are_lerobots_own_with_its_processors(kind: str
             assert isinstance(welcome, wire.Welcome)
             assert welcome.door
             schema = welcome.schema
-            assert (schema.horizon, schema.cameras) == (KINDS[kind], ("cam_high",))
-            assert schema.execute_steps == max(KINDS[kind] // 4, 1)
+            assert (schema.horizon, schema.cameras) == (LENGTHS[kind], ("cam_high",))
+            assert schema.execute_steps == max(LENGTHS[kind] // 4, 1)
             assert (schema.width_px, schema.height_px, schema.velocity) == (320, 240, False)
             assert schema.conditions == ("plain",)
             for seq, grey in ((3, 10), (4, 200)):
@@ -123,6 +145,54 @@ def test_the_chunks_of_an_episode_are_lerobots_own_with_its_processors(kind: str
                 assert (chunk.request_seq, chunk.obs_seq) == (seq, seq + 100)
                 assert chunk.server_ns >= chunk.infer_ns > 0
                 assert np.abs(arrays["actions"] - expected[seq - 3]).max() < 1e-5
+
+
+@needs_newer
+def test_lingbot_va_is_told_what_was_executed_and_seen(tmp_path: Path) -> None:
+    """Its chunks are those of LeRobot's `select_action`, which gathers that tick by tick."""
+    kind = "lingbot_va-blind"
+    folder = made(tmp_path, kind)
+    expected = [chunk for _, chunk in sorted(np.load(folder / "episode.npz").items())]
+    assert [len(chunk) for chunk in expected] == [4, 8, 8]
+    with served(kind, folder) as where, zmq.Context() as context, PlainClient(context, where) as client:
+        for _ in range(2):
+            welcome = client.hello()
+            assert isinstance(welcome, wire.Welcome)
+            assert (welcome.schema.horizon, welcome.schema.execute_steps, welcome.schema.key_every) == (8, 4, 1)
+            assert (welcome.schema.cameras, welcome.schema.stateful) == (("cam_high",), True)
+            told: dict[str, Any] = {}
+            tick = 0
+            for seq, chunk in enumerate(expected):
+                client.ask(seq, **{"image/cam_high": grey(tick), **told})
+                answered, arrays = client.answer()
+                assert isinstance(answered, wire.Chunk)
+                assert np.abs(arrays["actions"][: len(chunk)] - chunk).max() < 1e-5
+                # The first chunk is a frame shorter; its last target is held.
+                assert (arrays["actions"][len(chunk) :] == arrays["actions"][len(chunk) - 1]).all()
+                seen = np.arange(1, len(chunk))
+                told = {
+                    "executed_tick": tick,
+                    "executed": arrays["actions"][: len(chunk)],
+                    "key/cam_high": np.stack([grey(tick + each) for each in seen]),
+                    "key_state": np.full((len(seen), 14), 0.1, np.float32),
+                    "key_tick": seen.astype(np.int64),
+                }
+                tick += len(chunk)
+
+
+@needs_newer
+def test_a_lingbot_va_that_moves_hands_wants_to_know_the_arms(tmp_path: Path) -> None:
+    kind = "lingbot_va-blind"
+    host, policy = ("-c", _HOST), ("--policy", str(made(tmp_path, kind, joints=16)), *ANY_PORT)
+    refused(
+        host, policy, 2, "gives poses of two hands; say which arms it drives: --arms MODEL", environment(tmp_path, kind)
+    )
+    refused(host, (*policy, "--arms", "x6"), 2, "unknown arm model; valid: ", environment(tmp_path, kind))
+
+
+def grey(tick: int) -> NDArray[np.uint8]:
+    """Return the picture of a tick of LingBot-VA's episode."""
+    return np.full((240, 320, 3), 10 + 10 * tick, np.uint8)
 
 
 @needs_lerobot
@@ -276,6 +346,7 @@ def test_a_cancellation_that_is_for_another_request_or_session_changes_nothing(
 
 _ZEROS = """
 import sys
+from types import SimpleNamespace
 import numpy as np
 from runtime.inference import lerobot_host
 
@@ -283,7 +354,7 @@ from runtime.inference import lerobot_host
 class Zeros:
     kind, cameras, size_px, horizon, execute_steps, latency_ms = "act", ("cam_high",), (320, 240), 20, 5, 1.0
 
-    def __init__(self, options):
+    def __init__(self, loaded, options):
         self.options = options
 
     def reset(self):
@@ -293,6 +364,7 @@ class Zeros:
         return np.zeros((20, 14), np.float32)
 
 
+lerobot_host.load = lambda options: SimpleNamespace(config=SimpleNamespace(type="act"))
 lerobot_host.LeRobotPolicy = Zeros
 sys.exit(lerobot_host.main())
 """
@@ -332,8 +404,10 @@ PLAIN = ("-m", "runtime.inference.lerobot_host")
 ANY_PORT = ("--bind", "tcp://127.0.0.1:*")
 
 
-def refused(program: tuple[str, ...], options: tuple[str, ...], status: int, part: str) -> None:
-    ended = subprocess.run([sys.executable, *program, *options], capture_output=True, text=True, check=False)
+def refused(
+    program: tuple[str, ...], options: tuple[str, ...], status: int, part: str, env: dict[str, str] | None = None
+) -> None:
+    ended = subprocess.run([sys.executable, *program, *options], capture_output=True, text=True, check=False, env=env)
     assert ended.returncode == status
     line = ended.stderr.strip().splitlines()[-1]
     assert line.startswith("leadtime: ")
@@ -362,16 +436,30 @@ def test_what_is_not_a_policy_of_two_arms_with_these_cameras_is_refused(act: Pat
     refused(host, ("--policy", str(tmp_path), *ANY_PORT), 1, "LeRobot cannot load policy")
 
 
+@needs_newer
+def test_a_policy_whose_weights_do_not_fit_is_refused(tmp_path: Path) -> None:
+    """LeRobot prints that pi0's do not, and goes on with random ones."""
+    from safetensors import numpy as safetensors
+
+    weights = made(tmp_path, "pi0") / "model.safetensors"
+    held = safetensors.load_file(weights)
+    held.popitem()
+    safetensors.save_file(held, weights)
+    part = f"LeRobot cannot load the weights of policy {tmp_path}; it would act at random"
+    refused(("-c", _HOST), ("--policy", str(tmp_path), *ANY_PORT), 1, part, environment(tmp_path, "pi0"))
+
+
 @pytest.mark.skipif(INSTALLED, reason="LeRobot is installed")
 def test_without_lerobot_it_says_where_to_run_it() -> None:
     refused(PLAIN, ("--policy", "act", *ANY_PORT), 1, "run this where LeRobot is installed: ")
 
 
-def test_it_needs_little_of_us() -> None:
-    """What it imports is there beside LeRobot: numpy, pyzmq and msgspec."""
-    heavy = ("onnxruntime", "mujoco", "ruckig", "tyro", "PIL", "yaml", "torch")
+@pytest.mark.parametrize(("part", "own"), [("host", ("PIL",)), ("lingbot", ())])
+def test_it_needs_little_of_us(part: str, own: tuple[str, ...]) -> None:
+    """What it imports is there beside LeRobot: numpy, pyzmq and msgspec, and Pillow for LingBot-VA."""
+    heavy = ("onnxruntime", "mujoco", "ruckig", "tyro", "yaml", "torch", "websockets", "msgpack", *own)
     program = (
-        "import sys; import runtime.inference.lerobot_host; "
+        f"import sys; import runtime.inference.lerobot_{part}; "
         f"sys.exit(', '.join(name for name in {heavy} if name in sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -25,6 +25,7 @@ PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES: Final = {"fast-wam": fast_wam.FILE, "motus": motus.FILE, "vjepa2-ac": "hubconf.py"}
 """The file by which a checkout on this host is known."""
 NEEDED: Final = {
+    "lingbot-va": {"arms": "x5"},
     "gigaworld": {"trust": "127.0.0.1"},
     "fast-wam": {"checkpoint": "a", "statistics": "b"},
     "motus": {"checkpoint": "a", "wan": "b", "vlm": "c"},

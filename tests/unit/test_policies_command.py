@@ -13,7 +13,7 @@ from runtime.config import RigConfig, load_rig
 from runtime.control.strategy import Strategy, plan_execution
 from runtime.errors import UsageError
 from runtime.inference import lerobot_host
-from runtime.inference.lerobot_policy import executed_of
+from runtime.inference.lerobot_load import executed_of
 from runtime.inference.policy import load_policy, policy_names
 from runtime.inference.server.latency import LATENCY_PROFILES
 from runtime.layout import RIG_DOF

@@ -11,20 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.inference.adapters.poses import Hands
+from runtime.inference.adapters.answers import Refuse
+from runtime.inference.adapters.lingbot_moves import HAND, HANDS, Rotations
+from runtime.inference.adapters.poses import Hands, Kinematics, joint_rows
 from runtime.kinematics.pose import Pose
 from runtime.kinematics.rotations import quaternion, quaternion_conjugate, quaternion_matrix, quaternion_product
-from runtime.layout import SIDES, Side
-
-Rotations = Literal["robotwin", "wxyz", "xyzw"]
-HAND: Final = 8
-"""Numbers of one hand: x, y, z in m, a quaternion, the gripper."""
-CHANNELS: Final = HAND * len(SIDES)
+from runtime.layout import GRIPPER_INDEX, SIDES, Side
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Frame:
         self, hands: Hands, grippers: Mapping[Side, float], near: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
         """Return the step (16,) that says where the hands are; of both signs of a quaternion that nearer to `near`."""
-        step = np.empty(CHANNELS)
+        step = np.empty(HANDS)
         for side in SIDES:
             part = _of(side, step)
             part[:3] = hands[side].position - self.first[side].position
@@ -70,6 +66,43 @@ class Frame:
 
     def _written(self, real_first: NDArray[np.float64]) -> NDArray[np.float64]:
         return real_first if self.rotations == "wxyz" else np.roll(real_first, -1)
+
+
+class HandMoves:
+    """Poses of two hands relative to the episode's first, and grippers; see `Moves`."""
+
+    channels = HANDS
+
+    def __init__(self, kinematics: Kinematics, rotations: Rotations) -> None:
+        self._kinematics = kinematics
+        self._rotations = rotations
+        self._frame: Frame | None = None
+
+    def begin(self, start: NDArray[np.float64]) -> None:
+        """See Moves."""
+        self._frame = Frame(dict(self._kinematics.forward(start)), self._rotations)
+
+    def rows(self, steps: NDArray[np.float64], start: NDArray[np.float64], refuse: Refuse) -> NDArray[np.float64]:
+        """See Moves."""
+        if not (np.linalg.norm(steps.reshape(-1, len(SIDES), HAND)[..., 3:7], axis=-1) > 1e-6).all():
+            raise refuse("answered a rotation that is none")
+        goals = [self._begun.hands(step) for step in steps]
+        return joint_rows(self._kinematics, goals, steps[:, HAND - 1 :: HAND], start, refuse)
+
+    def steps(self, rows: NDArray[np.float64], near: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """See Moves."""
+        told = []
+        for row in rows:
+            grippers = {side: float(row[GRIPPER_INDEX[i]]) for i, side in enumerate(SIDES)}
+            near = self._begun.channels(self._kinematics.forward(row), grippers, near)
+            told.append(near)
+        return np.array(told)
+
+    @property
+    def _begun(self) -> Frame:
+        if self._frame is None:
+            raise RuntimeError("no episode was begun")
+        return self._frame
 
 
 def _of(side: Side, step: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""LingBot-VA behind its websocket server: one session that remembers an episode and is told what was really done.
+"""A session with LingBot-VA: it remembers an episode and is told what was really done.
 
 Checked against Robbyant/lingbot-va: wan_va/wan_va_server.py, wan_va/utils/Simple_Remote_Infer/deploy/
 websocket_policy_server.py and evaluation/robotwin/eval_polict_client_openpi.py. An episode is `reset` with the prompt;
@@ -18,28 +18,27 @@ the key `imagine`, always False, and its server does nothing with it.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from runtime.errors import UsageError
 from runtime.inference.adapters import answers
-from runtime.inference.adapters.base import Card, Executed, Question, RateHz, Reply, Steps, View
-from runtime.inference.adapters.lingbot_hands import CHANNELS, HAND, Frame, Rotations
-from runtime.inference.adapters.packed import PackedPeer
+from runtime.inference.adapters.base import AdapterError, Card, Executed, Question, RateHz, Reply, Steps, View
+from runtime.inference.adapters.lingbot_moves import Moves, Rotations
 from runtime.inference.adapters.pictures import stretched
-from runtime.inference.adapters.poses import Kinematics, joint_rows
-from runtime.layout import CAMERAS, GRIPPER_INDEX, SIDES
+from runtime.layout import CAMERAS
 from runtime.records import CHUNK_STEPS_MAX
 
 PORT: Final = 29536
 PICTURE_PX: Final = (240, 320)
 """Height and width of RoboTwin's cameras, which the server was trained on; it resizes to its own."""
 KEYS_PER_FRAME: Final = 4
+PICTURES: Final = "observation.images."
 
 
 class LingBotVaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,7 +55,7 @@ class LingBotVaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     rotations: Rotations = "robotwin"
     api_key: str = ""
 
-    def card(self) -> Card:
+    def card(self, cameras: tuple[str, ...] = CAMERAS) -> Card:
         """Return the card of a server that is set so."""
         horizon = min(self.frames * self.steps, CHUNK_STEPS_MAX)
         return Card(
@@ -65,45 +64,72 @@ class LingBotVaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             horizon=horizon,
             execute_steps=min(self.execute_steps, horizon),
             rate_hz=self.rate_hz,
-            cameras=CAMERAS,
+            cameras=cameras,
             stateful=True,
             key_every=self.steps // KEYS_PER_FRAME,
         )
 
 
+class Peer(Protocol):
+    """What answers as the released server does; `PackedPeer` reaches one."""
+
+    metadata: Mapping[str, Any]
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can be asked."""
+
+    def connect(self, timeout_s: float) -> Mapping[str, Any]:
+        """Reach it and return what it says of itself; AdapterError if it is not there."""
+
+    def ask(self, request: Mapping[str, Any], timeout_s: float) -> Any:
+        """Return what it answers; AdapterError if it does not, or not in time."""
+
+    def refuse(self, what: str) -> AdapterError:
+        """Return the error for an answer that may not be used."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class LingBotVa:
-    """One rig's session with a LingBot-VA server."""
+    """One rig's session with a LingBot-VA.
+
+    `cameras` are those of the rig that it reads, `picture_px` height and width of the pictures that it is given.
+    """
 
     def __init__(
-        self, endpoint: str, settings: LingBotVaSettings | None = None, kinematics: Kinematics | None = None
+        self,
+        peer: Peer,
+        settings: LingBotVaSettings,
+        moves: Moves,
+        cameras: tuple[str, ...] = CAMERAS,
+        picture_px: tuple[int, int] = PICTURE_PX,
     ) -> None:
-        """Note where it is; nothing is sent. UsageError for an endpoint that is none."""
-        self._settings = settings or LingBotVaSettings()
-        self._kinematics = kinematics
-        self._peer = PackedPeer(endpoint, self._settings.name, self._settings.api_key)
+        self._settings = settings
+        self._moves = moves
+        self._peer = peer
+        self._cameras = cameras
+        self._picture_px = picture_px
         self._patience_s = 10.0
-        self._frame: Frame | None = None
         self._predicted: NDArray[np.float64] | None = None
         self._committed_frames = 0
         self._begun = False
 
     def open(self, timeout_s: float) -> Card:
-        """Connect; AdapterError if it cannot be reached, UsageError if no arms were named for its hand poses."""
-        settings = self._settings
-        if self._kinematics is None:
-            raise UsageError(f"{settings.name} gives poses of two hands; say which arms it drives: arms=MODEL")
+        """Connect; AdapterError if it cannot be reached."""
         self._patience_s = timeout_s
         self._peer.connect(timeout_s)
-        card = settings.card()
+        card = self._settings.card(self._cameras)
         # Of a chunk that begins with what is told at least a frame is left.
-        return replace(card, prefix_max=card.horizon - settings.steps) if self._imagines else card
+        return replace(card, prefix_max=card.horizon - self._settings.steps) if self._imagines else card
 
     def reset(self, prompt: str) -> None:
         """Begin an episode; connects anew where that is needed and waits as long as `open` was granted."""
         self._begun = False
         answer = self._peer.ask({"reset": True, "prompt": prompt}, self._patience_s)
         answers.mapping(answer, self._peer.refuse)
-        self._frame, self._predicted, self._committed_frames, self._begun = None, None, 0, True
+        self._predicted, self._committed_frames, self._begun = None, 0, True
 
     def infer(self, question: Question) -> Reply:
         """Commit what was executed, then ask for what follows; see Adapter.
@@ -124,62 +150,52 @@ class LingBotVa:
         self._peer.close()
 
     def _next(self, question: Question, until_s: float) -> Reply:
-        steps, kinematics = self._settings.steps, self._kinematics
-        if kinematics is None:
-            raise self._peer.refuse("was not opened")
+        steps = self._settings.steps
         start = np.asarray(question.view.position, dtype=np.float64)
-        if self._frame is None:
-            self._frame = Frame(dict(kinematics.forward(start)), self._settings.rotations)
         leading = np.empty((0, len(start)))
-        if question.executed is not None and self._predicted is not None:
-            self._commit(question.executed, kinematics, self._frame, until_s)
-            leading = self._imagine(question, kinematics, self._frame, until_s)
+        if self._predicted is None:
+            self._moves.begin(start)
+        elif question.executed is not None:
+            self._commit(question.executed, self._predicted, until_s)
+            leading = self._imagine(question, until_s)
         request = {"obs": self._observation(question.view, question.prompt), "prompt": question.prompt}
         answer = answers.mapping(self._peer.ask(request, until_s - time.monotonic()), self._peer.refuse)
-        shape = (CHANNELS, self._settings.frames, steps)
-        self._predicted = answers.numbers(answer.get("action"), "action", shape, self._peer.refuse)
-        rows = self._rows(kinematics, self._frame, leading[-1] if len(leading) else start)
+        shape = (self._moves.channels, self._settings.frames, steps)
+        predicted = answers.numbers(answer.get("action"), "action", shape, self._peer.refuse)
+        self._predicted = predicted
+        ahead = predicted[:, 0 if self._committed_frames else 1 :].reshape(self._moves.channels, -1).T
+        rows = self._moves.rows(ahead, leading[-1] if len(leading) else start, self._peer.refuse)
         whole = np.concatenate((leading, rows))
         horizon = min(self._settings.frames * steps, CHUNK_STEPS_MAX)
         padded = np.concatenate((whole, np.repeat(whole[-1:], max(horizon - len(whole), 0), axis=0)))
         return Reply(answers.as_targets(padded[:horizon]), timing_ms=answers.timings(answer.get("server_timing")))
 
-    def _rows(self, kinematics: Kinematics, frame: Frame, start: NDArray[np.float64]) -> NDArray[np.float64]:
-        predicted = self._predicted
-        if predicted is None:
-            return np.empty((0, len(start)))
-        executed = predicted[:, 0 if self._committed_frames else 1 :].reshape(CHANNELS, -1).T
-        if not (np.linalg.norm(executed.reshape(-1, len(SIDES), HAND)[..., 3:7], axis=-1) > 1e-6).all():
-            raise self._peer.refuse("answered a rotation that is none")
-        goals = [frame.hands(step) for step in executed]
-        return joint_rows(kinematics, goals, executed[:, HAND - 1 :: HAND], start, self._peer.refuse)
-
-    def _commit(self, executed: Executed, kinematics: Kinematics, frame: Frame, until_s: float) -> None:
+    def _commit(self, executed: Executed, predicted: NDArray[np.float64], until_s: float) -> None:
         """Tell what was executed and seen since the last commit, in whole frames."""
         steps, total = self._settings.steps, len(executed.actions)
         if total == 0 or not executed.key_views:
             raise self._peer.refuse("is to be told what was executed, and nothing was recorded")
         frames = max(round(total / steps), 1)
         at = np.round(np.linspace(total / (frames * steps), total, frames * steps)).astype(int) - 1
-        state = self._channels(executed.actions[np.maximum(at, 0)], kinematics, frame)
+        state = self._channels(executed.actions[np.maximum(at, 0)], predicted)
         key_at = at[steps // KEYS_PER_FRAME - 1 :: steps // KEYS_PER_FRAME]
         ticks = np.asarray(executed.key_ticks[: len(executed.key_views)])
         views = [executed.key_views[int(np.argmin(np.abs(ticks - tick)))] for tick in key_at]
-        if not self._committed_frames and self._predicted is not None:
+        if not self._committed_frames:
             # The episode's first commit carries the first observation's frame too, with the numbers the model gave it.
-            state = np.concatenate((self._predicted[:, :1], state), axis=1)
+            state = np.concatenate((predicted[:, :1], state), axis=1)
         self._tell([self._observation(view, "") for view in views], state, False, until_s)
         self._committed_frames += state.shape[1]
 
-    def _imagine(self, question: Question, kinematics: Kinematics, frame: Frame, until_s: float) -> NDArray[np.float64]:
+    def _imagine(self, question: Question, until_s: float) -> NDArray[np.float64]:
         """Tell a server that can predict over them the actions still to be executed; return their rows, if told."""
         steps = self._settings.steps
         frames = round(question.committed / steps)
-        if not self._imagines or not frames:
+        if not self._imagines or not frames or self._predicted is None:
             return np.empty((0, question.planned.shape[1]))
         rows = np.asarray(question.planned[: question.committed], dtype=np.float64)
         at = np.round(np.linspace(len(rows) / (frames * steps), len(rows), frames * steps)).astype(int) - 1
-        state = self._channels(rows[np.maximum(at, 0)], kinematics, frame)
+        state = self._channels(rows[np.maximum(at, 0)], self._predicted)
         self._tell([self._observation(question.view, question.prompt)], state, True, until_s)
         return rows
 
@@ -191,16 +207,11 @@ class LingBotVa:
         request = {"obs": views, "compute_kv_cache": True, "imagine": imagine, "state": state.astype(np.float32)}
         answers.mapping(self._peer.ask(request, until_s - time.monotonic()), self._peer.refuse)
 
-    def _channels(self, rows: NDArray[Any], kinematics: Kinematics, frame: Frame) -> NDArray[np.float64]:
+    def _channels(self, rows: NDArray[Any], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return rig rows (n, 14) in the model's numbers, (channels, frames, steps)."""
-        near = self._predicted[:, -1, 0] if self._predicted is not None else None
-        told = []
-        for row in np.asarray(rows, dtype=np.float64):
-            grippers = {side: float(row[GRIPPER_INDEX[i]]) for i, side in enumerate(SIDES)}
-            near = frame.channels(kinematics.forward(row), grippers, near)
-            told.append(near)
-        return np.array(told).T.reshape(CHANNELS, -1, self._settings.steps)
+        told = self._moves.steps(np.asarray(rows, dtype=np.float64), predicted[:, -1, 0])
+        return told.T.reshape(self._moves.channels, -1, self._settings.steps)
 
     def _observation(self, view: View, prompt: str) -> dict[str, Any]:
-        images = {f"observation.images.{name}": stretched(view.images[name], *PICTURE_PX) for name in CAMERAS}
+        images = {f"{PICTURES}{name}": stretched(view.images[name], *self._picture_px) for name in self._cameras}
         return {**images, "observation.state": np.asarray(view.position, dtype=np.float32), "task": prompt}

@@ -20,7 +20,8 @@ from runtime.inference.adapters.embodiment import Embodiment, EmbodimentMap, Rig
 from runtime.inference.adapters.fast_wam import FastWam, FastWamSettings
 from runtime.inference.adapters.gigaworld import GigaWorld, GigaWorldSettings
 from runtime.inference.adapters.gr00t import Gr00t, Gr00tSettings
-from runtime.inference.adapters.lingbot_va import LingBotVa, LingBotVaSettings
+from runtime.inference.adapters.lingbot_server import served_lingbot_va
+from runtime.inference.adapters.lingbot_va import LingBotVaSettings
 from runtime.inference.adapters.motus import Motus, MotusSettings
 from runtime.inference.adapters.openpi import OpenPi, OpenPiSettings
 from runtime.inference.adapters.starvla import StarVla, StarVlaSettings
@@ -70,7 +71,7 @@ def _planner(where: str, settings: Any, hands: RigKinematics | None) -> Adapter:
 
 ADAPTERS: Final[dict[str, Kind]] = {
     "openpi": Kind(lambda where, settings, _: OpenPi(where, settings), OpenPiSettings),
-    "lingbot-va": Kind(LingBotVa, LingBotVaSettings, hands=True),
+    "lingbot-va": Kind(served_lingbot_va, LingBotVaSettings, hands=True),
     "dreamzero": Kind(DreamZero, DreamZeroSettings, hands=True, embodies=True),
     "starvla": Kind(StarVla, StarVlaSettings, hands=True),
     "vla-jepa": Kind(VlaJepa, VlaJepaSettings, hands=True),

@@ -16,7 +16,6 @@ from runtime.arms import ARM_MODELS
 from runtime.errors import LeadtimeError
 from runtime.inference import wire
 from runtime.inference.adapters.base import Adapter, AdapterError, Card, Executed, Question, Reply, View
-from runtime.inference.adapters.registry import make_adapter
 from runtime.inference.fit import RefusalError, check_fit
 from runtime.inference.foresight import bounded, is_film
 from runtime.inference.pacing import resample, ticks_of
@@ -204,26 +203,25 @@ def agreement(card: Card, rig: wire.RigSchema, latency_ms: float, arm: str | Non
     return schema
 
 
-def load_hosted(url: str, profile_ms: float) -> Hosted:
-    """Open the adapter that a URL names and measure how long an answer takes; clients expect at least `profile_ms`.
+def opened(adapter: Adapter, what: str, arms: str | None, profile_ms: float = 0.0) -> Hosted:
+    """Open an adapter and measure how long an answer takes; clients expect at least `profile_ms`.
+
+    `what` is said of it, `arms` as in `Hosted`.
 
     Raises:
-        UsageError: the URL names none, or lacks a setting that its system needs.
         AdapterError: the peer cannot be reached, or answers what it may not.
     """
-    named = make_adapter(url)
-    adapter = named.adapter
     try:
         card = adapter.open(OPEN_S)
         adapter.reset("")
-        times_ms = [_trial_ms(adapter, card, named.arms) for _ in range(TRIALS)]
+        times_ms = [_trial_ms(adapter, card, arms) for _ in range(TRIALS)]
         adapter.reset("")
     except LeadtimeError:
         adapter.close()
         raise
     model_ms = float(np.median(times_ms[1:]))
-    about = f"adapter {url.partition('://')[0]}, {card.horizon} steps at {card.rate_hz} Hz, {model_ms:.1f} ms away"
-    return Hosted(adapter, card, about, max(model_ms, profile_ms), named.arms)
+    about = f"{what}, {card.horizon} steps at {card.rate_hz} Hz, {model_ms:.1f} ms away"
+    return Hosted(adapter, card, about, max(model_ms, profile_ms), arms)
 
 
 def _trial_ms(adapter: Adapter, card: Card, arm: str | None) -> float:

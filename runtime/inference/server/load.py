@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.inference.adapters.registry import is_adapter
-from runtime.inference.server.hosted import load_hosted
+from runtime.inference.adapters.registry import is_adapter, make_adapter
+from runtime.inference.server.hosted import opened
 from runtime.inference.server.local import load_local
 from runtime.inference.server.served import Load, Served
 
@@ -25,7 +25,8 @@ def loader(
 
     def load(median_ms: float) -> Served:
         if is_adapter(policy):
-            return load_hosted(policy, median_ms)
+            named = make_adapter(policy)
+            return opened(named.adapter, f"adapter {policy.partition('://')[0]}", named.arms, median_ms)
         return load_local(policy, task_names, backend, median_ms, device=device)
 
     return load
