@@ -13,8 +13,8 @@ import pytest
 
 from runtime.clock import MonotonicClock
 from runtime.config import RigConfig, load_rig
-from runtime.devices import EvdevLeader
-from runtime.drivers.base import DriverError, LeaderDriver, LeaderReading
+from runtime.devices import EvdevLeader, SimLeader
+from runtime.drivers.base import DriverError, LeaderDriver, LeaderReading, LeaderSample
 from runtime.drivers.conformance import check_leader
 from runtime.drivers.factory import make_leader
 from runtime.drivers.lead import Merger, Seat
@@ -132,18 +132,14 @@ def test_the_codes_are_those_of_the_kernel_and_a_missing_device_is_named() -> No
 
 
 class StandInDevice:
-    """What the driver calls of `evdev.InputDevice`; `down` are the keys that are pressed, `queue` the events."""
+    """What the driver calls of `evdev.InputDevice`; `queue` are the events."""
 
-    def __init__(self, down: set[int]) -> None:
-        self.down = down
+    def __init__(self) -> None:
         self.queue: list[tuple[int, int, int]] = []
 
     def capabilities(self, *, absinfo: bool) -> dict[int, list[Any]]:
         assert absinfo
         return {}
-
-    def active_keys(self) -> list[int]:
-        return sorted(self.down)
 
     def read_one(self) -> Any:
         if not self.queue:
@@ -157,7 +153,7 @@ class StandInDevice:
 
 @pytest.fixture
 def keyboard(monkeypatch: pytest.MonkeyPatch) -> StandInDevice:
-    device = StandInDevice({57})
+    device = StandInDevice()
     monkeypatch.setitem(sys.modules, "evdev", SimpleNamespace(InputDevice=lambda _path: device))
     return device
 
@@ -183,10 +179,32 @@ def test_a_clutch_that_is_down_when_its_device_comes_takes_nothing_over_before_i
     assert taken == [False, False, False, True]
 
 
+def test_a_pedal_that_comes_back_under_a_foot_takes_no_arm_over_before_it_was_released(
+    keyboard: StandInDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arm's leader has no dead-man and was there all the time: only the pedal is new."""
+
+    class Arm:
+        """A leader that is always held."""
+
+        def read(self, now_ns: int, _follower: Any) -> LeaderReading:
+            return LeaderReading((LeaderSample("left", now_ns, HOME[ARM_SLICE["left"]], clutch=True),))
+
+    arm, pedal = Seat("arm", SimLeader(), RIG), Seat("foot", EvdevLeader(kind="pedal", device="/dev/input/event0"), RIG)
+    monkeypatch.setattr(arm, "_driver", Arm())
+    merger = Merger(None)
+    taken = []
+    for i, events in enumerate(([], [], [(1, 30, 2)], [(1, 30, 0)], [(1, 30, 1)])):
+        now_ns = 1 + i * 5 * MS
+        keyboard.queue += events
+        record: Any = merger.merge([arm, pedal], [seat.read(now_ns, HOME) for seat in (arm, pedal)], now_ns)
+        taken.append(bool(record["side"][0]["clutch"]))
+    assert taken == [False, False, False, False, True]
+
+
 def test_a_device_whose_events_were_lost_is_lost_with_its_clutch(
     keyboard: StandInDevice, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    keyboard.down = set()
     seat, merger = (
         Seat("keys", EvdevLeader(kind="keyboard", device="/dev/input/event0", moves="joints"), RIG),
         Merger(None),

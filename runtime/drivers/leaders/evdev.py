@@ -42,9 +42,7 @@ class Event:
 
 
 class Source(Protocol):
-    """Where events come from; `held` are the keys that were down when it was opened."""
-
-    held: frozenset[int]
+    """Where events come from."""
 
     def events(self, now_ns: int) -> Iterator[Event]:
         """Return what came since the last call; raises DriverError when the device is gone."""
@@ -55,8 +53,6 @@ class Source(Protocol):
 
 class RecordedEvents:
     """A stream of `struct input_event`, as the device file gives them, played in its own time."""
-
-    held: frozenset[int] = frozenset()
 
     def __init__(self, file: Path) -> None:
         """Read the file; DriverError where it is none."""
@@ -99,7 +95,6 @@ class DeviceEvents:
         try:
             self._device = evdev.InputDevice(path)
             axes = self._device.capabilities(absinfo=True).get(AXIS, [])
-            self.held = frozenset(self._device.active_keys())
         except OSError as error:
             raise DriverError(
                 f"{path}: {error.strerror}; check the cable and that the user is in group input"
@@ -147,8 +142,6 @@ class InputLeader:
         """Connect; see LeaderDriver."""
         device = self._config.device
         self._source = RecordedEvents(Path(device)) if self._config.record else DeviceEvents(device)
-        # A key that is down already is held: only so does the clutch wait for its release, and not for a repetition.
-        self._held = set(self._source.held)
 
     def close(self) -> None:
         """Disconnect."""
@@ -186,8 +179,11 @@ class InputLeader:
         if event.value == 0:
             self._held.discard(event.code)
             return None
+        if event.value != 1:
+            # A key that was down when its device came repeats, and is none that anybody has pressed since.
+            return None
         self._held.add(event.code)
-        return event.code if event.value == 1 else None
+        return event.code
 
     def _samples(self, now_ns: int, follower: NDArray[np.float64]) -> tuple[LeaderSample, ...]:
         samples = []
