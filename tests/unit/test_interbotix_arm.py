@@ -83,12 +83,12 @@ def test_the_arm_is_held_where_it_stands_before_the_torque_and_goes_to_its_targe
         servo.set(table.GOAL_POSITION, 1500)
     arm = bench.arm()
     arm.open()
-    far = HOME + np.array([0.5, 0, 0, 0, 0, 0, 0])
-    hold(bench, arm, 30 * NS_PER_MS, far)
+    aside = HOME + np.array([0.05, 0, 0, 0, 0, 0, 0])
+    hold(bench, arm, 30 * NS_PER_MS, aside)
     assert all(servo.torque for servo in bench.device.servos.values())
     assert np.abs(np.array(bench.behind.commands[0]) - HOME)[:6].max() < RAD_PER_TICK
-    hold(bench, arm, NS_PER_S, far)
-    assert state_of(arm)["position"][0] == pytest.approx(0.5, abs=RAD_PER_TICK)
+    hold(bench, arm, NS_PER_S, aside)
+    assert state_of(arm)["position"][0] == pytest.approx(0.05, abs=RAD_PER_TICK)
 
 
 def test_an_arm_under_torque_keeps_its_goal_when_it_is_opened_again(bench: DynamixelBench) -> None:
@@ -418,6 +418,20 @@ def test_torque_that_does_not_come_or_goes_is_said(bench: DynamixelBench) -> Non
     bench.faults.add("torque-lost")
     with pytest.raises(DriverError, match="has lost its torque"):
         hold(bench, arm, 3 * NS_PER_S)
+
+
+def test_an_arm_whose_torque_comes_late_does_not_jump_to_where_its_target_has_gone(bench: DynamixelBench) -> None:
+    bench.faults.add("torque-lost")
+    arm = bench.arm()
+    arm.open()
+    target = HOME.copy()
+    with pytest.raises(DriverError, match=r"took torque late.* 0\.2"):
+        for tick in range(400):
+            if tick == 200:
+                bench.faults.clear()
+            target[0] = min(0.001 * tick, 0.2)
+            hold(bench, arm, 5 * NS_PER_MS, target)
+    assert np.abs(np.array(bench.behind.commands)[:, 0]).max() < RAD_PER_TICK
 
 
 def test_the_state_stays_fresh_while_the_torque_is_waited_for(bench: DynamixelBench) -> None:

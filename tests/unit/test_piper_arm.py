@@ -80,11 +80,11 @@ def test_the_target_is_where_the_arm_is_before_the_torque_comes(bench: PiperBenc
     arm = bench.arm()
     arm.open()
     bus = bench.connect()
-    far = HOME + np.array([0.5, 0, 0, 0, 0, 0, 0])
+    aside = HOME + np.array([0.05, 0, 0, 0, 0, 0, 0])
     frames = []
     for _ in range(8):
         arm.read()
-        arm.command(0, far, bench.clock.now_ns())
+        arm.command(0, aside, bench.clock.now_ns())
         bench.run(5 * NS_PER_MS)
         frames += bus.receive()
     ours = [f.can_id for f in frames if f.can_id in {CanId.MODE, CanId.TARGET, CanId.ENABLE}]
@@ -346,6 +346,20 @@ def test_after_an_emergency_stop_torque_is_asked_for_until_it_comes(bench: Piper
     state = arm.read()
     assert state is not None
     assert state["fault"] == 0
+
+
+def test_an_arm_whose_torque_comes_late_does_not_jump_to_where_its_target_has_gone(bench: PiperBench) -> None:
+    arm = bench.arm()
+    arm.open()
+    bench.faults.add("torque-lost")
+    target = HOME.copy()
+    with pytest.raises(DriverError, match=r"took torque late.* 0\.2"):
+        for tick in range(400):
+            if tick == 200:
+                bench.faults.clear()
+            target[0] = min(0.001 * tick, 0.2)
+            hold(bench, arm, 5 * NS_PER_MS, target)
+    assert not bench.behind.commands
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from runtime.drivers.base import DriverError
+from runtime.drivers.first_target import require_near
 from runtime.drivers.interbotix import table
 from runtime.drivers.interbotix.arming import read_back
 from runtime.drivers.interbotix.conversions import gripper_rad, rad_to_ticks
@@ -78,7 +79,7 @@ class InterbotixArm:
         self._feedback = Feedback(servos)
         self._hold = _Hold(self._servos, self._feedback)
         self._target: NDArray[np.float64] | None = None
-        self._commanded = False
+        self._commanded = self._led = False
         self._heard_ns = self._sound_ns = self._spoke_ns = self._failing_ns = 0
         self._questions = 0
         self._slow = 0
@@ -132,7 +133,7 @@ class InterbotixArm:
         """Send a target (7,); before the torque is there, hold the arm where it is and ask for torque.
 
         Raises:
-            DriverError: the port takes no bytes, or the torque does not come.
+            DriverError: the port takes no bytes, or the torque does not come, or comes late.
         """
         if self._port is None:
             raise DriverError(f"{self._name} is not open")
@@ -171,6 +172,7 @@ class InterbotixArm:
             self._slow = _SLOW.index(table.BLOCK_TORQUE)
         if self._feedback.tripped and reading.address == table.BUS_WATCHDOG.address:
             self._hold.again()
+            self._led = False
 
     def _talk(self, now_ns: int) -> None:
         """Send what is due, unless answers are under way."""
@@ -184,8 +186,10 @@ class InterbotixArm:
             self._turn = self._hold.wanted and not self._turn
             question = self._hold.step(now_ns, self._name) if self._turn else None
             if self._hold.done and self._target is not None:
+                if not self._led:
+                    require_near(self._name, self._target, self._feedback.state)
                 self._send_target(self._target)
-                self._target = None
+                self._target, self._led = None, True
             self._servos.ask(now_ns, *(question or self._question()))
         except PortError:
             # A full queue passes; a port that is gone does not.

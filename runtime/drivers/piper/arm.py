@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from runtime.arms import ArmModel
 from runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from runtime.drivers.base import DriverError
+from runtime.drivers.first_target import require_near
 from runtime.drivers.patience import open_patiently
 from runtime.drivers.piper.arming import Arming
 from runtime.drivers.piper.bus import Bus, BusError, Frame
@@ -121,7 +122,7 @@ class PiperArm:
         """Send a target (7,); while the torque is not there, hold the arm where it is, and ask for it the first time.
 
         Raises:
-            DriverError: the bus takes no frames, or the torque or the control does not come.
+            DriverError: the bus takes no frames, or the torque or the control does not come, or comes late.
         """
         if not self._feedback.commanded:
             self._take_hold(position, now_ns)
@@ -136,6 +137,7 @@ class PiperArm:
         held = feedback.enabled and feedback.controlled
         # An arm that another program left under torque keeps that program's speed, which it does not report.
         if self._asked_ns and held:
+            require_near(f"Piper on {self._name}", position, feedback.state)
             feedback.commanded = True
             return
         if not self._enabling_ns:
