@@ -173,7 +173,7 @@ def test_an_arm_that_another_program_takes_to_another_mode_has_lost_its_control(
         ("wrong-acceleration", r"joint 1 keeps a acceleration of 10\.000 rad/s\^2 where the model has 5\.000"),
         ("old-firmware", r"firmware 1\.5\.2 is older than 1\.6-3"),
         ("control-lost", "it is in teaching or leader mode"),
-        ("leader", r"another master sends it targets .* control_offset: 0x10"),
+        ("leader", r"another master sends it targets .* 0x10 for each of the three offsets.* control_offset: 0x10"),
     ],
 )
 def test_an_arm_that_differs_is_refused_in_one_line(bench: PiperBench, fault: str, says: str) -> None:

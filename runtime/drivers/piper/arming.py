@@ -52,7 +52,7 @@ class Arming:
         if feedback.foreign:
             raise self._refused(
                 "another master sends it targets (0x155 to 0x157): unplug the leader, or move its identifiers with"
-                " 0x470 (0xFA, control offset 0x10) and give the leader control_offset: 0x10"
+                " 0x470 (0xFA and 0x10 for each of the three offsets) and give the leader control_offset: 0x10"
             )
         if waited_ns > TIMEOUT_NS:
             raise self._refused(self._silence(feedback))
