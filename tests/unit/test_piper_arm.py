@@ -420,6 +420,19 @@ def test_an_emulator_is_told_its_faults_from_outside(bench: PiperBench) -> None:
         inject("nowhere", "silent")
 
 
+def test_a_bus_goes_on_for_the_others_when_a_node_leaves_it(bench: PiperBench) -> None:
+    talker, listener, leaver = bench.connect(), bench.connect(), bench.connect()
+    for _ in range(2):
+        talker.send(Frame(CanId.FIRMWARE, bytes(8)))
+        leaver.send(Frame(CanId.FIRMWARE, bytes(8)))
+    leaver.close()
+    bench.run(10 * NS_PER_MS)
+    assert listener.receive()
+    talker.send(Frame(0x7FF, b"still"))
+    bench.run(2 * NS_PER_MS)
+    assert Frame(0x7FF, b"still") in listener.receive()
+
+
 def test_a_bus_that_is_not_there_is_named_with_its_remedy() -> None:
     with pytest.raises(DriverError, match=r"emulated CAN bus nowhere: .*; the run's emulator provides it"):
         join_emulated("nowhere")

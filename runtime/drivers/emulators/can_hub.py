@@ -41,7 +41,8 @@ class CanHub:
                 node.setblocking(False)
                 self._nodes.append(node)
                 self._selector.register(node, selectors.EVENT_READ)
-            elif isinstance(key.fileobj, socket.socket):
+            elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._nodes:
+                # One that has left is dropped as soon as another's frame does not reach it.
                 frames += self._drain(key.fileobj)
         return frames
 
