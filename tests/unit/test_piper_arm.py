@@ -20,7 +20,7 @@ from runtime.drivers.corrected import CorrectedArm
 from runtime.drivers.emulators.inject import inject
 from runtime.drivers.emulators.piper import FAULTS
 from runtime.drivers.piper.arm import PiperArm
-from runtime.drivers.piper.bus import Frame, join_emulated, open_bus
+from runtime.drivers.piper.bus import BusError, Frame, SocketBus, join_emulated, open_bus
 from runtime.drivers.piper.codec import (
     CanId,
     Control,
@@ -74,6 +74,23 @@ def test_nothing_but_questions_is_sent_before_the_first_command(bench: PiperBenc
     assert sent <= {CanId.QUERY, CanId.LIMIT, CanId.ACCELERATION, CanId.FIRMWARE} | set(range(0x251, 0x2B0))
     assert CanId.QUERY in sent
     assert bench.behind.commands == []
+
+
+def test_no_more_is_sent_at_once_than_an_interface_queues(bench: PiperBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CAN interface queues ten frames where nobody has set its `txqueuelen`, and the slowest adapters hold one."""
+    sent: dict[int, int] = {}
+    send = SocketBus.send
+
+    def counted(bus: SocketBus, frame: Frame) -> None:
+        now_ns = bench.clock.now_ns()
+        sent[now_ns] = sent.get(now_ns, 0) + 1
+        if sent[now_ns] > 10:
+            raise BusError("CAN bus can0 takes no frames: No buffer space available")
+        send(bus, frame)
+
+    monkeypatch.setattr(SocketBus, "send", counted)
+    ready(bench)
+    assert max(sent.values()) <= 10
 
 
 def test_the_target_is_where_the_arm_is_before_the_torque_comes(bench: PiperBench) -> None:

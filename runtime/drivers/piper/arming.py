@@ -18,6 +18,8 @@ LISTEN_NS: Final = 300 * NS_PER_MS
 """How long the bus is listened to for another master before the arm is asked anything."""
 TIMEOUT_NS: Final = 2 * NS_PER_S
 ASK_EVERY_NS: Final = 50 * NS_PER_MS
+ASK_MAX: Final = 6
+"""Questions at once, of 13: a CAN interface refuses more than the ten frames that it queues by default."""
 FIRMWARE_MIN: Final = (1, 6, 3)
 """The first release with the kinematics of this runtime's model (AgileX's "new DH")."""
 ANGLE_APART_RAD: Final = 0.01
@@ -65,7 +67,7 @@ class Arming:
         if now_ns - self._asked_ns < ASK_EVERY_NS:
             return False, []
         self._asked_ns = now_ns
-        return False, missing
+        return False, missing[:ASK_MAX]
 
     def _questions(self, feedback: Feedback) -> list[Frame]:
         frames = []
