@@ -12,7 +12,18 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from runtime.arms import ARM_MODELS, ArmModel
-from runtime.devices import Arm, Camera, Leader, PiperLeader, Rate, SimArm, SimCamera, device_id, is_emulated
+from runtime.devices import (
+    Arm,
+    Camera,
+    Leader,
+    PiperLeader,
+    Rate,
+    SimArm,
+    SimCamera,
+    SpaceMouseLeader,
+    device_id,
+    is_emulated,
+)
 from runtime.errors import UsageError, unknown_name
 from runtime.layout import CAMERAS, SIDES, Side
 from runtime.workspace import Base, Workspace, simulated_base
@@ -159,7 +170,17 @@ def _check(rig: RigConfig, path: Path) -> None:
     for name, camera in rig.cameras.items():
         if isinstance(camera, SimCamera):
             require(f"cameras.{name}", "simulated camera", name, SIM_CAMERAS)
+    _check_leaders(rig, refuse)
+    _check_workspace(rig, refuse)
+
+
+def _check_leaders(rig: RigConfig, refuse: Callable[[str, str], UsageError]) -> None:
+    read: dict[Leader, str] = {}
     for name, leader in rig.leaders.items():
+        if isinstance(leader, PiperLeader | SpaceMouseLeader):
+            first = read.setdefault(msgspec.structs.replace(leader, side=SIDES[0]), name)
+            if first != name:
+                raise refuse(f"leaders.{name}", f"reads the device of leaders.{first}; each has a device of its own")
         if not isinstance(leader, PiperLeader) or leader.control_offset:
             continue
         if leader.channel in {getattr(arm, "channel", None) for arm in rig.arms.values()}:
@@ -168,7 +189,6 @@ def _check(rig: RigConfig, path: Path) -> None:
                 f"is 0 on an arm's own bus {leader.channel!r}, where the arm's targets would be the leader's: move the"
                 " leader's identifiers with 0x470 and give 0x10 or 0x20",
             )
-    _check_workspace(rig, refuse)
 
 
 def _check_workspace(rig: RigConfig, refuse: Callable[[str, str], UsageError]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -122,6 +123,26 @@ def test_a_leader_on_its_arms_bus_is_told_from_it_by_its_identifiers(tmp_path: P
     file.write_text(yaml.safe_dump(raw))
     with pytest.raises(UsageError, match=r"key 'leaders\.hand\.control_offset': is 0 on an arm's own bus 'can_left'"):
         load_rig(str(file))
+
+
+@pytest.mark.parametrize(
+    ("kind", "apart"),
+    [
+        ({"driver": "piper", "channel": "can_lead", "control_offset": 0x10}, {"control_offset": 0x20}),
+        ({"driver": "piper", "channel": "can_lead"}, {"channel": "can_lead_right"}),
+        ({"driver": "spacemouse"}, {"device": "/dev/hidraw1"}),
+    ],
+)
+def test_one_device_does_not_lead_both_arms(tmp_path: Path, kind: dict[str, Any], apart: dict[str, Any]) -> None:
+    file = tmp_path / "rig.yaml"
+    leaders = {side: {**kind, "side": side} for side in ("left", "right")}
+    raw = {**yaml.safe_load(GOOD), "leaders": leaders}
+    file.write_text(yaml.safe_dump(raw))
+    with pytest.raises(UsageError, match=r"key 'leaders\.right': reads the device of leaders\.left; each has"):
+        load_rig(str(file))
+    leaders["right"].update(apart)
+    file.write_text(yaml.safe_dump(raw))
+    load_rig(str(file))
 
 
 @pytest.mark.parametrize(
