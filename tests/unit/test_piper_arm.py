@@ -355,6 +355,26 @@ def test_an_arm_that_another_program_resets_and_enables_stays_where_it_fell_and_
     np.testing.assert_allclose(np.array(bench.behind.commands[count:])[:, 1], fallen[1], atol=1e-3)
 
 
+def test_where_one_motor_lets_go_the_other_joints_and_the_gripper_stay_where_they_were_told_to(
+    bench: PiperBench,
+) -> None:
+    """Told where they hang, under the arm's weight and around an object, they would sink and open."""
+    arm, other = ready(bench), bench.connect()
+    hangs = HOME + np.array([0, 0.01, 0, 0, 0.3, 0, -0.2])
+    bench.behind.position[:] = bench.behind.target[:] = hangs
+    other.send(Frame(CanId.ENABLE, Enable(5, on=False).pack()))
+    hold(bench, arm, 100 * NS_PER_MS)
+    other.receive()
+    hold(bench, arm, 30 * NS_PER_MS)
+    frames = other.receive()
+    first = [JointPair.unpack(frame.data) for frame in frames if frame.can_id == CanId.TARGET]
+    third = [JointPair.unpack(frame.data) for frame in frames if frame.can_id == CanId.TARGET + 2]
+    grip = [GripperTarget.unpack(frame.data) for frame in frames if frame.can_id == CanId.GRIPPER_TARGET]
+    assert [pair.second_rad for pair in first] == pytest.approx([HOME[1]] * 6, abs=1e-4)
+    assert [pair.first_rad for pair in third] == pytest.approx([hangs[4]] * 6, abs=1e-3)
+    assert [target.opening_m for target in grip] == pytest.approx([PIPER.gripper_stroke_m] * 6)
+
+
 def test_after_an_emergency_stop_torque_is_asked_for_until_it_comes(bench: PiperBench) -> None:
     bus = bench.connect()
     bus.send(Frame(CanId.STOP, StopCommand(Stop.RESET).pack()))

@@ -18,7 +18,7 @@ from runtime.drivers.piper.bus import Bus, BusError, Frame
 from runtime.drivers.piper.codec import CanId, Control, Enable, GripperTarget, Mode
 from runtime.drivers.piper.cycle import split
 from runtime.drivers.piper.feedback import Fault, Feedback
-from runtime.layout import ARM_GRIPPER
+from runtime.layout import ARM_DOF, ARM_GRIPPER, ARM_JOINTS
 
 POLL_NS: Final = NS_PER_MS
 ENABLE_EVERY_NS: Final = 20 * NS_PER_MS
@@ -61,6 +61,7 @@ class PiperArm:
         self._enabling_ns = self._asked_ns = 0
         self._sound_ns = 0
         self._lost = Fault(0)
+        self._fallen = np.zeros(ARM_DOF, dtype=bool)
         self._failing_ns = 0
 
     def open(self) -> None:
@@ -110,6 +111,10 @@ class PiperArm:
             raise DriverError(f"Piper on {self._name}: another master sends it targets (0x155 to 0x157)")
         fault = self._feedback.fault
         self._lost |= fault & _LOOSE
+        if fault & Fault.TORQUE_LOST:
+            self._fallen[self._feedback.loose] = True
+        if fault & Fault.CONTROL_LOST:
+            self._fallen[:ARM_JOINTS] = True
         if not self._lost or fault & ~_LOOSE:
             self._sound_ns = now_ns
         elif not fault or now_ns - self._sound_ns > LOOSE_NS:
@@ -127,8 +132,9 @@ class PiperArm:
         if not self._feedback.commanded:
             self._take_hold(position, now_ns)
         elif self._lost and self._feedback.state is not None:
-            # Whoever gives it torque again would send it back to where it was held before it fell.
-            self._send_target(self._feedback.state["position"])
+            # Whoever gives it torque again would send it back to where it was held before it fell. What has not
+            # fallen would sink under its weight, and the gripper let go, if told to be where it hangs.
+            self._send_target(np.where(self._fallen, self._feedback.state["position"], position))
         else:
             self._send_target(position)
 

@@ -116,6 +116,11 @@ class Feedback:
         return len(self._slow) == ARM_JOINTS and all(slow.status & _ENABLED for slow in self._slow.values())
 
     @property
+    def loose(self) -> list[int]:
+        """Which joints' motors say that they have no torque."""
+        return [joint for joint, slow in self._slow.items() if not slow.status & _ENABLED]
+
+    @property
     def controlled(self) -> bool:
         """Whether the arm follows joint targets from the bus."""
         status = self.status
