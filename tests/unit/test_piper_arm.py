@@ -444,6 +444,16 @@ def test_another_master_on_the_bus_of_a_commanded_arm_ends_the_driver(bench: Pip
         hold(bench, arm, NS_PER_S // 10)
 
 
+def test_an_arm_that_another_master_came_to_since_it_was_opened_takes_no_torque(bench: PiperBench) -> None:
+    arm = bench.arm()
+    arm.open()
+    bench.faults.add("leader")
+    bench.run(10 * NS_PER_MS)
+    with pytest.raises(DriverError, match="another master sends it targets"):
+        hold(bench, arm, NS_PER_S)
+    assert not any(bench.emulator.device._enabled)
+
+
 def test_an_emulator_is_told_its_faults_from_outside(bench: PiperBench) -> None:
     for fault in FAULTS:
         inject(bench.name, fault)

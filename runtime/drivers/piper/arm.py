@@ -107,8 +107,8 @@ class PiperArm:
             )
         for frame in frames:
             self._feedback.take(frame, now_ns)
-        if self._feedback.foreign and self._feedback.commanded:
-            raise DriverError(f"Piper on {self._name}: another master sends it targets (0x155 to 0x157)")
+        if self._feedback.commanded:
+            self._require_alone()
         fault = self._feedback.fault
         self._lost |= fault & _LOOSE
         if fault & Fault.TORQUE_LOST:
@@ -127,7 +127,8 @@ class PiperArm:
         """Send a target (7,); while the torque is not there, hold the arm where it is, and ask for it the first time.
 
         Raises:
-            DriverError: the bus takes no frames, or the torque or the control does not come, or comes late.
+            DriverError: the bus takes no frames, another master is on it, or the torque or the control does not come,
+                or comes late.
         """
         if not self._feedback.commanded:
             self._take_hold(position, now_ns)
@@ -138,8 +139,14 @@ class PiperArm:
         else:
             self._send_target(position)
 
+    def _require_alone(self) -> None:
+        if self._feedback.foreign:
+            raise DriverError(f"Piper on {self._name}: another master sends it targets (0x155 to 0x157)")
+
     def _take_hold(self, position: NDArray[np.float64], now_ns: int) -> None:
         feedback = self._feedback
+        # With torque an arm goes to whoever's targets.
+        self._require_alone()
         held = feedback.enabled and feedback.controlled
         # An arm that another program left under torque keeps that program's speed, which it does not report.
         if self._asked_ns and held:
