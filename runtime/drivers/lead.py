@@ -85,9 +85,9 @@ class Seat:
 class Merger:
     """Makes one LEADER record of what all the devices say.
 
-    An arm's clutch is its device's own and every pedal; it counts only once it was seen released since the device
+    An arm's clutch is its device's own and every pedal; it counts only once it was seen released since that device
     is there, so that plugging a device in takes no arm over, and one without any dead-man never does. Of two devices
-    of one arm, the one whose own clutch is held leads it, or the first.
+    of one arm, the first whose clutch counts leads it.
     """
 
     def __init__(self, last: NDArray[Any] | None) -> None:
@@ -96,7 +96,8 @@ class Merger:
         if last is not None:
             for name in ("seq", "want", "wants", "clear"):
                 self.record[name] = last[name]
-        self._released = [False for _ in SIDES]
+        self._released: dict[Side, set[str]] = {side: set() for side in SIDES}
+        """The devices of an arm that were seen released since they are there."""
 
     def merge(self, seats: list[Seat], readings: list[LeaderReading], now_ns: int) -> NDArray[Any]:
         """Return the record of a moment; the same array each time."""
@@ -105,7 +106,7 @@ class Merger:
         record["t_ns"] = now_ns
         pedal = all(seat.clutch is not False for seat in seats)
         for i, side in enumerate(SIDES):
-            self._merge_side(record["side"][i], i, _choose(seats, side, now_ns), now_ns, pedal=pedal)
+            self._merge_side(record["side"][i], side, _samples(seats, side, now_ns), now_ns, pedal=pedal)
         wishes = [reading.want for reading in readings if reading.want is not None]
         if wishes:
             # A stop from any of them wins.
@@ -115,25 +116,24 @@ class Merger:
         merged: NDArray[Any] = record
         return merged
 
-    def _merge_side(self, part: Any, i: int, sample: LeaderSample | None, now_ns: int, *, pedal: bool) -> None:
-        part["valid"] = sample is not None
-        if sample is None:
+    def _merge_side(self, part: Any, side: Side, samples: dict[str, LeaderSample], now_ns: int, *, pedal: bool) -> None:
+        held = {name for name, sample in samples.items() if sample.clutch and pedal}
+        self._released[side] = released = {name for name in samples if name in self._released[side] or name not in held}
+        part["valid"] = bool(samples)
+        if not samples:
             # Lost with the clutch held is not the same as released: the arms' processes are to hear of it.
             part["clutch"] = bool(part["clutch"]) and now_ns - int(part["t_ns"]) <= KEEP_NS
-            self._released[i] = False
             return
-        held = sample.clutch and pedal
-        self._released[i] = self._released[i] or not held
-        part["clutch"] = held and self._released[i]
+        leading = next((name for name in samples if name in held & released), None)
+        sample = samples[leading or next(iter(samples))]
+        part["clutch"] = leading is not None
         part["t_ns"], part["position"] = sample.t_ns, sample.position
 
 
-def _choose(seats: list[Seat], side: Side, now_ns: int) -> LeaderSample | None:
-    """Return the sample that leads a side."""
-    samples = [seat.samples[side] for seat in seats if side in seat.samples]
-    samples = [sample for sample in samples if now_ns - sample.t_ns <= KEEP_NS]
-    held = [sample for sample in samples if sample.clutch]
-    return next(iter(held or samples), None)
+def _samples(seats: list[Seat], side: Side, now_ns: int) -> dict[str, LeaderSample]:
+    """Return what each device of a side said last, by the device's name in the rig."""
+    samples = {seat.name: seat.samples[side] for seat in seats if side in seat.samples}
+    return {name: sample for name, sample in samples.items() if now_ns - sample.t_ns <= KEEP_NS}
 
 
 def run_lead(board: Board, clock: Clock, heart: Heart) -> None:

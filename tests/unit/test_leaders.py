@@ -97,6 +97,30 @@ def test_an_arm_without_a_dead_man_is_led_by_the_pedal_alone(monkeypatch: pytest
     assert held(desk.step()) == [0, 0], "a pedal that is gone is not held"
 
 
+def test_a_leader_without_a_dead_man_takes_nothing_over_when_it_comes_beside_another_of_its_arm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, 3)
+    pedal = desk.devices[2]
+    desk.say(0, "left", clutch=False)
+    assert held(desk.step()) == [0, 0]
+    desk.say(1, "left", clutch=True)
+    assert held(desk.step()) == [0, 0], "an arm that is switched on beside a pad"
+    desk.devices[1].gone = True
+    pedal.reading = LeaderReading(clutch=True)
+    desk.step()
+    desk.devices[1].gone = False
+    desk.say(0, "left", clutch=False)
+    desk.say(1, "left", clutch=True)
+    assert held(desk.step(BACKOFF_NS)) == [0, 0], "or comes back under a pedal that is held"
+    for pressed, says in ((False, [0, 0]), (True, [1, 0])):
+        desk.say(0, "left", clutch=False)
+        desk.say(1, "left", clutch=True)
+        pedal.reading = LeaderReading(clutch=pressed)
+        record = desk.step()
+        assert held(record) == says
+
+
 def test_a_pedal_that_a_new_leader_process_does_not_find_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(monkeypatch)
     pedal = StandIn()
