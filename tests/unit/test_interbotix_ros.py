@@ -224,7 +224,27 @@ def test_a_fault_of_a_servo_is_seen_while_the_arm_runs_and_when_it_has_gone(
     assert int(bench.run(whole_round_ns)[-1]["fault"]) == 0
 
 
-def test_an_arm_without_torque_is_sent_nothing_more_and_is_armed_anew_from_where_it_then_is() -> None:
+def test_a_joint_without_torque_is_told_to_stay_where_it_fell_and_the_others_to_brake() -> None:
+    """A servo that keeps its last goal would go back to it, and an arm that is told nothing more would stop dead."""
+    bench = Bench()
+    bench.driver.open()
+    bench.run(NS_PER_S, VX300S.home)
+    sent: list[list[float]] = []
+    bench.core.robot_write_commands = lambda _name, joints: sent.append(list(joints))
+    bench.core.registers["shoulder"]["Torque_Enable"] = 0
+    while not int(bench.run(4 * TICK_NS, VX300S.home)[-1]["fault"]):
+        continue
+    fallen = np.array(VX300S.home) + np.array([0, 0.4, 0, 0, 0, 0, 0])
+    bench.arm.position[:] = bench.arm.target[:] = fallen
+    bench.run(4 * TICK_NS, VX300S.home)
+    sent.clear()
+    braked = np.array(VX300S.home) + np.array([0.03, 0, 0, 0, 0, 0, 0])
+    bench.run(NS_PER_S // 10, braked)
+    assert len(sent) >= 9
+    np.testing.assert_allclose(sent[1:], np.tile([braked[0], fallen[1], *braked[2:6]], (len(sent) - 1, 1)), atol=1e-3)
+
+
+def test_an_arm_without_torque_moves_nowhere_and_is_armed_anew_from_where_it_then_is() -> None:
     bench = Bench()
     bench.driver.open()
     bench.run(NS_PER_S, VX300S.home)
@@ -236,7 +256,9 @@ def test_an_arm_without_torque_is_sent_nothing_more_and_is_armed_anew_from_where
     count = len(bench.arm.commands)
     with pytest.raises(DriverError, match="/follower_left has lost its torque"):
         bench.run(2 * LOOSE_NS, VX300S.home)
-    assert len(bench.arm.commands) == count
+    for command in bench.arm.commands[count:]:
+        np.testing.assert_allclose(command[:6], bench.arm.position[:6], atol=1e-6)
+    count = len(bench.arm.commands)
     bench.driver = bench.new()
     bench.driver.open()
     bench.run(NS_PER_S, VX300S.home)

@@ -192,10 +192,12 @@ class InterbotixRosArm:
         self._due = True
 
     def _send(self) -> None:
-        # Whoever switches the torque on again would send the arm to where it was held before.
-        if self._target is None or self._node is None or self._state["fault"] & Fault.TORQUE_LOST:
+        if self._target is None or self._node is None:
             return
         joints: list[float] = self._target.tolist()
+        for joint in self._health.loose:
+            # Whoever switches its torque on again would send it to where it was held before; the others brake.
+            joints[joint] = float(self._state["position"][joint])
         self._target, self._due = None, False
         self._node.core.robot_write_commands(ARM, joints[:ARM_JOINTS])
         goal = gripper_rad(joints[ARM_GRIPPER])
@@ -253,6 +255,11 @@ class _Health:
         self._future: Any = None
         self._asked_ns = 0
         self._known: dict[tuple[str, str], int] = {}
+
+    @property
+    def loose(self) -> list[int]:
+        """Which joints were found without torque."""
+        return [i for i, joint in enumerate(JOINTS) if self._known.get((joint, "Torque_Enable")) == 0]
 
     def step(self, core: Any, now_ns: int) -> Fault:
         """Take an answer that has come, ask what is due, and return what stands."""
