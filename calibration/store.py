@@ -96,8 +96,10 @@ def load(path: Path, rig: RigConfig) -> Calibration:
     Raises:
         UsageError: the file is not a calibration, or is one of another rig or of other devices.
     """
-    if not path.is_file():
+    if not path.exists():
         return Calibration(rig=rig.name)
+    if not path.is_file():
+        raise UsageError(f"{path}: is no file that a calibration can be kept in; move it away, or give another --out")
     known: Calibration = convert(read_yaml(path), Calibration, path)
     if known.rig != rig.name:
         raise UsageError(f"{path}: key 'rig': of rig {known.rig!r}, not {rig.name!r}; give another --out")
@@ -121,8 +123,9 @@ def load(path: Path, rig: RigConfig) -> Calibration:
 
 
 def save(path: Path, calibration: Calibration) -> None:
-    """Write a rig's calibration; what was kept before stays where the disk does not take all of it."""
+    """Write a rig's calibration, where a link leads to; what was kept before stays where the disk does not take all."""
     make_folder(path.parent)
+    path = path.resolve()
     new = path.with_name(f"{path.name}.new")
     write_text(new, yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False))
     new.replace(path)

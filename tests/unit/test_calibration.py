@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +175,26 @@ def test_what_was_kept_outlasts_a_disk_that_is_full(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="No space"):
         store.save(path, store.put(known, "gripper", "right", made))
     assert store.load(path, load_rig("sim-x5")) == known
+
+
+def test_a_link_to_what_is_kept_stays_a_link(tmp_path: Path) -> None:
+    kept, link = tmp_path / "kept.yaml", tmp_path / "sim-x5.yaml"
+    store.save(kept, store.Calibration(rig="sim-x5"))
+    link.symlink_to(kept)
+    made = store.Gripper(device="sim x5", date="2026-01-01", samples=5, closed=0.0, open=1.0)
+    known = store.put(store.Calibration(rig="sim-x5"), "gripper", "left", made)
+    store.save(link, known)
+    assert link.is_symlink()
+    assert store.load(kept, load_rig("sim-x5")) == known
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(os.devnull)])
+def test_what_is_no_file_is_not_taken_for_a_calibration_that_is_not_there(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    make(tmp_path / "sim-x5.yaml")
+    with pytest.raises(UsageError, match=r"sim-x5\.yaml: is no file that a calibration can be kept in"):
+        store.load(tmp_path / "sim-x5.yaml", load_rig("sim-x5"))
 
 
 def test_a_calibration_of_another_rig_or_device_is_refused_with_the_key(tmp_path: Path) -> None:
