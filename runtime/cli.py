@@ -121,7 +121,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class View:
-    """Write a recorded run's page anew and say where it is."""
+    """Write a recorded run's page and summary anew, of one that failed or was killed too, and say where the page is."""
 
     run: Positional[Path]
     """Folder of the run."""

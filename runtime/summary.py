@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from runtime.layout import GRIPPER_INDEX, RIG_DOF
 from runtime.outcomes import Episode, episodes
 from runtime.states import Carriage, Mode, Verdict
 
+FILE_NAME: Final = "summary.json"
 REJECTED: Final = (Verdict.LATE, Verdict.STALE, Verdict.INVALID, Verdict.JUMP)
 """Verdicts of an answer that came and was not used."""
 ANSWERED: Final = (Verdict.USED, *REJECTED)
@@ -76,6 +78,11 @@ def build_summary(run: Run) -> dict[str, Any]:
         },
         "run_dir": str(run.run_dir),
     }
+
+
+def as_text(summary: dict[str, Any]) -> str:
+    """Return what a summary's file has."""
+    return json.dumps(summary, indent=2) + "\n"
 
 
 def answers(run: Run) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import nullcontext
@@ -37,7 +36,7 @@ from runtime.net.keys import ClientKeys
 from runtime.net.sockets import check_endpoint
 from runtime.seed import check_seed
 from runtime.spec import RunSpec
-from runtime.summary import summarise
+from runtime.summary import FILE_NAME, as_text, summarise
 from runtime.supervisor import Supervisor, run_folder
 
 ENDPOINT_SCHEMES: Final = ("tcp://", "ipc://")
@@ -85,11 +84,10 @@ def conduct(command: Run | Teleop, spec: RunSpec) -> int:
         _say("interrupted before anything moved")
         return 0
     summary = summarise(Path(spec.run_dir))
-    text = json.dumps(summary, indent=2) + "\n"
     # The run's own disk may be full, and this one be another.
     if command.summary is not None:
-        write_text(command.summary, text)
-    write_text(Path(spec.run_dir) / "summary.json", text)
+        write_text(command.summary, as_text(summary))
+    write_text(Path(spec.run_dir) / FILE_NAME, as_text(summary))
     if supervisor.interrupted:
         _say(f"interrupted; everything has stopped. The recording is whole: leadtime view {spec.run_dir}")
     else:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import Run
+from runtime.cli import Run, View
 from runtime.commands.run import conduct
+from runtime.commands.view import view
 from runtime.spec import RunSpec
 from tests.unit import recorded
 
@@ -50,3 +51,16 @@ def test_a_full_disk_of_the_run_is_named_and_does_not_cost_the_summary_elsewhere
         conduct(Run(headless=True, summary=asked), recorded.make_spec(tmp_path / "run"))
     assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(full))
     assert json.loads(asked.read_text())["ticks"] == 300
+
+
+def test_a_run_that_was_killed_gets_its_summary_with_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    recorded.record(run, 300)
+    monkeypatch.chdir(tmp_path)
+    assert view(View(Path("run"))) == 0
+    assert capsys.readouterr().out == "run/report.html\n"
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["ticks"], summary["run_dir"]) == (300, str(run))
