@@ -84,10 +84,12 @@ def conduct(command: Run | Teleop, spec: RunSpec) -> int:
         _say("interrupted before anything moved")
         return 0
     summary = summarise(Path(spec.run_dir))
-    # The run's own disk may be full, and this one be another.
-    if command.summary is not None:
-        write_text(command.summary, as_text(summary))
-    write_text(Path(spec.run_dir) / FILE_NAME, as_text(summary))
+    # One disk may be full, and the other be another.
+    try:
+        if command.summary is not None:
+            write_text(command.summary, as_text(summary))
+    finally:
+        write_text(Path(spec.run_dir) / FILE_NAME, as_text(summary))
     if supervisor.interrupted:
         _say(f"interrupted; everything has stopped. The recording is whole: leadtime view {spec.run_dir}")
     else:

@@ -53,6 +53,14 @@ def test_a_full_disk_of_the_run_is_named_and_does_not_cost_the_summary_elsewhere
     assert json.loads(asked.read_text())["ticks"] == 300
 
 
+def test_a_place_that_takes_no_summary_does_not_cost_the_run_s_own(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(OSError, match="No space left") as refused:
+        conduct(Run(headless=True, summary=Path("/dev/full")), recorded.make_spec(tmp_path / "run"))
+    assert refused.value.filename == "/dev/full"
+    assert json.loads((tmp_path / "run/summary.json").read_text())["ticks"] == 300
+
+
 def test_a_run_that_was_killed_gets_its_summary_with_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
