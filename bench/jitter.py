@@ -22,19 +22,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bench.live import conduct, say
 from bench.probe import PERIOD_NS
 from runtime.blackbox import load_run
 from runtime.cli import BenchJitter, Run
 from runtime.clock import NS_PER_US
-from runtime.commands.run import resolve
-from runtime.config import load_rig
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError
 from runtime.files import make_folder
-from runtime.lock import RigLock
 from runtime.realtime import PRIORITIES
 from runtime.states import Mode
-from runtime.supervisor import Supervisor
 
 PROBES: Final = ("sleep", "absolute-fifo", "leadtime")
 HOGGED: Final[dict[str, dict[str, str]]] = {
@@ -80,12 +77,12 @@ def main(out: Path, *, quick: bool) -> Path:
     kept: dict[str, dict[str, int]] = {}
     for load in ("idle", "busy core"):
         for case in ("cyclictest", *PROBES):
-            _say(f"{case}, {load}: {seconds:.0f} s")
+            say(f"{case}, {load}: {seconds:.0f} s")
             found = _measure(case, seconds, cpu, busy=load != "idle")
             if found is not None:
                 samples[case, load] = found
     for name, entries in HOGGED.items():
-        _say(f"run, {name}: {run_s:.0f} s")
+        say(f"run, {name}: {run_s:.0f} s")
         found, skipped, starved = _run_lateness(out, run_s, entries)
         samples["control process", name] = found
         kept[name] = {"ticks_skipped": skipped, "ticks_starved": starved}
@@ -99,7 +96,7 @@ def main(out: Path, *, quick: bool) -> Path:
     }
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for row in rows:
-        _say(f"{row.case:16} {row.load:14} p50 {row.p50:8.1f}  p99 {row.p99:8.1f}  p99.9 {row.p999:8.1f} us")
+        say(f"{row.case:16} {row.load:14} p50 {row.p50:8.1f}  p99 {row.p99:8.1f}  p99.9 {row.p999:8.1f} us")
     return _report(out, rows, samples)
 
 
@@ -139,17 +136,11 @@ def _cyclictest(seconds: float, cpu: int) -> NDArray[np.float64] | None:
 def _run_lateness(out: Path, seconds: float, entries: dict[str, str]) -> tuple[NDArray[np.float64], int, int]:
     """Return the latenesses of a run's ticks in POLICY, and how many of them were skipped and starved."""
     command = Run(duration_s=seconds, latency="gigaworld", headless=True, out=out / "runs")
-    rig = load_rig(command.rig)
-    lock = RigLock(rig.name)
-    try:
-        spec = resolve(command, rig)
-        Supervisor(spec, lambda _board: None, _say, entries).run()
-    finally:
-        lock.release()
-    ticks = load_run(Path(spec.run_dir)).ticks
+    run_dir = conduct(command, entries=entries)
+    ticks = load_run(run_dir).ticks
     ticks = ticks[ticks["mode"] == Mode.POLICY]
     if not len(ticks):
-        raise LeadtimeError(f"the run in {spec.run_dir} never reached POLICY: there is nothing to measure")
+        raise LeadtimeError(f"the run in {run_dir} never reached POLICY: there is nothing to measure")
     lateness: NDArray[np.float64] = (ticks["now_ns"] - ticks["scheduled_ns"]) / NS_PER_US
     return lateness, int(ticks["skipped"].sum()), int(ticks["starved"].sum())
 
@@ -172,8 +163,3 @@ def _report(out: Path, rows: list[Lateness], samples: dict[tuple[str, str], Any]
     path = out / "report.html"
     path.write_text(page.page("leadtime: wake-up lateness", blocks), encoding="utf-8")
     return path
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,17 +12,15 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench.live import conduct, say
 from runtime.board import ROLES, Board
 from runtime.cli import BenchSoak, Run
 from runtime.clock import NS_PER_S, MonotonicClock
-from runtime.commands.run import DURATION_MAX_S, resolve
-from runtime.config import load_rig
+from runtime.commands.run import DURATION_MAX_S
 from runtime.console import figures, page
 from runtime.errors import LeadtimeError, UsageError
 from runtime.files import make_folder
-from runtime.lock import RigLock
 from runtime.summary import summarise
-from runtime.supervisor import Supervisor
 
 QUICK_S: Final = 60.0
 LEAST_S: Final = 10.0
@@ -124,18 +121,10 @@ def run(command: BenchSoak) -> int:
     asked = Run(
         policy=command.policy, latency="gigaworld", duration_s=duration_s, headless=True, out=command.out / "runs"
     )
-    rig = load_rig(asked.rig)
-    lock = RigLock(rig.name)
-    try:
-        spec = resolve(asked, rig)
-        supervisor = Supervisor(spec, watch.look, _say)
-        supervisor.run()
-    finally:
-        lock.release()
-    summary = summarise(Path(spec.run_dir))
+    summary = summarise(conduct(asked, watch.look))
     results = _results(watch, summary, sorted(_segments() - before), duration_s)
     (command.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    _say(f"report: {_report(command.out, results, watch)}")
+    say(f"report: {_report(command.out, results, watch)}")
     if not results["sound"] and not command.quick:
         raise LeadtimeError(f"not sound: {', '.join(results['unsound'])}; see {command.out / 'report.html'}")
     return 0
@@ -208,8 +197,3 @@ def _report(out: Path, results: dict[str, Any], watch: Watch) -> Path:
     path = out / "report.html"
     path.write_text(page.page("leadtime: soak", blocks), encoding="utf-8")
     return path
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

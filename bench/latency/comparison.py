@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,17 +14,14 @@ from numpy.typing import NDArray
 
 from bench.latency.report import write_report
 from bench.latency.stages import CHOSEN, STAGES, Journeys, by_kind, journeys
+from bench.live import conduct, say
 from runtime.blackbox import load_run
 from runtime.cli import BenchLatency, Run
 from runtime.clock import NS_PER_MS
-from runtime.commands.run import resolve
-from runtime.config import load_rig
 from runtime.errors import LeadtimeError
 from runtime.files import make_folder
 from runtime.inference.server.latency import LATENCY_PROFILES
-from runtime.lock import RigLock
 from runtime.summary import build_summary
-from runtime.supervisor import Supervisor
 
 RUN_S: Final = 45.0
 QUICK_S: Final = 4.0
@@ -72,14 +68,14 @@ def run(command: BenchLatency) -> int:
     }
     (command.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for name, side_found in found.items():
-        _say(f"{name}: {side_found['policy']}, latency {side_found['latency']}, {side_found['journeys']} journeys")
+        say(f"{name}: {side_found['policy']}, latency {side_found['latency']}, {side_found['journeys']} journeys")
         for row in (
             *side_found["kinds"].items(),
             ("all", side_found["total"]),
             ("all but chosen", side_found["beside"]),
         ):
-            _say(f"  {row[0]:24} " + "  ".join(f"{key[:3]} {row[1][key]:8.2f}" for key in QUANTILES) + "  ms")
-    _say(f"report: {write_report(command.out, results)}")
+            say(f"  {row[0]:24} " + "  ".join(f"{key[:3]} {row[1][key]:8.2f}" for key in QUANTILES) + "  ms")
+    say(f"report: {write_report(command.out, results)}")
     return 0
 
 
@@ -106,7 +102,7 @@ def measure(side: Side, command: BenchLatency) -> dict[str, Any]:
 
 
 def _run(side: Side, command: BenchLatency) -> Path:
-    _say(f"run, {side.name}: {side.policy}, latency {side.latency}")
+    say(f"run, {side.name}: {side.policy}, latency {side.latency}")
     asked = Run(
         policy=side.policy,
         latency=side.latency,
@@ -114,14 +110,7 @@ def _run(side: Side, command: BenchLatency) -> Path:
         headless=True,
         out=command.out / "runs",
     )
-    rig = load_rig(asked.rig)
-    lock = RigLock(rig.name)
-    try:
-        spec = resolve(asked, rig)
-        Supervisor(spec, lambda _board: None, _say).run()
-    finally:
-        lock.release()
-    return Path(spec.run_dir)
+    return conduct(asked)
 
 
 def tabulate(made: Journeys) -> dict[str, Any]:
@@ -144,8 +133,3 @@ def _quantiles(spent_ns: NDArray[np.int64]) -> dict[str, float]:
     spent_ms = spent_ns / NS_PER_MS
     found = np.percentile(spent_ms, list(QUANTILES.values())).round(4).tolist()
     return {**dict(zip(QUANTILES, found, strict=True)), "mean_ms": round(float(spent_ms.mean()), 4)}
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench import soak
+from bench import jitter, live, soak
 from bench.decoupling import comparison as decoupling
 from bench.decoupling.peers.registry import PEERS
 from bench.faults import comparison as faults
 from bench.latency import comparison as latency
-from runtime.cli import BenchDecoupling, BenchFaults, BenchLatency, BenchSoak
+from runtime.cli import BenchDecoupling, BenchFaults, BenchJitter, BenchLatency, BenchSoak
 from runtime.errors import LeadtimeError, UsageError
+from runtime.lock import RigLock
 
 
 @pytest.mark.parametrize("duration_s", [math.nan, math.inf, -1.0, 1e6])
@@ -56,3 +58,36 @@ def test_a_comparison_of_nobody_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(decoupling, "_can_run", lambda _kind: False)
     with pytest.raises(LeadtimeError, match="none of them can run here"):
         decoupling.resolve(BenchDecoupling(merges=(next(iter(PEERS)),)))
+
+
+class Interrupted:
+    """In a supervisor's place: a run that Ctrl-C ended."""
+
+    interrupted = True
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def run(self) -> None:
+        """End before anything was measured."""
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [
+        lambda out: soak.run(BenchSoak(out=out, quick=True, policy="demo-state")),
+        lambda out: latency.run(BenchLatency(out=out, quick=True, policy="demo-state")),
+        lambda out: jitter.run(BenchJitter(out=out, quick=True)),
+    ],
+    ids=["soak", "latency", "jitter"],
+)
+def test_a_benchmark_whose_run_was_interrupted_ends_and_reports_nothing(
+    bench: Callable[[Path], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "Supervisor", Interrupted)
+    monkeypatch.setattr(live, "RigLock", lambda _name: RigLock("of-this-test"))
+    monkeypatch.setattr(jitter, "_measure", lambda *_, **__: None)
+    with pytest.raises(KeyboardInterrupt):
+        bench(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
