@@ -13,7 +13,7 @@ from msgspec import Meta
 from runtime.config import RigConfig
 from runtime.devices import device_id
 from runtime.errors import UsageError
-from runtime.files import make_folder, write_text
+from runtime.files import make_folder, replace_text
 from runtime.layout import ARM_JOINTS, Side
 from runtime.yaml_file import convert, read_yaml
 
@@ -125,10 +125,7 @@ def load(path: Path, rig: RigConfig) -> Calibration:
 def save(path: Path, calibration: Calibration) -> None:
     """Write a rig's calibration, where a link leads to; what was kept before stays where the disk does not take all."""
     make_folder(path.parent)
-    path = path.resolve()
-    new = path.with_name(f"{path.name}.new")
-    write_text(new, yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False))
-    new.replace(path)
+    replace_text(path, yaml.safe_dump(msgspec.to_builtins(calibration), sort_keys=False))
 
 
 def put(calibration: Calibration, room: str, name: str, estimate: Estimate) -> Calibration:

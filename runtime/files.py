@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,3 +32,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a file; raises an OSError that names it."""
     with named(path):
         path.write_text(text, encoding="utf-8")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file, where a link leads to; what was there before stays where the disk does not take all of it."""
+    whole = Path(os.path.realpath(path))
+    new = whole.with_name(f"{whole.name}.new")
+    write_text(new, text)
+    new.replace(whole)

@@ -30,6 +30,7 @@ from runtime.control.merge import MERGES
 from runtime.control.settings import JUMP_RAD
 from runtime.drivers.sim.plant import Plant
 from runtime.drivers.sim.tasks import TASKS
+from runtime.files import replace_text
 from runtime.inference.client.corrector import Corrector, is_worth_it, load_corrector
 from runtime.inference.handshake import policy_schema
 from runtime.inference.policy import load_policy
@@ -195,7 +196,7 @@ def load(folder: Path, cell: Cell) -> list[Episode]:
 def save(folder: Path, cell: Cell, episodes: list[Episode]) -> None:
     """Keep a cell's episodes for a run that goes on from here."""
     text = json.dumps({"version": _version(cell), "episodes": [asdict(episode) for episode in episodes]})
-    (folder / f"{cell.key}.json").write_text(text, encoding="utf-8")
+    replace_text(folder / f"{cell.key}.json", text)
 
 
 def score(episodes: list[Episode]) -> dict[str, Any]:

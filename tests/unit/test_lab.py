@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,6 +108,22 @@ def test_a_cell_goes_on_from_what_was_kept_and_not_from_other_code_or_policies(
     assert load(tmp_path, replace(cell, profile=Profile("other", "constant:1"))) == []
     monkeypatch.setattr(f"bench.decoupling.cells.{other}", lambda *_: "other")
     assert load(tmp_path, cell) == []
+
+
+def test_a_disk_that_fills_leaves_the_episodes_that_were_kept(
+    tmp_path: Path, episode: Episode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, cell = Path.write_text, Cell(TASK, constant(10), "leadtime", 2)
+    save(tmp_path, cell, [episode])
+
+    def full(self: Path, text: str, encoding: str) -> int:
+        write(self, text[:20], encoding=encoding)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        save(tmp_path, cell, [episode] * 2)
+    assert load(tmp_path, cell) == [episode]
 
 
 def test_what_a_policy_brings_to_a_task_is_known_by_its_files_and_numbers_for_that_task(tmp_path: Path) -> None:
