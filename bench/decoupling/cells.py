@@ -69,9 +69,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Return what distinguishes the cell's episodes from any other's."""
-        latency = hashlib.sha256(self.profile.latency.encode()).hexdigest()[:8]
-        return f"{self.policy}-{self.task}-{self.merge}-{latency}"
+        """Return what distinguishes the cell's episodes from any other's; a file's name."""
+        delays = hashlib.sha256(_delays(self.profile.latency)).hexdigest()[:8]
+        return f"{self.policy.replace('/', '_')}-{self.task}-{self.merge}-{delays}"
+
+
+@cache
+def _delays(latency: str) -> bytes:
+    """Return what a delay process is told by: of a trace its numbers, which may be others tomorrow."""
+    kind, _, file = latency.partition(":")
+    return Path(file).read_bytes() if kind == "trace" else latency.encode()
 
 
 @cache

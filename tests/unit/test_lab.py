@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.decoupling import cells
 from bench.decoupling.cells import STATE_POLICY, Cell, lab, load, play, policy_version, save, score
 from bench.decoupling.profiles import Profile, constant
 from bench.lab.episode import Episode
@@ -107,6 +108,26 @@ def test_a_cell_goes_on_from_what_was_kept_and_not_from_other_code_or_policies(
     assert load(tmp_path, cell) == [episode, replace(episode, seed=4)]
     assert load(tmp_path, replace(cell, profile=Profile("other", "constant:1"))) == []
     monkeypatch.setattr(f"bench.decoupling.cells.{other}", lambda *_: "other")
+    assert load(tmp_path, cell) == []
+
+
+def test_a_cell_of_a_policy_s_folder_is_kept_in_the_folder_of_the_cells(tmp_path: Path, episode: Episode) -> None:
+    shipped = load_policy(STATE_POLICY).folder
+    for policy in (str(shipped), f"{shipped}/"):
+        cell = Cell(TASK, constant(10), "leadtime", 1, policy)
+        save(tmp_path, cell, [episode])
+        assert (tmp_path / f"{cell.key}.json").parent == tmp_path
+        assert load(tmp_path, cell) == [episode]
+
+
+def test_a_cell_of_a_trace_does_not_go_on_from_another_of_its_name(tmp_path: Path, episode: Episode) -> None:
+    trace = tmp_path / "trace.txt"
+    trace.write_text("100\n")
+    cell = Cell(TASK, Profile("trace", f"trace:{trace}"), "leadtime", 1)
+    save(tmp_path, cell, [episode])
+    assert load(tmp_path, cell) == [episode]
+    trace.write_text("900\n")
+    cells._delays.cache_clear()
     assert load(tmp_path, cell) == []
 
 
