@@ -62,10 +62,14 @@ def _earlier(out: Path, rig: RigConfig) -> dict[str, Any]:
     path = out / "results.json"
     if not path.is_file():
         return {}
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if table["rig"] != _times(rig):
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = table["rows"]
+        times = table["rig"]
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"{path}: holds no rows of this benchmark; give another --out") from None
+    if times != _times(rig):
         raise UsageError(f"--out {out}: its rows were played with other time limits; give another folder")
-    found: dict[str, Any] = table["rows"]
     return found
 
 

@@ -32,6 +32,14 @@ def test_a_limit_that_is_none_plays_no_faults(tmp_path: Path, limit_s: float) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("left", ['{"sides": {}}', '{"rows"', "[]"], ids=["another benchmark's", "cut short", "a list"])
+def test_results_that_are_no_rows_are_refused_before_a_row_is_played(tmp_path: Path, left: str) -> None:
+    (tmp_path / "results.json").write_text(left)
+    with pytest.raises(UsageError, match=r"results\.json: holds no rows of this benchmark; give another --out"):
+        faults.run(BenchFaults(out=tmp_path, rows=("4",)))
+    assert (tmp_path / "results.json").read_text() == left
+
+
 def test_what_may_not_be_served_is_tried_before_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
