@@ -300,6 +300,9 @@ HANDLERS: Final[dict[type[Any], str]] = {
 }
 """What carries a command out; imported only for the command that is given."""
 
+NEAR: Final = 80
+"""Letters that are shown around one that cannot be written."""
+
 Command = (
     Annotated[Run, subcommand("run")]
     | Annotated[Teleop, subcommand("teleop")]
@@ -338,7 +341,9 @@ def _carry_out() -> int:
         sys.stderr.write(f"leadtime: {error}\n")
         return error.exit_status
     except UnicodeEncodeError as error:
-        sys.stderr.write(f"leadtime: {error.object!r} is no UTF-8 text; rename it\n")
+        # What has no letters for it may be a whole page.
+        near = error.object[max(error.start - NEAR, 0) : error.end + NEAR]
+        sys.stderr.write(f"leadtime: {near!r} is no UTF-8 text; rename it\n")
         return UsageError.exit_status
     except KeyboardInterrupt:
         return 130

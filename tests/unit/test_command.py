@@ -14,6 +14,7 @@ from runtime.commands.run import resolve
 from runtime.commands.serve import serve
 from runtime.config import load_rig
 from runtime.errors import UsageError
+from tests.unit.recorded import record
 
 
 def shell(line: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +54,14 @@ def test_a_name_that_is_no_utf_8_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.endswith("is no UTF-8 text; rename it\n")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_page_with_a_name_that_is_no_utf_8_is_not_quoted_as_a_whole(tmp_path: Path) -> None:
+    record(tmp_path, 100)
+    done = shell("mkdir $1/$'\\xff' && mv $1/run.mcap $1/$'\\xff' && lt view $1/$'\\xff'", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.endswith("is no UTF-8 text; rename it\n")
+    assert len(done.stderr) < 400
 
 
 def test_what_a_terminal_has_no_letters_for_is_said_all_the_same(tmp_path: Path) -> None:
