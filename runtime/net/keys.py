@@ -20,7 +20,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from runtime.errors import UsageError
-from runtime.files import make_folder
+from runtime.files import make_folder, named
 
 SECRET_NAME: Final = "own.key_secret"  # noqa: S105 the name of a file
 PUBLIC_NAME: Final = "own.key"
@@ -152,7 +152,11 @@ def write_pair(folder: Path) -> tuple[Path, Path]:
     make_folder(folder)
     public, secret = (key.decode() for key in zmq.curve_keypair())
     _write(paths[1], "SECRET key: never give it away.", {"public-key": public, "secret-key": secret}, 0o600)
-    _write(paths[0], "Public key: for the other side.", {"public-key": public}, 0o644)
+    try:
+        _write(paths[0], "Public key: for the other side.", {"public-key": public}, 0o644)
+    except OSError:
+        paths[1].unlink()
+        raise
     return paths
 
 
@@ -160,9 +164,14 @@ def _write(path: Path, remark: str, keys: dict[str, str], mode: int) -> None:
     lines = [f"# Leadtime. {remark}", "curve", *(f'    {name} = "{key}"' for name, key in keys.items())]
     # Made with its permissions: there is no moment at which others could open it.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write("\n".join(lines) + "\n")
+    try:
+        with named(path), os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write("\n".join(lines) + "\n")
+    except OSError:
+        # Half a key is none, and would be in the way of the next.
+        path.unlink()
+        raise
 
 
 def _read_public(path: Path, remedy: str) -> bytes:
