@@ -102,6 +102,12 @@ def seconds(run: Run, t_ns: NDArray[np.int64]) -> NDArray[np.float64]:
     return (t_ns - run.t0_ns) / NS_PER_S
 
 
+def ahead_ms(run: Run) -> NDArray[np.float64]:
+    """Return for each tick how long the actions that are planned last; a stop for want of them is none."""
+    ahead: NDArray[np.float64] = np.where(run.ticks["starved"] == 1, 0.0, run.ticks["ahead_ticks"])
+    return ahead * (1000.0 / run.spec.rig.policy_hz)
+
+
 def _thinned(count: int) -> slice:
     return slice(None, None, max(1, count // POINTS_MAX))
 
@@ -140,14 +146,13 @@ def _mark_modes(axes: Axes, run: Run) -> None:
 def buffer_figure(run: Run) -> Figure:
     """Planned actions ahead of the arms over time, with each request from asking to answer below."""
     ticks = run.ticks
-    period_ms = 1000.0 / run.spec.rig.policy_hz
     with drawing(11, 3.6) as figure:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
         _mark_modes(top, run)
-        kept, ahead_ms = _low_points(ticks["ahead_ticks"] * period_ms)
+        kept, lowest_ms = _low_points(ahead_ms(run))
         times = seconds(run, ticks["now_ns"])[kept]
-        top.plot(times, ahead_ms, color=BLUE, linewidth=1.1, drawstyle="steps-post")
-        top.fill_between(times, ahead_ms, color=BLUE, alpha=0.15, step="post", linewidth=0)
+        top.plot(times, lowest_ms, color=BLUE, linewidth=1.1, drawstyle="steps-post")
+        top.fill_between(times, lowest_ms, color=BLUE, alpha=0.15, step="post", linewidth=0)
         starved = ticks["starved"] == 1
         if starved.any():
             top.plot(seconds(run, ticks["now_ns"])[starved], np.zeros(starved.sum()), "|", color=RED, label="starved")

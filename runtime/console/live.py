@@ -111,7 +111,8 @@ class Watcher:
             self.began_ns = self.began_ns or int(ticks[0]["scheduled_ns"])
             newest = ticks[-1]
             self.mode = Mode(int(newest["mode"]))
-            self.ahead_ms = int(newest["ahead_ticks"]) * period_ms
+            # A stop that is planned for want of actions is none.
+            self.ahead_ms = 0.0 if newest["starved"] else int(newest["ahead_ticks"]) * period_ms
         self.ahead_history_ms.append(self.ahead_ms)
         return Scene(
             title=f"{spec.rig.name} · {spec.policy} · {spec.task}",

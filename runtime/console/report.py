@@ -63,9 +63,8 @@ def _verdict(summary: dict[str, Any]) -> tuple[str, str]:
 
 def _tiles(run: Run, summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     inference, lateness = summary["inference"], summary["wake_lateness_us"]
-    ticks = run.ticks
-    ahead_ticks = ticks["ahead_ticks"][ticks["mode"] == Mode.POLICY]
-    lowest_ms = int(ahead_ticks.min()) * 1000 / run.spec.rig.policy_hz if len(ahead_ticks) else None
+    ahead_ms = figures.ahead_ms(run)[run.ticks["mode"] == Mode.POLICY]
+    lowest_ms = float(ahead_ms.min()) if len(ahead_ms) else None
     yield _shown(summary["ticks_starved"]), "ticks starved in POLICY", _zero_is_good(summary["ticks_starved"])
     yield _shown(lowest_ms, "ms"), "least buffer in POLICY", ""
     yield _shown(inference["latency_ms"]["p50"], "ms"), "answer latency, median", ""

@@ -74,6 +74,14 @@ def test_starvation_adds_up_over_the_run_and_not_only_over_what_is_shown(tmp_pat
     assert "starved 3" in shown(render(scene))
 
 
+def test_a_stop_for_want_of_actions_is_no_buffer(tmp_path: Path) -> None:
+    board = recorded.make_board(tmp_path)
+    tick = recorded.make_tick(400)
+    tick["starved"], tick["ahead_ticks"] = 1, 2
+    board["tick"].push(tick)
+    assert Watcher().look(board, recorded.T0_NS).ahead_ms == 0.0
+
+
 @pytest.mark.parametrize("bit", range(len(FAULTS)))
 def test_each_fault_shows_its_message_and_its_remedy(tmp_path: Path, bit: int) -> None:
     board = recorded.make_board(tmp_path)

@@ -106,6 +106,13 @@ def test_the_figures_of_a_long_run_are_made_without_a_copy_of_it() -> None:
     assert most < run.ticks.nbytes / 10
 
 
+def test_a_stop_that_is_planned_for_want_of_actions_is_no_buffer() -> None:
+    run = make_run(tick=make_ticks(4, ahead_ticks=[3, 2, 2, 5], starved=[0, 1, 1, 0]))
+    assert list(_tiles(run, build_summary(run)))[1][0] == "0 ms"
+    (line, *_) = figures.buffer_figure(run).axes[0].get_lines()
+    assert list(line.get_ydata()) == [60, 0, 0, 100]
+
+
 def test_a_run_that_never_ticked_still_has_a_page() -> None:
     run = make_run()
     assert "no episode decided" in build_report(run, build_summary(run))
