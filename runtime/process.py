@@ -95,7 +95,7 @@ def _run(role: str, spec_file: Path, fd: int) -> int:
 
 
 if __name__ == "__main__":
-    # Guardians get to hold their arm before they go; whatever else is orphaned just ends.
-    orphaned = signal.SIGTERM if sys.argv[1].startswith("guardian") else signal.SIGKILL
+    # Guardians get to hold their arm before they go, the recorder to end its file; whatever else is orphaned just ends.
+    orphaned = signal.SIGTERM if sys.argv[1].startswith(("guardian", "recorder")) else signal.SIGKILL
     realtime.die_with_parent(orphaned, int(sys.argv[4]))
     sys.exit(run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.blackbox import load_run
 from runtime.board import Board
 from runtime.clock import MonotonicClock
 from runtime.faults import BIT
@@ -212,3 +213,14 @@ def test_the_supervisor_killed_leaves_no_process_behind(start: Callable[..., Ses
     session.process.kill()
     session.process.communicate()
     wait_for(lambda: session.children() == {}, "the orphans to end")
+
+
+def test_the_supervisor_killed_leaves_a_whole_recording(start: Callable[..., Session]) -> None:
+    session = start("--policy", "demo-state", "--duration-s", "60")
+    board = session.await_mode(Mode.POLICY)
+    session.process.kill()
+    session.process.communicate()
+    wait_for(lambda: session.children() == {}, "the orphans to end")
+    run = load_run(session.run_dir)
+    assert run.complete
+    assert int(run.ticks[-1]["servo_tick"]) == int(board["tick"].latest()["servo_tick"])
