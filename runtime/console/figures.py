@@ -120,6 +120,11 @@ def _low_points(values: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[
     return lowest, values[lowest]
 
 
+def _one_of_each_stretch(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Thin marks at some of `count` points to the first of each stretch."""
+    return indices[np.unique(indices // max(1, count // POINTS_MAX), return_index=True)[1]]
+
+
 def _mode_spans(run: Run) -> Iterator[tuple[Mode, float, float]]:
     modes = run.ticks["mode"]
     times = seconds(run, run.ticks["now_ns"])
@@ -153,9 +158,10 @@ def buffer_figure(run: Run) -> Figure:
         times = seconds(run, ticks["now_ns"])[kept]
         top.plot(times, lowest_ms, color=BLUE, linewidth=1.1, drawstyle="steps-post")
         top.fill_between(times, lowest_ms, color=BLUE, alpha=0.15, step="post", linewidth=0)
-        starved = ticks["starved"] == 1
-        if starved.any():
-            top.plot(seconds(run, ticks["now_ns"])[starved], np.zeros(starved.sum()), "|", color=RED, label="starved")
+        starved = _one_of_each_stretch(np.flatnonzero(ticks["starved"]), len(ticks))
+        if len(starved):
+            starved_s = seconds(run, ticks["now_ns"][starved])
+            top.plot(starved_s, np.zeros(len(starved)), "|", color=RED, label="starved")
         top.set_ylabel("buffer ahead, ms")
         top.set_ylim(bottom=0)
         _legend(top)
@@ -173,16 +179,20 @@ def buffer_figure(run: Run) -> Figure:
 
 
 def latency_figure(run: Run) -> Figure:
-    """What each answer took, what was forecast for it, and the delay in ticks that it acted with."""
+    """What each answer took, what was forecast for it, and the delay in ticks that it acted with; of a long run the
+    slowest of each stretch.
+    """
     requests = answers(run)
     period_ms = 1000.0 / run.spec.rig.policy_hz
     came = answered(requests)
+    kept, sooner_ms = _low_points((came["t_request_ns"] - came["t_received_ns"]) / NS_PER_MS)
+    came = came[kept]
     with drawing(11, 2.8) as figure:
         axes = figure.subplots()
         times = seconds(run, came["t_request_ns"])
         axes.plot(
             times,
-            (came["t_received_ns"] - came["t_request_ns"]) / NS_PER_MS,
+            -sooner_ms,
             ".",
             color=BLUE,
             markersize=4,

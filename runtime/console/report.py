@@ -93,7 +93,11 @@ def _figures(run: Run) -> list[str]:
             figures.svg(figures.buffer_figure(run)),
             "The line is the lowest of each stretch. Below: each request from asking to answer, green when used.",
         ),
-        page.section("Answer latency and forecast", figures.svg(figures.latency_figure(run))),
+        page.section(
+            "Answer latency and forecast",
+            figures.svg(figures.latency_figure(run)),
+            "Of a long run the slowest answer of each stretch.",
+        ),
         page.section("Joint targets and seams", figures.svg(figures.seam_figure(run)), middle),
         page.section(
             "All joints, whole run",

@@ -11,11 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from runtime import records
 from runtime.blackbox import load_run
 from runtime.console import figures
 from runtime.console.report import _tiles, build_report, write_report
 from runtime.errors import LeadtimeError
 from runtime.faults import FAULTS
+from runtime.states import Verdict
 from runtime.summary import build_summary
 from tests.unit import recorded
 from tests.unit.test_summary import make_run, make_ticks
@@ -104,6 +106,24 @@ def test_the_figures_of_a_long_run_are_made_without_a_copy_of_it() -> None:
     tracemalloc.stop()
     assert tiles[1][0] == "140 ms"
     assert most < run.ticks.nbytes / 10
+
+
+def test_an_hour_in_which_every_other_tick_starved_is_a_page_that_a_browser_opens() -> None:
+    starved, asked = np.arange(200 * 3600) // 100 % 2, np.zeros(5 * 3600, dtype=records.REQUEST)
+    asked["request_seq"] = np.arange(len(asked))
+    asked["t_request_ns"] = recorded.T0_NS + asked["request_seq"] * 200_000_000
+    asked["t_received_ns"] = asked["t_request_ns"] + 100_000_000
+    asked["t_received_ns"][7777] += 900_000_000
+    asked["verdict"] = Verdict.USED
+    run = make_run(tick=make_ticks(len(starved), starved=starved), request=asked)
+    top, _ = figures.buffer_figure(run).axes
+    marks = top.get_lines()[-1].get_xdata()
+    assert marks[0] == pytest.approx(0.5)
+    assert marks[-1] == pytest.approx(3600, abs=3.0)
+    (latency,) = figures.latency_figure(run).axes
+    assert max(latency.get_lines()[0].get_ydata()) == 1000.0
+    sizes = [len(figures.svg(make(run))) for make in (figures.buffer_figure, figures.latency_figure)]
+    assert sum(sizes) < 1_000_000
 
 
 def test_a_stop_that_is_planned_for_want_of_actions_is_no_buffer() -> None:
