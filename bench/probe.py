@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -69,6 +70,8 @@ WAYS: Final[dict[str, Callable[[int], list[int]]]] = {
 }
 
 if __name__ == "__main__":
+    # Ctrl-C reaches it beside the benchmark, which ends in silence.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     way, seconds, cpu = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     os.sched_setaffinity(0, {cpu})
     found = WAYS[way](round(seconds * NS_PER_S / PERIOD_NS))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from bench import jitter
 from bench.probe import PERIOD_NS, WAYS
 from runtime.errors import LeadtimeError
+from tests.process.harness import wait_for
 
 
 def test_the_quantiles_are_those_of_the_samples() -> None:
@@ -31,6 +35,17 @@ def test_a_probe_that_gives_nothing_back_is_an_error_that_names_it(monkeypatch: 
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(LeadtimeError, match="probe sleep gave nothing back"):
         jitter._measure("sleep", 0.1, 0, busy=False)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="that a probe has begun shows by its processor")
+def test_a_probe_that_is_interrupted_ends_in_silence() -> None:
+    cpu = max(os.sched_getaffinity(0))
+    words = [sys.executable, "-m", "bench.probe", "sleep", "60", str(cpu)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as probe:
+        wait_for(lambda: os.sched_getaffinity(probe.pid) == {cpu}, "the probe to begin")
+        probe.send_signal(signal.SIGINT)
+        assert probe.communicate(timeout=20.0) == (b"", b"")
+    assert probe.returncode == -signal.SIGINT
 
 
 def test_a_host_without_cyclictest_is_measured_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
