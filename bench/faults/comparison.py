@@ -21,7 +21,7 @@ from runtime.cli import BenchFaults
 from runtime.config import RigConfig
 from runtime.errors import LeadtimeError, UsageError
 from runtime.faults import FAULTS
-from runtime.files import make_folder
+from runtime.files import make_folder, replace_text
 
 RIG: Final = "sim-x5"
 """Its times are the report's; the emulated rigs have the same."""
@@ -42,7 +42,8 @@ def run(command: BenchFaults) -> int:
             break
         results[row.key] = _judge(row, command)
         table = _table(results, physical_times=command.physical_times)
-        (command.out / "results.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        # It has the rows of earlier calls too.
+        replace_text(command.out / "results.json", json.dumps(table, indent=2) + "\n")
     table = _table(results, physical_times=command.physical_times)
     _say(f"report: {write_report(command.out, table)}")
     return int(any(result["held"] is False or result["control_fails"] is False for result in results.values()))

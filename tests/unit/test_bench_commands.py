@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,23 @@ def test_results_that_are_no_rows_are_refused_before_a_row_is_played(tmp_path: P
     with pytest.raises(UsageError, match=r"results\.json: holds no rows of this benchmark; give another --out"):
         faults.run(BenchFaults(out=tmp_path, rows=("4",)))
     assert (tmp_path / "results.json").read_text() == left
+
+
+def test_a_disk_that_fills_leaves_the_rows_of_earlier_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, one = Path.write_text, BenchFaults(out=tmp_path, rows=("4",))
+    monkeypatch.setattr(faults, "_judge", lambda *_: {"held": True, "control_fails": True})
+    monkeypatch.setattr(faults, "write_report", lambda *_: tmp_path)
+    assert faults.run(one) == 0
+    kept = (tmp_path / "results.json").read_text()
+
+    def full(self: Path, text: str, encoding: str) -> int:
+        write(self, text[:20], encoding=encoding)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        faults.run(replace(one, rows=("9",)))
+    assert (tmp_path / "results.json").read_text() == kept
 
 
 def test_what_may_not_be_served_is_tried_before_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
