@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import re
 import struct
@@ -121,7 +122,7 @@ class _Ring:
     `description` is that of the dtype they were written with, None before there is a record.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.description: dict[str, Any] | None = None
         self.data = Stash(folder)
         self.indices = array("q")
@@ -149,14 +150,15 @@ class _Ring:
 
 
 class _Reading:
-    """What was read of a black box so far, file by file, item by item in their order."""
+    """What was read of a black box so far, file by file, item by item in their order; what is large is in `folder`."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, folder: Path | None = None) -> None:
         self._run_dir = run_dir
+        self._folder = folder
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, McapChannel] = {}
         self._rings: dict[str, _Ring] = {}
-        self._pictures = Stash(run_dir)
+        self._pictures = Stash(folder)
         self._frames: list[tuple[str, int, int, int]] = []
         self._foreseen: dict[tuple[str, int, int], tuple[int, int, int]] = {}
         self._log: list[tuple[int, str]] = []
@@ -232,7 +234,7 @@ class _Reading:
         )
 
     def _ring(self, topic: str) -> _Ring:
-        return self._rings.setdefault(topic, _Ring(self._run_dir))
+        return self._rings.setdefault(topic, _Ring(self._folder))
 
     def _stored(self, whole: memoryview) -> dict[str, list[StoredFrame]]:
         frames: dict[str, list[StoredFrame]] = {}
@@ -258,8 +260,18 @@ def load_run(run_dir: Path) -> Run:
     paths = parts(run_dir)
     if not paths:
         raise LeadtimeError(f"{run_dir}: no {FILE_NAME} here; give the folder that a run left")
-    reading = _Reading(run_dir)
     with named(run_dir):
-        for path in paths:
-            reading.read(path)
-        return reading.run(paths[0])
+        try:
+            return _read(run_dir, paths, run_dir)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        # The disk that the run has filled is not the only one.
+        return _read(run_dir, paths, None)
+
+
+def _read(run_dir: Path, paths: list[Path], folder: Path | None) -> Run:
+    reading = _Reading(run_dir, folder)
+    for path in paths:
+        reading.read(path)
+    return reading.run(paths[0])

@@ -14,13 +14,14 @@ MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class Stash:
-    """Bytes that grow at their end. A file lies in `folder` where that can be written to, else where the system has it.
+    """Bytes that grow at their end. A file lies in `folder` where that can be written to, else, as for None, where the
+    system has it.
 
     Raises:
         OSError: there is no room for them, from `append` or `whole`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
@@ -30,8 +31,8 @@ class Stash:
         """Add bytes."""
         self.size += len(data)
         if self._file is None and self.size > MEMORY_BYTES_MAX:
-            folder = self._folder if os.access(self._folder, os.W_OK) else None
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed once it is whole)
+            writable = self._folder is not None and os.access(self._folder, os.W_OK)
+            self._file = tempfile.TemporaryFile(dir=self._folder if writable else None)  # noqa: SIM115 (closed once it is whole)
             self._file.write(self._memory)
             self._memory = bytearray()
         if self._file is None:

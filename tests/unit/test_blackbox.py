@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -187,6 +189,21 @@ def test_a_black_box_larger_than_memory_is_read_from_files_as_it_is_from_memory(
     large.ticks["now_ns"] = 0
     assert load_run(folder).ticks.tobytes() == small.ticks.tobytes()
     assert [path.name for path in folder.iterdir()] == [FILE_NAME]
+
+
+def test_a_large_black_box_on_a_full_disk_is_laid_out_on_the_system_s(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, make = load_run(folder), tempfile.TemporaryFile
+    monkeypatch.setattr(stash, "MEMORY_BYTES_MAX", 1000)
+
+    def full(dir: Path | None) -> IO[bytes]:
+        if dir is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    assert load_run(folder).ticks.tobytes() == small.ticks.tobytes()
 
 
 def test_what_is_no_black_box_is_refused_in_one_line(tmp_path: Path) -> None:
