@@ -42,6 +42,9 @@ def check_endpoint(endpoint: str, *, bind: bool, exposed: bool = False, keyless:
             raise UsageError(f"endpoint {endpoint!r}: give a path of 1 to {IPC_PATH_BYTES_MAX} bytes")
         if not path.startswith(ABSTRACT) and not Path(path).parent.is_dir():
             raise UsageError(f"endpoint {endpoint!r}: folder {Path(path).parent} does not exist")
+        # The library unlinks whatever it finds at the path before it binds.
+        if bind and not path.startswith(ABSTRACT) and Path(path).exists() and not Path(path).is_socket():
+            raise UsageError(f"endpoint {endpoint!r}: {path} is there and is no socket; give a path of its own")
         return endpoint
     match = _TCP.fullmatch(endpoint)
     port = match["port"] if match else ""
@@ -145,7 +148,7 @@ def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str) -
 
 
 def _ipc_in_use(path: Path) -> bool:
-    # The library unlinks whatever it finds at the path before it binds: it would take a live server's place.
+    # Unlinked as well, it would lose its place to us.
     if not path.is_socket():
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

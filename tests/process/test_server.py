@@ -21,6 +21,9 @@ import pytest
 import zmq
 
 from runtime.config import load_rig
+from runtime.devices import PoseLeader
+from runtime.drivers.base import DriverError
+from runtime.drivers.leaders.poses import check_access
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.backends.onnx import OnnxBackend
@@ -273,6 +276,18 @@ def test_the_file_of_a_dead_ipc_server_does_not_block_the_next(
         dead.kill()
     assert (tmp_path / "s").exists()
     open_router(context, endpoint).close()
+
+
+def test_a_file_at_the_path_of_an_endpoint_is_not_taken_for_a_dead_server_s(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    there = tmp_path / "notes.txt"
+    there.write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt is there and is no socket; give a path of its own"):
+        open_router(context, f"ipc://{there}")
+    assert there.read_text() == "mine"
+    with pytest.raises(DriverError, match="is no socket"):
+        check_access(PoseLeader(endpoint=f"ipc://{there}"))
 
 
 @pytest.mark.parametrize(
