@@ -19,10 +19,10 @@ from runtime.shm import blank
 BASE = TickBase(t0_ns=0, servo_hz=200, policy_hz=50)
 
 
-def done(log: ExecutedLog, ticks: range, skipped: tuple[int, ...] = ()) -> None:
-    """Command tick number k at policy tick k, and something else between."""
+def done(log: ExecutedLog, ticks: range, skipped: tuple[int, ...] = (), late: tuple[int, ...] = ()) -> None:
+    """Command tick number k at policy tick k, and something else between; of the `late` the beginning is skipped."""
     for servo_tick in range(ticks.start * 4, ticks.stop * 4):
-        if servo_tick // 4 in skipped:
+        if servo_tick // 4 in skipped or servo_tick / 4 in late:
             continue
         command: Any = blank(JOINT_COMMAND)
         command["servo_tick"] = servo_tick
@@ -161,6 +161,16 @@ def test_in_a_skipped_tick_the_last_command_was_held() -> None:
     done(log, range(10, 20), skipped=(14, 15))
     log.told(12)
     assert log.until(18)[1]["executed"][:, 0].tolist() == [12, 13, 13, 13, 16, 17]
+    # It is the last before the tick, not the oldest that is remembered.
+    log.told(14)
+    assert log.until(18)[1]["executed"][:, 0].tolist() == [13, 13, 16, 17]
+
+
+def test_of_a_tick_whose_beginning_was_skipped_the_first_command_is_told() -> None:
+    log = ExecutedLog(BASE, 0)
+    done(log, range(10, 20), late=(12, 14))
+    log.told(12)
+    assert log.until(16)[1]["executed"][:, 0].tolist() == [12.25, 13, 14.25, 15]
 
 
 def test_an_episode_that_begins_knows_nothing_and_memory_is_bounded() -> None:

@@ -52,9 +52,9 @@ class ExecutedLog:
         self._lost = False
 
     def note(self, command: NDArray[Any]) -> None:
-        """Take in a JOINT_COMMAND record; the one at the beginning of a policy tick is that tick's."""
-        tick, step = divmod(int(command["servo_tick"]), self._base.ratio)
-        if step == 0:
+        """Take in a JOINT_COMMAND record; the first of a policy tick, be its beginning skipped, is that tick's."""
+        tick = int(command["servo_tick"]) // self._base.ratio
+        if tick not in self._commands:
             self._commands[tick] = np.array(command["position"], dtype=np.float32)
             if len(self._commands) > TICKS_MAX:
                 del self._commands[min(self._commands)]
@@ -90,7 +90,7 @@ class ExecutedLog:
         first = self._first(obs_tick)
         rows: list[NDArray[Any]] = []
         for tick in range(first, obs_tick):
-            held = rows[-1] if rows else self._commands[min(self._commands)]
+            held = rows[-1] if rows else self._held(tick)
             rows.append(self._commands.get(tick, held))
         arrays: ArrayMap = {"executed": np.stack(rows) if rows else np.empty((0, RIG_DOF), np.float32)}
         views = _thinned([view for view in self._views if first <= view.tick < obs_tick])
@@ -100,6 +100,10 @@ class ExecutedLog:
             arrays["key_state"] = np.stack([view.observation.position for view in views]).astype(np.float32)
             arrays["key_tick"] = np.array([view.tick - first for view in views], dtype=np.int64)
         return first, arrays
+
+    def _held(self, tick: int) -> NDArray[Any]:
+        """Return what had been commanded last before a tick, the oldest that is known where nothing had."""
+        return self._commands[max((known for known in self._commands if known < tick), default=min(self._commands))]
 
     def _first(self, obs_tick: int) -> int:
         """Return the first tick that is to be told."""
