@@ -17,7 +17,7 @@ from runtime.inference.foresight import NOISE, Trust, coarse
 from runtime.layout import CAMERAS
 from runtime.records import FORESEEN_PX
 from runtime.states import Link, Verdict
-from tests.process.foreseeing import RIGHT, VALUE
+from tests.process.foreseeing import HORIZON, RIGHT, VALUE
 from tests.process.harness import Session
 from tests.process.test_client import benched
 
@@ -48,6 +48,10 @@ def test_what_a_policy_foresees_is_kept_compared_and_ends_its_trust_where_it_par
         requests = bench.board["request"].since(0)[0]
         films = bench.board["foreseen"].since(0)[0]
         pictures = bench.board["foreseen_picture"].since(0)[0]
+        # The operator begins anew.
+        bench.view["epoch"], bench.view["started"] = 2, 0
+        bench.until(lambda: bool(bench.chunks(2, cold=True)))
+        assert int(bench.chunks(2, cold=True)[0]["horizon"]) == HORIZON
     answered = [request for request in requests if request["verdict"] == Verdict.USED]
     assert all(float(request["value"]) == VALUE and int(request["foreseen"]) == 8 for request in answered)
     # Nothing was doubted while it foresaw rightly, and it took several wrong predictions to lose the arms.

@@ -199,15 +199,15 @@ class Client:
     def _compare(self, now_ns: int) -> None:
         """Hold what the policy foresaw against what the cameras see."""
         tick, sensors = self._base.tick(now_ns), self._sensors
-        if sensors is None or not self._foresight.due(tick):
-            return
-        try:
-            alignment = sensors.align(now_ns)
-            seen_tick = self._base.tick(alignment.t_obs_ns)
-            if self._foresight.due(seen_tick):
-                self._foresight.see(seen_tick, sensors.observe(alignment).images)
-        except ObservationError as error:
-            self._note = str(error)
+        if sensors is not None and self._foresight.due(tick):
+            try:
+                alignment = sensors.align(now_ns)
+                seen_tick = self._base.tick(alignment.t_obs_ns)
+                if self._foresight.due(seen_tick):
+                    self._foresight.see(seen_tick, sensors.observe(alignment).images)
+            except ObservationError as error:
+                self._note = str(error)
+        # Also where nothing is due: a new epoch begins with full trust.
         self._core.near = self._foresight.trust is not Trust.FULL
 
     def _open(self, schema: wire.Schema, gallery: Gallery) -> None:
