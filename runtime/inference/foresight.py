@@ -53,11 +53,15 @@ class Trust(IntEnum):
 
 @dataclass(frozen=True)
 class Expected:
-    """The pictures of one chunk by camera, on the grid (n, rows, columns, 3), and the tick each of them is due at."""
+    """The pictures of one chunk by camera, on the grid (n, rows, columns, 3), and the tick each of them is due at.
+
+    After `end_tick` there is nothing to compare: the arms stand, and wait for the next chunk.
+    """
 
     chunk_id: int
     ticks: tuple[int, ...]
     pictures: Mapping[str, NDArray[np.float64]]
+    end_tick: int
 
 
 def coarse(image: NDArray[Any]) -> NDArray[np.float64]:
@@ -73,10 +77,18 @@ def coarse(image: NDArray[Any]) -> NDArray[np.float64]:
     return means
 
 
-def expect(chunk_id: int, first_tick: int, span_ticks: int, frames: Mapping[str, NDArray[Any]]) -> Expected | None:
+def expect(
+    chunk_id: int,
+    first_tick: int,
+    span_ticks: int,
+    frames: Mapping[str, NDArray[Any]],
+    *,
+    halts_after: int | None = None,
+) -> Expected | None:
     """Return what a chunk's frames (n, height, width, 3) by camera say of the `span_ticks` from `first_tick` on.
 
     The n frames divide the span evenly, the last shows its end. None where there are none that can be compared.
+    `halts_after`: so many ticks of it are executed, then the arms stand.
     """
     if not all(is_film(rows) for rows in frames.values()) or len({len(rows) for rows in frames.values()}) != 1:
         return None
@@ -84,7 +96,7 @@ def expect(chunk_id: int, first_tick: int, span_ticks: int, frames: Mapping[str,
     kept = chosen(count)
     ticks = tuple(first_tick + round((i + 1) * span_ticks / count) for i in kept)
     pictures = {name: np.stack([coarse(rows[i]) for i in kept]) for name, rows in frames.items()}
-    return Expected(chunk_id, ticks, pictures)
+    return Expected(chunk_id, ticks, pictures, first_tick + (span_ticks if halts_after is None else halts_after))
 
 
 def record_of(expected: Expected, cameras: Sequence[str], now_ns: int) -> NDArray[Any]:
@@ -163,14 +175,16 @@ class Foresight:
     def due(self, tick: int) -> bool:
         """Whether a picture that was foreseen for now, or before, has not been compared yet."""
         expected = self._expected
-        return expected is not None and self._next < len(expected.ticks) and tick >= expected.ticks[self._next]
+        if expected is None or self._next >= len(expected.ticks):
+            return False
+        return expected.ticks[self._next] <= min(tick, expected.end_tick)
 
     def see(self, tick: int, images: Mapping[str, NDArray[Any]]) -> Trust:
         """Compare what the cameras see at a tick with the newest picture foreseen for it; returns the trust."""
         expected = self._expected
         if expected is None or not self.due(tick):
             return self.trust
-        index = sum(due <= tick for due in expected.ticks) - 1
+        index = sum(due <= min(tick, expected.end_tick) for due in expected.ticks) - 1
         self._next = index + 1
         pairs = [(rows[index], images[name]) for name, rows in expected.pictures.items() if name in images]
         if pairs:

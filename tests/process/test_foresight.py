@@ -48,6 +48,7 @@ def test_what_a_policy_foresees_is_kept_compared_and_ends_its_trust_where_it_par
         requests = bench.board["request"].since(0)[0]
         films = bench.board["foreseen"].since(0)[0]
         pictures = bench.board["foreseen_picture"].since(0)[0]
+        chunks = {int(chunk["chunk_id"]): chunk for chunk in bench.board["chunk"].since(0)[0]}
         # The operator begins anew.
         bench.view["epoch"], bench.view["started"] = 2, 0
         bench.until(lambda: bool(bench.chunks(2, cold=True)))
@@ -63,6 +64,10 @@ def test_what_a_policy_foresees_is_kept_compared_and_ends_its_trust_where_it_par
     assert int(first["cameras"]) == (1 << len(CAMERAS)) - 1
     assert [int(first["pictures"][i, 0, 0, 0, 0]) for i in range(len(CAMERAS))] == [0, 10, 20]
     assert (np.diff(first["ticks"]) > 0).all()
+    # The pictures are those of the whole chunk, however much of it is executed.
+    assert {int(chunks[int(film["chunk_id"])]["horizon"]) for film in films} > {HORIZON}
+    for film in films:
+        assert int(film["ticks"][-1]) == int(chunks[int(film["chunk_id"])]["start_tick"]) + HORIZON
     last = films[-1]
     ours = [picture for picture in pictures if picture["chunk_id"] == last["chunk_id"]]
     assert [(int(p["camera"]), int(p["tick"])) for p in ours] == [(i, t) for i in range(3) for t in last["ticks"]]

@@ -145,6 +145,21 @@ def test_nothing_is_judged_before_it_is_due_or_twice() -> None:
     assert not foresight.due(1000)
 
 
+def test_nothing_is_judged_once_the_arms_stand_and_wait_for_the_next_chunk() -> None:
+    foresight, frames = Foresight(), {"cam_head": np.stack([scene(0.2 * i) for i in range(1, 5)])}
+    expected = expect(1, 100, 40, frames, halts_after=25)
+    assert expected is not None
+    assert expected.ticks == (110, 120, 130, 140)
+    foresight.follow(expected)
+    assert foresight.see(129, {"cam_head": scene(0.4)}) is Trust.FULL
+    assert foresight.difference == 0.0
+    assert not any(foresight.due(tick) for tick in (130, 140, 1000))
+    foresight.follow(expect(2, 200, 40, frames, halts_after=25))
+    # What is looked at late is the last that was to be seen.
+    assert foresight.see(245, {"cam_head": scene(0.4)}) is Trust.FULL
+    assert foresight.difference == 0.0
+
+
 def test_a_camera_that_is_not_seen_is_not_judged() -> None:
     foresight = Foresight()
     foresight.follow(foreseen([0.2]))

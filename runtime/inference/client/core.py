@@ -89,6 +89,11 @@ class ClientCore:
         return "" if self.execution is None else self.execution.text
 
     @property
+    def chunk_ticks(self) -> int:
+        """How long a chunk of the policy lasts, whatever is executed of it; 0 before a schema is agreed."""
+        return 0 if self.execution is None else self.execution.horizon_ticks
+
+    @property
     def forecast(self) -> DelayForecast:
         """The forecast that is committed for."""
         return self._delays.first

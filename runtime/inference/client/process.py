@@ -179,7 +179,8 @@ class Client:
         if answer.chunk is None:
             return None
         first_tick, chunk_id = int(answer.chunk["start_tick"]), int(answer.chunk["chunk_id"])
-        expected = expect(chunk_id, first_tick, int(answer.chunk["horizon"]), frames)
+        halts_after = int(answer.chunk["horizon"]) if answer.chunk["halts"] else None
+        expected = expect(chunk_id, first_tick, self._core.chunk_ticks, frames, halts_after=halts_after)
         self._foresight.follow(expected)
         if expected is not None:
             answer.request["foreseen"] = len(expected.ticks)
