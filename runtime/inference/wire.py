@@ -155,7 +155,7 @@ class Infer(Message, frozen=True, kw_only=True, tag="infer"):
     over, or as `jpeg/CAMERA` u1 (rows, bytes) where the server decodes it; `state` f4 (14,), `velocity` f4 (14,),
     `prefix` f4 (n, 14), `object_state` f4 (K,). `deadline_ms` counts from receipt: later the answer is of no
     use. `seed` and `request_seq`
-    together seed the policy's noise.
+    together seed the policy's noise. With another `epoch` than the request before an episode begins.
 
     `prefix` are the actions planned from the observation's tick on, and `condition` says what they are for: nothing,
     the given start of the chunk (n at most the agreed `prefix_max`), or the rest of the plan (n at most the horizon),

@@ -73,6 +73,25 @@ def test_what_a_policy_foresees_is_kept_compared_and_ends_its_trust_where_it_par
     assert [(int(p["camera"]), int(p["tick"])) for p in ours] == [(i, t) for i in range(3) for t in last["ticks"]]
 
 
+def test_a_control_process_that_is_started_anew_and_counts_its_epochs_anew_begins_another_episode(
+    tmp_path: Path,
+) -> None:
+    with benched(tmp_path) as bench, foreseeing(bench.endpoint):
+        bench.until(lambda: bench.link is Link.READY)
+        bench.view["engaged"], bench.view["epoch"] = 1, 1
+        bench.until(lambda: bool(bench.chunks(1, cold=True)))
+        bench.view["started"] = 1
+        bench.until(lambda: bool(bench.status["distrusted"]))
+        bench.view["engaged"], bench.view["started"], bench.view["epoch"] = 0, 0, 0
+        bench.until(lambda: not bench.status["distrusted"])
+        bench.view["engaged"], bench.view["epoch"] = 1, 1
+        bench.until(lambda: len(bench.chunks(1, cold=True)) == 2)
+        begun = int(bench.chunks(1, cold=True)[1]["chunk_id"])
+        (film,) = [film for film in bench.board["foreseen"].since(0)[0] if int(film["chunk_id"]) == begun]
+    # It foresees rightly again, as in the first answers about an episode.
+    assert [int(film["pictures"][i, 0, 0, 0, 0]) for i in range(len(CAMERAS))] == [0, 10, 20]
+
+
 def test_what_a_policy_foresees_is_in_the_run_as_it_came_and_beside_what_was_seen_on_its_page(
     start: Callable[..., Session], tmp_path: Path
 ) -> None:

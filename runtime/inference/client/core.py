@@ -75,6 +75,8 @@ class ClientCore:
         self._request_seq = requests
         self._chunk_id = chunks
         self._epoch = 0
+        self.episode = 0
+        """How many epochs there have been: a control process that is started anew counts its own from 0 again."""
         self._epoch_ns = 0
         self._last_tick: int | None = None
         self._pause_until_ns = 0
@@ -146,6 +148,7 @@ class ClientCore:
         """Take note of the timeline: a new epoch makes all that was observed before it old."""
         if int(view["epoch"]) != self._epoch:
             self._epoch = int(view["epoch"])
+            self.episode += 1
             self._epoch_ns = int(view["t_ns"])
             self._last_tick = None
             self._pause_until_ns = self._start_by_ns = 0

@@ -255,6 +255,7 @@ class Client:
             observation,
             self._core.pacing,
             session=self._connection.session,
+            episode=self._core.episode,
             seed=self._board.spec.seed % SEED_RANGE,
             deadline_ms=self._deadline_ms,
             executed_tick=executed_tick,

@@ -16,11 +16,14 @@ def request_of(
     pacing: Pacing,
     *,
     session: str,
+    episode: int,
     seed: int,
     deadline_ms: float,
     executed_tick: int,
 ) -> tuple[wire.Infer, wire.ArrayMap]:
     """Return the message and the arrays of a request; what was executed from `executed_tick` on is left to add.
+
+    `episode` is the server's epoch, which never comes twice in a session.
 
     Where the terms predict a state, it goes in the place of the measured one.
     """
@@ -37,7 +40,7 @@ def request_of(
         session=session,
         request_seq=ask.request_seq,
         obs_seq=ask.obs_seq,
-        epoch=ask.epoch,
+        epoch=episode,
         seed=seed,
         deadline_ms=deadline_ms,
         condition=terms.asked,
