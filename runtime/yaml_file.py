@@ -65,7 +65,7 @@ def convert(raw: Any, kind: Any, path: Path | str, *, strict: bool = True) -> An
     try:
         made = msgspec.convert(raw, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_explain(str(error), raw, kind)}") from None
+        raise UsageError(f"{path}: {_explain(str(error), raw, kind, strict=strict)}") from None
     for key, number in _not_finite(msgspec.to_builtins(made), ""):
         raise UsageError(f"{path}: key {key!r}: {number} is not finite; give a number that is")
     return made
@@ -83,12 +83,12 @@ def _not_finite(value: Any, key: str) -> Iterator[tuple[str, float]]:
             yield from _not_finite(inner, f"{key}[{i}]")
 
 
-def _explain(message: str, raw: Any, kind: Any) -> str:
+def _explain(message: str, raw: Any, kind: Any, *, strict: bool) -> str:
     """Return what msgspec says of a value, with its whole key, which it leaves out of a mapping, and what is valid."""
     text, _, place = message.partition(" - at ")
     where = ""
     for step in _STEP.findall(place.rpartition("$")[2]):
-        name, raw, kind = _inside(raw, kind, step)
+        name, raw, kind = _inside(raw, kind, step, strict=strict)
         where += name if step.startswith("[") and name == step else f".{name}"
     where = where.removeprefix(".")
     chosen = _chosen(raw, kind)
@@ -106,12 +106,12 @@ def _explain(message: str, raw: Any, kind: Any) -> str:
     return f"key {where!r}: {text}" if where else text
 
 
-def _inside(raw: Any, kind: Any, step: str) -> tuple[str, Any, Any]:
+def _inside(raw: Any, kind: Any, step: str, *, strict: bool) -> tuple[str, Any, Any]:
     """Return what lies a step of msgspec's further in: its name, the value, and the type that it should have."""
     chosen = _chosen(raw, kind)
     if step == "[...]":
         kind = get_args(chosen)[1]
-        name = next(key for key, value in raw.items() if not _fits(value, kind))
+        name = next(key for key, value in raw.items() if not _fits(value, kind, strict=strict))
         return name, raw[name], kind
     if step.startswith("["):
         kinds, i = get_args(chosen), int(step[1:-1])
@@ -144,9 +144,9 @@ def _fields(kind: Any) -> dict[str, Any]:
     return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: Any, *, strict: bool) -> bool:
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError:
         return False
     return True

@@ -145,3 +145,14 @@ def test_a_part_that_is_none_is_refused_with_what_would_be_right(setting: str, p
         make_adapter(f"gr00t://h:1?{setting}")
     assert part in str(caught.value)
     assert "parts" in str(caught.value)
+
+
+def test_of_several_parts_the_one_that_is_none_is_named() -> None:
+    with pytest.raises(UsageError, match=r"key 'parts\.right_arm\[1\]': Expected `int`"):
+        make_adapter("gr00t://h:1?parts.left_arm=0,6&parts.right_arm=7,x")
+
+
+@pytest.mark.parametrize("given", ["hand=right&hand.arm=left", "hand.arm=left&hand=right"])
+def test_a_setting_that_comes_whole_and_in_parts_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match=r"setting 'hand' comes whole and as 'hand\.arm'; leave one"):
+        make_adapter(f"starvla://h:1?{given}")

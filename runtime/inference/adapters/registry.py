@@ -156,6 +156,8 @@ def _settings(url: str, kind: Kind, given: dict[str, str]) -> msgspec.Struct:
             known += [EMBODIMENT] if kind.embodies else []
             known += [TRUST] if kind.trusts else []
             raise UsageError(f"{url}: unknown setting {name!r}; known: {', '.join(known)}")
+        if inner and name in given:
+            raise UsageError(f"{url}: setting {name!r} comes whole and as {key!r}; leave one")
         if inner:
             values.setdefault(name, {})[inner] = _written(text, _inner(fields[name].type))
         else:
