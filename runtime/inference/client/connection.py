@@ -139,7 +139,7 @@ class Connection:
         """Close the session and open another after the backoff."""
         # A link may take a small load and choke on the next: it would be lost at every connection.
         if self._carrier is not None:
-            self._gave_way = self._carrier.measuring
+            self._gave_way |= self._carrier.measuring
         self._close_sockets()
         self.link = Link.LOST if self.schema is not None else Link.CONNECTING
         self.text = reason
