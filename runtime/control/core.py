@@ -32,8 +32,6 @@ __all__ = ["ControlConfig", "ControlCore", "TickInputs", "TickOutputs"]
 Array = NDArray[np.float64]
 
 AT_HOME_RAD: Final = 0.05
-HALT_TICKS_MAX: Final = 500
-"""Policy ticks (10 s at 50 Hz) that the arms may stand in POLICY where chunks are executed one by one."""
 _STANDING: Final = frozenset({Mode.DISARMED, Mode.HOLD, Mode.FAULT})
 """Modes in which the commanded state may start anew from where a guardian holds."""
 
@@ -99,7 +97,7 @@ class ControlCore:
     def _wait(self, servo_tick: int) -> None:
         """Where the next chunk may be waited for, let the plan end in a stop, and then stand there for a while."""
         if self._modes.mode is Mode.POLICY:
-            wait_ticks = HALT_TICKS_MAX if self._intake.halts else self._config.wait_ticks
+            wait_ticks = self._config.halt_ticks if self._intake.halts else self._config.wait_ticks
             wait(self._timeline, servo_tick, self._ratio, wait_ticks, self._brake)
 
     def _check(self, inputs: TickInputs, wish: Wish, elapsed: int, *, following: bool) -> int:

@@ -17,6 +17,8 @@ from runtime.control.trajectory import Rates
 from runtime.errors import unknown_name
 
 JUMP_RAD: Final = 0.35
+HALT_TICKS: Final = 500
+"""10 s at 50 Hz, at least; longer where a rig waits longer for an answer: a second request is waited for too."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class ControlConfig:
     tracking_ns: int = 100 * NS_PER_MS
     wait_ticks: int = 0
     """Policy ticks for which a plan that ran out is waited for, at a stop and in POLICY; 0: HOLD at once."""
+    halt_ticks: int = HALT_TICKS
+    """The same where chunks are executed one by one."""
     park_share: float = 0.3
     """The share of the limits that PARK moves with."""
     clearance: Clearance | None = None
@@ -51,6 +55,7 @@ class ControlConfig:
             home=rig.stack("home"),
             merge=merge,
             wait_ticks=wait_ticks,
+            halt_ticks=max(HALT_TICKS, round(2 * rig.request_deadline_ms * rig.policy_hz / 1000)),
             command_ttl_ns=round(rig.command_ttl_ms * NS_PER_MS),
             state_stale_ns=round(rig.state_stale_ms * NS_PER_MS),
             jump_rad=jump_rad,

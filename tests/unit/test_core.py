@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -227,6 +228,18 @@ def test_chunks_executed_one_by_one_are_waited_for_without_a_fault() -> None:
     assert rig.mode is Mode.POLICY
     assert np.abs(rig.last.command["velocity"]).max() < 1e-6
     assert rig.violations == 0
+
+
+def test_between_chunks_executed_one_by_one_two_answers_are_waited_for_as_long_as_the_rig_says() -> None:
+    rig = FakeRig(merge="sync")
+    rig.rig = msgspec.structs.replace(rig.rig, request_deadline_ms=8000.0)
+    rig.core = rig.new_core()
+    rig.engage()
+    rig.run(1, (rig.answer(continued(rig, rig.tick)[:20], halts=1),))
+    rig.run(15 * 200)
+    assert rig.mode is Mode.POLICY
+    rig.run(2 * 200)
+    assert rig.mode is Mode.HOLD
 
 
 @pytest.mark.parametrize("merge", ["naive", "aligned", "prefix"])
