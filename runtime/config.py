@@ -33,7 +33,8 @@ RIG_FOLDER: Final = Path(__file__).parent / "rigs"
 SIM_CAMERAS: Final = (*CAMERAS, "cam_front")
 
 Fraction = Annotated[float, Meta(gt=0.0, le=1.0)]
-Milliseconds = Annotated[float, Meta(gt=0.0, le=60_000.0)]
+MILLISECONDS_MAX: Final = 60_000.0
+Milliseconds = Annotated[float, Meta(gt=0.0, le=MILLISECONDS_MAX)]
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -337,6 +337,15 @@ def test_a_policy_none_of_whose_answers_would_be_in_time_is_refused_before_any_m
         core(latency_ms=late_ms)
 
 
+@pytest.mark.parametrize(
+    ("latency_ms", "remedy"),
+    [(40_000.0, "set request_deadline_ms .* to 60000$"), (60_000.0, "no rig waits for longer than 60000$")],
+)
+def test_what_is_to_be_set_for_a_slow_policy_can_be_set(latency_ms: float, remedy: str) -> None:
+    with pytest.raises(UsageError, match=remedy):
+        core(latency_ms=latency_ms)
+
+
 def test_a_plain_request_says_what_is_commanded_now() -> None:
     terms = terms_for(Condition.PLAIN, view(100, ahead=30), 98, 7, horizon=50, tick_s=0.02)
     assert terms.committed == 0

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clock import NS_PER_MS, NS_PER_S, TickBase
+from runtime.config import MILLISECONDS_MAX
 from runtime.control.forecast import DelayForecast
 from runtime.control.merge import MERGES
 from runtime.control.schedule import RequestScheduler
@@ -116,11 +117,14 @@ class ClientCore:
         Raises:
             UsageError: the policy can do nothing of what the merge needs, or no answer of it would be in time.
         """
-        deadline_ms = self._deadline_ns / NS_PER_MS
-        if schema.latency_ms >= deadline_ms:
+        deadline_ms, latency_ms = self._deadline_ns / NS_PER_MS, schema.latency_ms
+        if latency_ms >= deadline_ms:
+            remedy = f"set request_deadline_ms in the rig's file to {min(2 * latency_ms, MILLISECONDS_MAX):.0f}"
+            if latency_ms >= MILLISECONDS_MAX:
+                remedy = f"no rig waits for longer than {MILLISECONDS_MAX:.0f}"
             raise UsageError(
-                f"policy {schema.policy!r} answers in {schema.latency_ms:.0f} ms, and this rig gives a request up "
-                f"after {deadline_ms:.0f}; set request_deadline_ms in the rig's file to {2 * schema.latency_ms:.0f}"
+                f"policy {schema.policy!r} answers in {latency_ms:.0f} ms, and this rig gives a request up "
+                f"after {deadline_ms:.0f}; {remedy}"
             )
         if self._schema is None:
             self._condition = choose(self._merge, schema.conditions, remembers=schema.stateful)
