@@ -186,10 +186,11 @@ def _load_bare(path: Path) -> Policy:
     cameras, height_px, width_px = (
         (images.shape[0], *images.shape[1:3]) if images and len(images.shape) == 4 else (0, 240, 320)
     )
-    if min(cameras, height_px, width_px) < 0:
-        raise UsageError(
-            f"{path}: input 'images' is {images}; a bare graph leaves no dimension open: export it with all"
-        )
+    for name, tensor in (("images", images), ("object_state", objects)):
+        if tensor is not None and -1 in tensor.shape:
+            raise UsageError(
+                f"{path}: input {name!r} is {tensor}; a bare graph leaves no dimension open: export it with all"
+            )
     if cameras > len(CAMERAS) or not (cameras or objects):
         raise UsageError(
             f"{path}: reads {cameras} cameras; a bare graph has 'images' of up to {len(CAMERAS)} cameras "

@@ -81,14 +81,21 @@ def test_a_bare_graph_loads_with_what_it_says_of_itself(rig: RigConfig) -> None:
     check_policy(policy, rig, "any task at all")
 
 
-@pytest.mark.parametrize("open_shape", [(-1, 240, 320, 3), (3, -1, -1, 3)])
-def test_a_bare_graph_says_how_many_pictures_of_what_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_shape: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("images", Tensor("uint8", (-1, 240, 320, 3))),
+        ("images", Tensor("uint8", (3, -1, -1, 3))),
+        ("object_state", Tensor("float32", (-1,))),
+    ],
+)
+def test_a_bare_graph_says_the_size_of_all_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tensor: Tensor
 ) -> None:
-    signature = GraphSignature({"images": Tensor("uint8", open_shape)}, {"actions": Tensor("float32", (50, 14))})
+    signature = GraphSignature({name: tensor}, {"actions": Tensor("float32", (50, 14))})
     monkeypatch.setattr(policy_module, "read_signature", lambda _path: signature)
     (tmp_path / "bare.onnx").touch()
-    with pytest.raises(UsageError, match="leaves no dimension open"):
+    with pytest.raises(UsageError, match=f"input '{name}' is .* leaves no dimension open"):
         load_policy(str(tmp_path / "bare.onnx"))
 
 
