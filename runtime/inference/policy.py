@@ -111,8 +111,8 @@ class Policy:
 
 
 def _of_task(value: int | dict[str, int], task: str) -> int:
-    """Return a number of the manifest that may differ by task; 0 for a task that it does not name."""
-    return value if isinstance(value, int) else value.get(task, 0)
+    """Return a number of the manifest that may differ by task, `*` for those not named; 0 where neither is there."""
+    return value if isinstance(value, int) else value.get(task, value.get(ANY_TASK, 0))
 
 
 def policy_names() -> list[str]:

@@ -19,6 +19,7 @@ from runtime.inference.check import check_policy
 from runtime.inference.fit import RefusalError, check_fit
 from runtime.inference.handshake import policy_schema, rig_schema
 from runtime.inference.policy import load_policy
+from runtime.inference.server.openpi_request import task_of
 from runtime.layout import CAMERAS, JOINT_NAMES
 from runtime.records import CHUNK_STEPS_MAX
 
@@ -257,6 +258,20 @@ def test_a_policy_may_have_a_torch_model_only(tmp_path: Path, rig: RigConfig) ->
     assert policy_schema(policy, "any task at all", 0.0).horizon == 50
     with pytest.raises(UsageError, match="has no ONNX graphs; serve it with --backend torch"):
         check_policy(policy, rig, "transfer")
+
+
+def test_numbers_of_a_graph_for_every_other_task_are_those_of_every_other_task(tmp_path: Path, rig: RigConfig) -> None:
+    raw = manifest() | {
+        "horizon": {"*": 50, "transfer": 50},
+        "capabilities": {"prefix": True, "prefix_max": {"*": 25, "transfer": 10}},
+        "graphs": {"*": "tiny_policy.onnx", "transfer": "tiny_policy.onnx"},
+    }
+    policy = load_policy(str(folder(tmp_path, raw)))
+    assert (policy.horizon("any task at all"), policy.prefix_max("any task at all")) == (50, 25)
+    assert policy.prefix_max("transfer") == 10
+    check_policy(policy, rig, "any task at all")
+    asked = {"any task at all": "*", "transfer": "transfer"}
+    assert {prompt: task_of({"prompt": prompt}, policy.tasks) for prompt in asked} == asked
 
 
 def test_cameras_of_another_name_and_size_are_asked_for_as_the_rig_has_them(tmp_path: Path, rig: RigConfig) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from runtime.inference.adapters.openpi_codec import CodecError, unpack
 from runtime.inference.adapters.pictures import padded
 from runtime.inference.backends.base import ModelInputs
-from runtime.inference.policy import PolicyManifest
+from runtime.inference.policy import ANY_TASK, PolicyManifest
 from runtime.layout import RIG_DOF
 
 PICTURE_PX_MAX: Final = 4096
@@ -35,10 +35,16 @@ def read_observation(message: bytes | str) -> Mapping[Any, Any]:
 
 
 def task_of(observation: Mapping[Any, Any], tasks: Collection[str]) -> str:
-    """Return the task that the prompt means: its name, or the only one there is; BadRequestError for no such."""
+    """Return the task that the prompt means: its name, the one for all others, or the only one there is.
+
+    Raises:
+        BadRequestError: it means none.
+    """
     prompt = observation.get("prompt")
     if isinstance(prompt, str) and prompt in tasks:
         return prompt
+    if ANY_TASK in tasks:
+        return ANY_TASK
     if len(tasks) == 1:
         return next(iter(tasks))
     raise BadRequestError(f"'prompt' names no task of this policy; its tasks: {', '.join(tasks)}")
