@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.inference.adapters.openpi_codec import CodecError, unpack
-from runtime.inference.adapters.pictures import padded
 from runtime.inference.backends.base import ModelInputs
+from runtime.inference.backends.pictures import Pictures
 from runtime.inference.policy import ANY_TASK, PolicyManifest
 from runtime.layout import RIG_DOF
 
@@ -51,7 +51,9 @@ def task_of(observation: Mapping[Any, Any], tasks: Collection[str]) -> str:
 
 
 def model_inputs(observation: Mapping[Any, Any], manifest: PolicyManifest, horizon: int) -> ModelInputs:
-    """Return the arrays of an observation; pictures are brought to the policy's size, with borders where it differs.
+    """Return the arrays of an observation; pictures of another size than the policy's are brought to it.
+
+    They are stretched where its manifest says so, and otherwise have borders, as openpi's own client makes them.
 
     `horizon` is that of its chunks. `velocity` (14,) is taken where it is sent, which openpi's own clients do not, else
     the arms are taken to stand.
@@ -64,8 +66,9 @@ def model_inputs(observation: Mapping[Any, Any], manifest: PolicyManifest, horiz
     images = observation.get("images")
     found = images if isinstance(images, dict) else {}
     pictures = np.zeros((len(seen.cameras), seen.height_px, seen.width_px, 3), dtype=np.uint8)
+    fit = Pictures(seen.width_px, seen.height_px, "stretch" if seen.resize == "stretch" else "pad")
     for i, name in enumerate(seen.cameras):
-        pictures[i] = _picture(found.get(name), name, seen.height_px, seen.width_px)
+        pictures[i] = fit.on_host(_picture(found.get(name), name)[None])[0]
     velocity = observation.get("velocity")
     return ModelInputs(
         images=pictures,
@@ -91,8 +94,8 @@ def _row(value: Any, name: str) -> NDArray[np.float32]:
     return row
 
 
-def _picture(value: Any, name: str, height_px: int, width_px: int) -> NDArray[np.uint8]:
-    """Return a picture as the policy reads it: from (3, height, width) or (height, width, 3), bytes or 0 to 1."""
+def _picture(value: Any, name: str) -> NDArray[np.uint8]:
+    """Return a picture (height, width, 3) in bytes: from that or (3, height, width), bytes or 0 to 1."""
     if not isinstance(value, np.ndarray):
         raise BadRequestError(f"no picture of camera {name!r} in 'images'")
     if value.ndim != 3 or 3 not in (value.shape[0], value.shape[2]):
@@ -104,4 +107,4 @@ def _picture(value: Any, name: str, height_px: int, width_px: int) -> NDArray[np
         image = (255 * np.clip(np.nan_to_num(image), 0.0, 1.0)).astype(np.uint8)
     if image.dtype != np.uint8:
         raise BadRequestError(f"picture {name!r} is of {image.dtype.str}; uint8 is needed")
-    return padded(image, height_px, width_px)
+    return np.asarray(image)
