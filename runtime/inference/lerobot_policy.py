@@ -104,7 +104,8 @@ class LeRobotPolicy:
         """
         queues = getattr(self._policy, "_queues", {})
         seen = {key: value for key, value in batch.items() if key != ACTION}
-        pictures = [seen[key] for key in self._keys.values()]
+        # A processor may have made something else of them, as GR00T's does.
+        pictures = [seen[key] for key in self._keys.values() if key in seen]
         if PICTURES in queues:
             seen[PICTURES] = self._torch.stack(pictures, dim=-4)
         if PICTURE in queues:

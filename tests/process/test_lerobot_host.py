@@ -22,6 +22,7 @@ from runtime.clock import MonotonicClock
 from runtime.inference import wire
 from runtime.inference.lerobot_host import ServedLeRobot
 from runtime.inference.lerobot_load import Options
+from runtime.inference.lerobot_policy import LeRobotPolicy
 from runtime.inference.server import session
 from runtime.inference.server.latency import parse_latency
 from runtime.inference.server.server import PolicyServer
@@ -447,6 +448,17 @@ def test_a_policy_whose_weights_do_not_fit_is_refused(tmp_path: Path) -> None:
     safetensors.save_file(held, weights)
     part = f"LeRobot cannot load the weights of policy {tmp_path}; it would act at random"
     refused(("-c", _HOST), ("--policy", str(tmp_path), *ANY_PORT), 1, part, environment(tmp_path, "pi0"))
+
+
+def test_a_policy_whose_processor_makes_something_else_of_the_pictures_is_given_that() -> None:
+    """GR00T's packs them for its backbone and takes them out of the batch (LeRobot 0.4.4, processor_groot.py)."""
+    policy = object.__new__(LeRobotPolicy)
+    policy._policy, policy._populate = object(), lambda _queues, _batch: None
+    policy._keys = {"top": "observation.images.top"}
+    assert policy._observed({"eagle_pixel_values": 1, "state": 2, "action": None}) == {
+        "eagle_pixel_values": 1,
+        "state": 2,
+    }
 
 
 @pytest.mark.skipif(INSTALLED, reason="LeRobot is installed")
