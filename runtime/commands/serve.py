@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import Any
 
 from runtime.cli import Serve
 from runtime.errors import UsageError
 from runtime.inference.adapters.registry import is_adapter
+from runtime.inference.server.ending import Ending
 from runtime.inference.server.load import loader
 from runtime.inference.server.openpi_server import serve_openpi
 from runtime.inference.server.server import serve_model
@@ -27,26 +26,21 @@ def serve(command: Serve) -> int:
     if is_adapter(command.policy) and (command.backend != "onnx" or command.device is not None):
         raise UsageError(f"{command.policy} runs its model itself; leave out --backend and --device")
     keys = None if command.keys is None else ServerKeys.load(command.keys)
-    stopped = False
+    ending = Ending()
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-
-    def say(line: str) -> None:
+    def ready(line: str) -> None:
+        ending.catch()
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     model: dict[str, Any] = {"backend": command.backend, "device": command.device}
     serving: dict[str, Any] = {
         "bind": command.bind,
         "latency": command.latency,
         "seed": command.seed,
         "insecure": command.insecure,
-        "stop": lambda: stopped,
-        "on_ready": say,
+        "stop": lambda: ending.asked,
+        "on_ready": ready,
     }
     if command.protocol == "openpi":
         serve_openpi(command.policy, **model, **serving)

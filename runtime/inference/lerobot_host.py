@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from runtime.inference import wire
 from runtime.inference.fit import check_fit
 from runtime.inference.lerobot_load import RATE_HZ, UNITS, Options, load
 from runtime.inference.lerobot_policy import LeRobotPolicy
+from runtime.inference.server.ending import Ending
 from runtime.inference.server.served import Answer, Served
 from runtime.inference.server.server import serve_model
 from runtime.inference.server.session import Job
@@ -163,19 +162,13 @@ def _load(options: Options) -> Served:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit status."""
-    stopped = False
+    ending = Ending()
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        # No lock: a second signal may come within the first.
-        nonlocal stopped
-        stopped = True
-
-    def say(line: str) -> None:
+    def ready(line: str) -> None:
+        ending.catch()
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     try:
         options, found = _parse(sys.argv[1:] if arguments is None else arguments)
         keys = None if found.keys is None else ServerKeys.load(found.keys)
@@ -184,8 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bind=found.bind,
             keys=keys,
             insecure=found.insecure,
-            stop=lambda: stopped,
-            on_ready=say,
+            stop=lambda: ending.asked,
+            on_ready=ready,
         )
     except LeadtimeError as error:
         sys.stderr.write(f"leadtime: {error}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import signal
 import socket
 import struct
 import subprocess
@@ -373,6 +374,45 @@ def test_who_floods_keeps_nobody_from_an_answer(
     with open_router(context, f"ipc://{tmp_path}/s") as router:
         Mail(router, SessionTable(), lambda _sender, frames: frames).turn(lambda: False, None, None)
     assert read == mail.MESSAGES_PER_TURN
+
+
+_LOADS = """
+import sys
+import time
+
+from runtime.cli import Serve
+from runtime.commands.serve import serve
+from runtime.inference import lerobot_host
+from runtime.inference.server import local, openpi_server
+
+
+def load(*_, **__):
+    print("loading", flush=True)
+    time.sleep(60.0)
+
+
+lerobot_host._load = local.load_sampler = openpi_server.load_sampler = load
+if sys.argv[1] == "lerobot":
+    lerobot_host.main(["--policy", "act", "--bind", "tcp://127.0.0.1:*"])
+else:
+    serve(Serve(policy=sys.argv[2], protocol=sys.argv[1], bind="tcp://127.0.0.1:*"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("protocol", ["leadtime", "openpi", "lerobot"])
+def test_a_server_that_still_loads_ends_when_it_is_told_to(protocol: str, number: signal.Signals) -> None:
+    """To build an engine takes minutes, and so does a peer that compiles its model on the first request."""
+    command = [sys.executable, "-c", _LOADS, protocol, str(TINY)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "loading\n"
+            process.send_signal(number)
+            assert process.communicate(timeout=10.0) == ("", "")
+        finally:
+            process.kill()
+    assert process.returncode == -number
 
 
 _FREEZE = """
