@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,33 @@ def test_a_chunk_is_there_row_by_row_before_the_model_has_written_the_rest(tmp_p
     assert np.allclose(whole[:4], 7.0)
     if not normal:
         assert np.allclose(whole[:, 0], expected(4))
+
+
+KEEPING = f"""
+import torch
+
+def load(device, precision):
+    rows = torch.empty({HORIZON}, 14)
+
+    def model(state, **rest):
+        rows[:] = state
+        yield rows[:8]
+        yield rows
+
+    return model
+"""
+
+
+def test_an_answer_that_is_still_being_sent_is_not_written_over_by_the_next(tmp_path: Path) -> None:
+    """As a model does that keeps the memory of its answer."""
+    pytest.importorskip("torch")
+    path = folder(tmp_path)
+    (path / "net.py").write_text(KEEPING, encoding="utf-8")
+    sampler = load_sampler(load_policy(str(path)), "transfer", backend="torch")
+    asked = Query(Condition.PLAIN, 0, 0, (1,))
+    sent = [outputs.actions for outputs in sampler.stream(inputs(), asked)]
+    sampler.sample(replace(inputs(), state=np.full(14, 5.0, np.float32)), asked)
+    assert [np.unique(actions).tolist() for actions in sent] == [[1.0], [1.0]]
 
 
 def test_torchs_modes_are_not_left_to_whoever_takes_a_part(tmp_path: Path) -> None:

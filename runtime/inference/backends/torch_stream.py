@@ -63,7 +63,9 @@ class TorchStream:
                 answer = next(steps, None)
                 if answer is None:
                     raise UsageError(f"the model ends its answer after {rows} of {horizon} actions")
-                actions, *rest = [part.cpu().numpy() for part in read_answer(self._torch, answer, horizon, rows + 1)]
+                # Copies: they are sent while the model may write its next answer into the same memory.
+                parts = [part.cpu().numpy().copy() for part in read_answer(self._torch, answer, horizon, rows + 1)]
+            actions, *rest = parts
             rows = len(actions)
             yield ModelOutputs(actions, rest[0] if rest else None)
 
