@@ -23,6 +23,8 @@ def serve(command: Serve) -> int:
         raise UsageError("--insecure says to serve without keys; leave out one of --keys and --insecure")
     if command.protocol == "openpi" and command.keys is not None:
         raise UsageError("--protocol openpi has no keys; leave out --keys")
+    if is_adapter(command.policy) and command.protocol == "openpi":
+        raise UsageError(f"--protocol openpi serves policies of our own files, {command.policy} is none; leave it out")
     if is_adapter(command.policy) and (command.backend != "onnx" or command.device is not None):
         raise UsageError(f"{command.policy} runs its model itself; leave out --backend and --device")
     keys = None if command.keys is None else ServerKeys.load(command.keys)

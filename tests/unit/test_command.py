@@ -76,6 +76,11 @@ def test_what_another_project_runs_is_not_told_how(command: Serve) -> None:
         serve(replace(command, policy="openpi://127.0.0.1:9"))
 
 
+def test_another_projects_server_is_not_served_to_openpis_clients() -> None:
+    with pytest.raises(UsageError, match="serves policies of our own files, openpi://h is none"):
+        serve(Serve(policy="openpi://h", protocol="openpi"))
+
+
 def test_episodes_are_not_counted_where_nothing_ends_them(tmp_path: Path) -> None:
     file = tmp_path / "real.yaml"
     arms = "{left: {driver: piper, channel: can0}, right: {driver: piper, channel: can1}}"
