@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ from runtime.inference.server.server import serve_model
 from runtime.inference.server.session import Job
 from runtime.layout import JOINT_NAMES, RIG_DOF
 from runtime.net.keys import ServerKeys
+
+RATE_HZ_MAX: Final = 1000
 
 
 class ServedLeRobot:
@@ -139,6 +141,10 @@ def _parse(arguments: Sequence[str]) -> tuple[Options, argparse.Namespace]:
     pairs = [pair.partition("=") for pair in found.rename]
     if not all(model and rig for model, _, rig in pairs):
         raise UsageError("--rename takes MODEL=RIG, for instance top=cam_high")
+    if not 1 <= found.rate_hz <= RATE_HZ_MAX:
+        raise UsageError(f"--rate-hz {found.rate_hz}: give the rate of the actions, 1 to {RATE_HZ_MAX} Hz")
+    if found.execute_steps < 0:
+        raise UsageError(f"--execute-steps {found.execute_steps}: give a number of steps, or 0 for a quarter chunk")
     if found.insecure and found.keys is not None:
         raise UsageError("--insecure says to serve without keys; leave out one of --keys and --insecure")
     rename = {model: rig for model, _, rig in pairs}

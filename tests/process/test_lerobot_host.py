@@ -424,6 +424,8 @@ def test_a_wrong_option_is_refused_in_a_line() -> None:
         2,
         "give --keys DIR, bind tcp://127.0.0.1:8790 or ipc://PATH, or accept it with --insecure",
     )
+    refused(PLAIN, ("--policy", "act", "--rate-hz", "0"), 2, "--rate-hz 0: give the rate of the actions, 1 to 1000 Hz")
+    refused(PLAIN, ("--policy", "act", "--execute-steps", "-1"), 2, "--execute-steps -1: give a number of steps, or 0")
     refused(PLAIN, ("--policy", "act", "--keys", "k", "--insecure"), 2, "leave out one of --keys and --insecure")
     refused(PLAIN, ("--policy", "act", "--keys", "no"), 2, "no/own.key_secret does not exist; leadtime keys --out DIR")
 
