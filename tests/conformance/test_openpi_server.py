@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +286,23 @@ def test_an_answer_that_is_held_back_keeps_no_server_from_its_end() -> None:
             client.send(packb(observation()))
         with pytest.raises(TimeoutError):
             one.recv(timeout=0.2)
+
+
+def test_requests_that_wait_for_the_model_keep_no_server_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample, begun = Sampler.sample, queue.Queue[int]()
+    with ExitStack() as stack, serving() as port:
+
+        def slowly(*arguments: Any) -> Any:
+            begun.put(1)
+            time.sleep(0.3)
+            return sample(*arguments)
+
+        monkeypatch.setattr(Sampler, "sample", slowly)
+        for client in [stack.enter_context(joined(port)) for _ in range(6)]:
+            client.recv(timeout=ANSWER_S)
+            client.send(packb(observation()))
+        begun.get(timeout=ANSWER_S)
+    assert begun.qsize() <= 2
 
 
 def test_health_is_answered_over_http(served: Served) -> None:

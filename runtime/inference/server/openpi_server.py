@@ -89,7 +89,7 @@ class Front:
         self._served = 0
 
     def stop(self) -> None:
-        """Let go of answers that are held back."""
+        """Let go of answers that are held back, and begin no more."""
         self._stopped.set()
 
     def handle(self, connection: ServerConnection) -> None:
@@ -146,13 +146,15 @@ class Front:
             previous_ms = (time.monotonic_ns() - receipt_ns) / NS_PER_MS
 
     def _answer(self, message: bytes | str, receipt_ns: int) -> dict[str, Any] | None:
-        """Return the result for a message, None where the latency profile loses it."""
+        """Return the result for a message, None where the latency profile loses it or the server ends."""
         observation = read_observation(message)
         task = task_of(observation, self._samplers)
         inputs = model_inputs(observation, self._policy.manifest, self._policy.horizon(task))
         return self._inference.submit(self._infer, task, inputs, receipt_ns).result()
 
     def _infer(self, task: str, inputs: ModelInputs, receipt_ns: int) -> dict[str, Any] | None:
+        if self._stopped.is_set():
+            return None
         self._served += 1
         latency_ns = self._latency.sample(self._rng, receipt_ns - self._begun_ns)
         begin_ns = time.monotonic_ns()
