@@ -136,6 +136,22 @@ def test_an_episode_begins_with_its_first_request_and_is_told_what_was_executed_
     assert told.key_views[0].images["cam_high"][0, 0, 0] == 116
 
 
+@pytest.mark.parametrize("rate_hz", [15, 20, 25, 30, 50])
+def test_the_newest_view_is_told_as_that_after_the_last_step(rate_hz: int) -> None:
+    for ticks in range(1, 31):
+        peer = Peer(replace(CARD, rate_hz=rate_hz))
+        host = hosted(peer)
+        schema = host.agree(HELLO)
+        host.answer(job(schema, tick=100))
+        # A key view that is as good as the newest does not come before it.
+        host.answer(job(schema, **executed(100, ticks, keys=(ticks - 1,))))
+        told = peer.said[-1].executed
+        rows = len(told.actions)
+        assert len(set(told.key_ticks)) == len(told.key_ticks)
+        assert list(told.key_ticks[-1:]) == ([rows - 1] if rows else [])
+        assert [int(view.images["cam_high"].max()) for view in told.key_views[-1:]] == ([0] if rows else [])
+
+
 def test_the_plan_is_told_in_the_peers_own_steps() -> None:
     peer = Peer(replace(CARD, stateful=False))
     host = hosted(peer)

@@ -135,11 +135,11 @@ class Hosted:
         ticks = _numbers(job, "executed", (_count(job, "executed"), RIG_DOF))
         told = min(max(self._told_tick - job.request.executed_tick, 0), len(ticks))
         steps = _in_steps(ticks[told:], pace, whole=True)
-        keys = [*self._keys(job), (len(ticks), newest)]
-        # A view at a tick was seen when the step before it was done.
-        rows = [(round((tick - told) / pace) - 1, view) for tick, view in keys]
-        fresh = [(row, view) for row, view in rows if 0 <= row < len(steps)]
-        return Executed(steps, tuple(view for _, view in fresh), tuple(row for row, _ in fresh))
+        # A view at a tick was seen when the step before it was done, the newest of all when the last whole one was.
+        rows = [(round((tick - told) / pace) - 1, view) for tick, view in self._keys(job)]
+        seen = [(row, view) for row, view in rows if 0 <= row < len(steps) - 1]
+        seen += [(len(steps) - 1, newest)] if len(steps) else []
+        return Executed(steps, tuple(view for _, view in seen), tuple(row for row, _ in seen))
 
     def _keys(self, job: Job) -> list[tuple[int, View]]:
         """Return the key views of a request with the ticks, rows of `executed`, at which they were seen."""
