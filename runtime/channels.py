@@ -168,7 +168,7 @@ class BlackBoxWriter:
 
     def run(self, spec: RunSpec, t0_ns: int) -> None:
         """Write what the run is and when its tick zero was."""
-        text = msgspec.json.encode(spec).decode()
+        text = msgspec.json.encode(spec.kept()).decode()
         self._writer.add_metadata("run", {"t0_ns": str(t0_ns), "spec": text})
 
     def record(self, channel: RecordChannel, index: int, record: NDArray[Any]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from runtime.clock import TickBase
 from runtime.config import RigConfig
 from runtime.files import write_text
+
+_SECRETS: Final = re.compile(r"(?<=[?&])(api_key|api_token)=[^&]*")
+"""Settings of an adapter that are for its peer alone."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +50,10 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def tick_base(self, t0_ns: int) -> TickBase:
         """Return the tick grids of this rig from tick zero."""
         return TickBase(t0_ns, self.rig.servo_hz, self.rig.policy_hz)
+
+    def kept(self) -> RunSpec:
+        """Return what is shown of it and left by the run: without the secrets of the policy's address."""
+        return msgspec.structs.replace(self, policy=_SECRETS.sub(r"\1=(secret)", self.policy))
 
     def save(self) -> Path:
         """Write the spec to its run folder and return the file."""

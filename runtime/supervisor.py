@@ -86,6 +86,8 @@ class Supervisor:
             children.stop()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            if self._spec.kept() != self._spec:
+                self._spec.kept().save()
 
     def _roles(self) -> tuple[str, ...]:
         absent = set()

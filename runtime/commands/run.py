@@ -76,7 +76,8 @@ def conduct(command: Run | Teleop, spec: RunSpec) -> int:
             pass  # What a full disk has no room for is lost; the arms go on.
 
     if not spec.teleop:
-        _say(f"{spec.policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
+        policy = spec.kept().policy
+        _say(f"{policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
     supervisor = Supervisor(spec, on_view, on_note)
     with view if view is not None else nullcontext():
         supervisor.run()

@@ -115,7 +115,7 @@ class Watcher:
             self.ahead_ms = 0.0 if newest["starved"] else int(newest["ahead_ticks"]) * period_ms
         self.ahead_history_ms.append(self.ahead_ms)
         return Scene(
-            title=f"{spec.rig.name} · {spec.policy} · {spec.task}",
+            title=f"{spec.rig.name} · {spec.kept().policy} · {spec.task}",
             elapsed_s=(now_ns - self.began_ns) / NS_PER_S if self.began_ns else 0.0,
             duration_s=spec.duration_s,
             mode=self.mode,

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from runtime.blackbox import load_run
 from runtime.states import Mode
 from tests.conformance.emulators import dreamzero, lingbot_va, openpi
 from tests.conformance.emulators.websocket_peer import Protocol, WebsocketPeer
@@ -33,10 +34,16 @@ def address(peer: WebsocketPeer) -> str:
 
 def test_a_rig_is_driven_by_an_openpi_server(start: Callable[..., Session]) -> None:
     with running(openpi.OpenPiProtocol) as peer:
-        session = start("--policy", f"openpi://{address(peer)}?execute_steps=20", "--duration-s", "9")
-        status, _, stderr = session.finish()
+        settings = "execute_steps=20&api_key=not-for-others"
+        session = start("--policy", f"openpi://{address(peer)}?{settings}", "--duration-s", "9")
+        status, stdout, stderr = session.finish()
     assert status == 0, stderr
     summary = session.summary()
+    left = {path.name: path.read_bytes() for path in session.run_dir.rglob("*") if path.is_file()}
+    assert {"spec.json", "run.mcap", "summary.json", "report.html"} <= left.keys()
+    assert not [name for name, data in left.items() if b"not-for-others" in data]
+    assert "not-for-others" not in load_run(session.run_dir).spec.policy + stdout + stderr
+    assert summary["policy"] == f"openpi://{address(peer)}?execute_steps=20&api_key=(secret)"
     assert summary["inference"]["chunks_used"] >= 5
     assert summary["mode_s"]["POLICY"] > 2.0
     assert summary["limit_violations"] == 0

@@ -19,6 +19,7 @@ from runtime.inference.adapters.registry import ADAPTERS, make_adapter
 from tests.conformance.franka import example
 from tests.conformance.peers.gr00t import HORIZON, PARTS, Gr00tPeer, modality
 from tests.conformance.suite import PROMPT, question
+from tests.unit.recorded import make_spec
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -87,6 +88,14 @@ def written(field: Field, picture: str) -> Iterator[tuple[dict[str, str], Any]]:
             yield {f"{name}.arm": "left", f"{name}.rotation_rad": "0.5"}, hand
         case other:
             pytest.fail(f"no way to write {other} is known here")
+
+
+@pytest.mark.parametrize(("scheme", "field"), SETTINGS, ids=[f"{scheme}.{field.name}" for scheme, field in SETTINGS])
+def test_what_is_for_the_peer_alone_is_not_left_by_a_run(scheme: str, field: Field, tmp_path: Path) -> None:
+    policy = f"{scheme}://h:1?name=a&{field.name}=some&arms=x5"
+    kept = msgspec.structs.replace(make_spec(tmp_path), policy=policy).kept()
+    secret = field.name.startswith("api_")
+    assert kept.policy == (policy.replace("=some", "=(secret)") if secret else policy)
 
 
 def shown() -> list[str]:
