@@ -16,6 +16,11 @@ _SECRETS: Final = re.compile(r"(?<=[?&])(api_key|api_token)=[^&]*")
 """Settings of an adapter that are for its peer alone."""
 
 
+def public(policy: str) -> str:
+    """Return a policy's address without its secrets."""
+    return _SECRETS.sub(r"\1=(secret)", policy)
+
+
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All that the processes of a run share. `endpoint` is where the policy server is reached.
 
@@ -53,7 +58,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def kept(self) -> RunSpec:
         """Return what is shown of it and left by the run: without the secrets of the policy's address."""
-        return msgspec.structs.replace(self, policy=_SECRETS.sub(r"\1=(secret)", self.policy))
+        return msgspec.structs.replace(self, policy=public(self.policy))
 
     def save(self) -> Path:
         """Write the spec to its run folder and return the file."""

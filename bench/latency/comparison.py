@@ -21,6 +21,7 @@ from runtime.clock import NS_PER_MS
 from runtime.errors import LeadtimeError
 from runtime.files import make_folder
 from runtime.inference.server.latency import LATENCY_PROFILES
+from runtime.spec import public
 from runtime.summary import build_summary
 
 RUN_S: Final = 45.0
@@ -52,7 +53,7 @@ def run(command: BenchLatency) -> int:
     # What was asked for goes first: where it cannot be served, that is said before anything was measured in vain.
     measured = {side.name: measure(side, command) for side in (served, reference)}
     found = {
-        side.name: {"policy": side.policy, "latency": side.latency, **measured[side.name]}
+        side.name: {"policy": public(side.policy), "latency": side.latency, **measured[side.name]}
         for side in (reference, served)
     }
     results = {
@@ -102,7 +103,7 @@ def measure(side: Side, command: BenchLatency) -> dict[str, Any]:
 
 
 def _run(side: Side, command: BenchLatency) -> Path:
-    say(f"run, {side.name}: {side.policy}, latency {side.latency}")
+    say(f"run, {side.name}: {public(side.policy)}, latency {side.latency}")
     asked = Run(
         policy=side.policy,
         latency=side.latency,

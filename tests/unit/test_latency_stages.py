@@ -14,6 +14,7 @@ from bench.latency import comparison, report
 from bench.latency.stages import CHOSEN, KINDS, STAGES, by_kind, journeys
 from runtime import records
 from runtime.blackbox import Run
+from runtime.cli import BenchLatency
 from runtime.clock import NS_PER_MS
 from runtime.shm import blank
 from runtime.states import Verdict
@@ -213,3 +214,17 @@ def test_pi0_is_on_one_side_whatever_is_served_on_the_other(policy: str) -> None
     reference, served = comparison.sides(policy)
     assert (reference.policy, reference.latency) == ("demo", "pi0")
     assert (served.policy, served.latency) == (policy, "none")
+
+
+def test_the_key_of_a_policys_address_is_not_in_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Made()
+    made.answer(7, takes=38, acts=48)
+    row = comparison.tabulate(journeys(made.run()))
+    monkeypatch.setattr(comparison, "measure", lambda _side, _command: row)
+    comparison.run(BenchLatency(out=tmp_path, policy="openpi://host:1?api_key=not-for-others"))
+    left = [path.read_text() for path in (tmp_path / "results.json", tmp_path / "report.html")]
+    for text in (*left, capsys.readouterr().out):
+        assert "not-for-others" not in text
+        assert "openpi://host:1" in text
