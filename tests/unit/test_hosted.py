@@ -137,6 +137,24 @@ def test_an_episode_begins_with_its_first_request_and_is_told_what_was_executed_
 
 
 @pytest.mark.parametrize("rate_hz", [15, 20, 25, 30, 50])
+def test_what_is_less_than_a_step_is_told_with_what_follows(rate_hz: int) -> None:
+    peer = Peer(replace(CARD, rate_hz=rate_hz))
+    host = hosted(peer)
+    schema = host.agree(HELLO)
+    host.answer(job(schema, tick=100))
+    begin = 100
+    for ticks in (13, 1, 7, 30, 2, 11):
+        host.answer(job(schema, **executed(begin, ticks, keys=(ticks - 1,))))
+        begin += ticks
+    told = [question.executed for question in peer.said[2:]]
+    rows = np.concatenate([each.actions[:, 0] for each in told])
+    # A step is what was commanded when it began.
+    assert np.abs(rows - (100 + np.arange(len(rows)) * 50 / rate_hz)).max() < 1.0
+    assert len(rows) == (begin - 100) * rate_hz // 50
+    assert all(list(each.key_ticks[-1:]) == [len(each.actions) - 1][: len(each.actions)] for each in told)
+
+
+@pytest.mark.parametrize("rate_hz", [15, 20, 25, 30, 50])
 def test_the_newest_view_is_told_as_that_after_the_last_step(rate_hz: int) -> None:
     for ticks in range(1, 31):
         peer = Peer(replace(CARD, rate_hz=rate_hz))

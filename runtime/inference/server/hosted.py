@@ -46,7 +46,10 @@ class Hosted:
         self._card = card
         self._arm = arm
         self._episode: tuple[str, int] | None = None
-        self._told_tick = 0
+        self._told = Fraction(0)
+        """The tick until which the peer knows what was executed."""
+        self._rest = np.empty((0, RIG_DOF), np.float32)
+        """What was executed from that tick on, as far as it came: less than a step of the peer."""
 
     def agree(self, hello: wire.Hello) -> wire.Schema:
         """Return what the peer and a rig agree on; see `agreement`."""
@@ -73,7 +76,7 @@ class Hosted:
             self._episode = None
             raise
         self._episode = episode
-        self._told_tick = self._known_tick(job, question)
+        self._told, self._rest = self._known(job, question)
         return self._in_ticks(reply, job.schema)
 
     def close(self) -> None:
@@ -86,7 +89,7 @@ class Hosted:
         The rig tells from a view on what it has executed where the peer has lost its memory of this episode. It is then
         brought to where it was: it answers that view as the first, and is told the rest with the question.
         """
-        self._episode, self._told_tick = None, 0
+        self._episode, self._told = None, Fraction(0)
         until_s = time.monotonic() + question.timeout_s
         self._adapter.reset(question.prompt)
         begun = [view for tick, view in self._keys(job) if tick == 0 < _count(job, "executed")]
@@ -94,15 +97,16 @@ class Hosted:
             return replace(question, executed=None)
         nothing = question.planned[:0]
         self._adapter.infer(replace(question, view=begun[0], planned=nothing, committed=0, executed=None))
-        self._told_tick = job.request.executed_tick
+        self._told = Fraction(job.request.executed_tick)
         return replace(self._question(job), timeout_s=until_s - time.monotonic())
 
-    def _known_tick(self, job: Job, question: Question) -> int:
-        """Return the tick until which the peer knows what was executed: at an episode's beginning, its first view's."""
+    def _known(self, job: Job, question: Question) -> tuple[Fraction, NDArray[np.float32]]:
+        """Return the tick until which the peer knows what was executed, its first view's at first, and what is left."""
         if question.executed is None:
-            return job.request.executed_tick + _count(job, "executed")
-        told = int(len(question.executed.actions) * self._pace(job.schema))
-        return max(self._told_tick, job.request.executed_tick) + told
+            return Fraction(job.request.executed_tick + _count(job, "executed")), self._rest[:0]
+        begin, ticks = self._untold(job)
+        end = begin + len(question.executed.actions) * self._pace(job.schema)
+        return end, ticks[int(end) - int(begin) :]
 
     def _question(self, job: Job) -> Question:
         view = View(
@@ -119,8 +123,8 @@ class Hosted:
         return Question(
             view=view,
             prompt=job.hello.prompt or job.hello.task,
-            planned=_in_steps(planned, pace, whole=False),
-            committed=len(_in_steps(planned[: job.request.committed], pace, whole=False)),
+            planned=_in_steps(planned, pace, ticks_of(len(planned), 1 / pace)),
+            committed=ticks_of(job.request.committed, 1 / pace),
             executed=self._executed(job, view, pace) if job.schema.stateful else None,
             timeout_s=job.request.deadline_ms / 1000.0,
             seed=job.request.seed,
@@ -130,13 +134,21 @@ class Hosted:
         """Return how many ticks of the rig a step of the peer lasts."""
         return Fraction(schema.rate_hz, self._card.rate_hz)
 
+    def _untold(self, job: Job) -> tuple[Fraction, NDArray[np.float32]]:
+        """Return the tick from which on nothing that was executed is told, and the rows from the one that it is in."""
+        rows, first = _numbers(job, "executed", (_count(job, "executed"), RIG_DOF)), job.request.executed_tick
+        ahead = first - int(self._told)
+        if 0 < ahead <= len(self._rest):
+            return self._told, np.concatenate((self._rest[:ahead], rows))
+        return (Fraction(first), rows) if ahead > 0 else (self._told, rows[-ahead:])
+
     def _executed(self, job: Job, newest: View, pace: Fraction) -> Executed:
         """Return the whole steps of what was executed and not yet told; the newest view is that after the last."""
-        ticks = _numbers(job, "executed", (_count(job, "executed"), RIG_DOF))
-        told = min(max(self._told_tick - job.request.executed_tick, 0), len(ticks))
-        steps = _in_steps(ticks[told:], pace, whole=True)
+        begin, ticks = self._untold(job)
+        steps = _in_steps(ticks, pace, int((int(begin) + len(ticks) - begin) / pace))
+        began = begin - job.request.executed_tick
         # A view at a tick was seen when the step before it was done, the newest of all when the last whole one was.
-        rows = [(round((tick - told) / pace) - 1, view) for tick, view in self._keys(job)]
+        rows = [(round((tick - began) / pace) - 1, view) for tick, view in self._keys(job)]
         seen = [(row, view) for row, view in rows if 0 <= row < len(steps) - 1]
         seen += [(len(steps) - 1, newest)] if len(steps) else []
         return Executed(steps, tuple(view for _, view in seen), tuple(row for row, _ in seen))
@@ -251,9 +263,8 @@ def _count(job: Job, name: str) -> int:
     return 0 if array is None or not array.ndim else len(array)
 
 
-def _in_steps(ticks: NDArray[np.float32], pace: Fraction, *, whole: bool) -> NDArray[np.float32]:
-    """Return rows at ticks (n, 14) as steps of `pace` ticks: those that begin within them, or are `whole`."""
-    count = int(len(ticks) / pace) if whole else ticks_of(len(ticks), 1 / pace)
+def _in_steps(ticks: NDArray[np.float32], pace: Fraction, count: int) -> NDArray[np.float32]:
+    """Return the first steps, of `pace` ticks each, of rows at ticks (n, 14)."""
     return resample(ticks.astype(np.float64), pace, count).astype(np.float32)
 
 
