@@ -280,7 +280,8 @@ SYSTEMS: Final = (
         latency_ms=None,
         hardware="",
         source="",
-        tried="LeRobot 0.4.4 and small policies with random weights: ACT, Diffusion, VQ-BeT, TDMPC, SmolVLA",
+        tried="LeRobot 0.4.4 and 0.6.1, small policies with random weights: ACT, Diffusion, VQ-BeT, TDMPC, SmolVLA; "
+        "0.6.1: pi0, pi0.5, Fast-WAM, VLA-JEPA, LingBot-VA",
         hosted=False,
     ),
 )

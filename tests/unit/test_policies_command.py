@@ -129,7 +129,7 @@ def test_nothing_is_claimed_of_a_system_that_was_not_run() -> None:
         if system.server == "no server, in process":
             assert "stand-in" in system.tried or system.tried == "nothing yet"
         elif system.name == "LeRobot":
-            assert "LeRobot 0.4.4 and small policies" in system.tried
+            assert "small policies with random weights" in system.tried
         else:
             assert "emulator" in system.tried
 
