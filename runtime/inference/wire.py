@@ -29,6 +29,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=REASON_CHARS_MAX)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Size = Annotated[int, Meta(ge=0, le=8192)]
+Rate = Annotated[int, Meta(ge=1, le=8192)]
 Code = Literal["u1", "i8", "f4", "f8"]
 ErrorCode = Literal["bad_request", "no_session", "busy", "expired", "failed"]
 ArrayMap = dict[str, NDArray[Any]]
@@ -74,7 +75,7 @@ class RigSchema(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
     arms: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
     joint_names: Annotated[tuple[Name, ...], Meta(max_length=64)]
-    rate_hz: Size
+    rate_hz: Rate
     cameras: Annotated[dict[Name, tuple[Size, Size]], Meta(max_length=16)]
     object_state: bool = False
 
@@ -94,7 +95,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     policy_class: Name
     arms: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
     joint_names: Annotated[tuple[Name, ...], Meta(max_length=64)]
-    rate_hz: Size
+    rate_hz: Rate
     horizon: Size
     execute_steps: Size
     prefix_max: Size

@@ -67,7 +67,7 @@ def test_the_protocol_is_the_one_that_was_agreed() -> None:
         (HELLO | {"rig": RIG | {"arms": names(8)}}, HELLO | {"rig": RIG | {"arms": names(9)}}),
         (HELLO | {"rig": RIG | {"joint_names": names(64)}}, HELLO | {"rig": RIG | {"joint_names": names(65)}}),
         (HELLO | {"rig": RIG | {"rate_hz": 8192}}, HELLO | {"rig": RIG | {"rate_hz": 8193}}),
-        (HELLO | {"rig": RIG | {"rate_hz": 0}}, HELLO | {"rig": RIG | {"rate_hz": -1}}),
+        (HELLO | {"rig": RIG | {"rate_hz": 1}}, HELLO | {"rig": RIG | {"rate_hz": 0}}),
         (
             HELLO | {"rig": RIG | {"cameras": {str(i): (1, 1) for i in range(16)}}},
             HELLO | {"rig": RIG | {"cameras": {str(i): (1, 1) for i in range(17)}}},
