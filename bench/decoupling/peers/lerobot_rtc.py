@@ -1,13 +1,16 @@
 """LeRobot's real-time chunking: its `ActionQueue` and `LatencyTracker`, driven as its example script drives them.
 
-The classes are its own. The two loops around them are in no installed package (examples/rtc/eval_with_real_robot.py
-of LeRobot v0.4.4): what they decide is restated here, their 0.1 s of sleep between two looks at the queue included.
-The chunk itself is guided by the policy's sampler, which is told what LeRobot's policies are told.
+The classes are its own. What the two loops around them decide is restated here, their sleep between two looks at the
+queue included: LeRobot 0.4 has them in an example alone (examples/rtc/eval_with_real_robot.py), 0.6 in a thread of its
+rollout (lerobot/rollout/inference/rtc.py). The chunk itself is guided by the policy's sampler, which is told what
+LeRobot's policies are told; where 0.6 fills a leftover of less than `GUIDED_TICKS` up with zeros, it is not.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Final
 
 import numpy as np
@@ -20,16 +23,30 @@ ASK_AT: Final = 30
 """A chunk is asked for when the queue holds no more actions: `action_queue_size_to_get_new_actions`."""
 GUIDED_TICKS: Final = 10
 """`execution_horizon`: leftover actions that guide the next chunk."""
-IDLE_TICKS: Final = POLICY_HZ // 10
-"""Between two looks at a queue that is full enough."""
+LOSSES_MAX: Final = 10
+"""Errors in a row that end the program of 0.6."""
 _ROUNDING: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A release's inference loop.
+
+    `idle_ticks` are between two looks at a queue that is full enough, `retry_ticks` between a lost answer, which is an
+    error, and the next look; None where an error ends the program.
+    """
+
+    idle_ticks: int
+    retry_ticks: int | None
+
+
+LOOPS: Final = {"0.4": Loop(POLICY_HZ // 10, None), "0.6": Loop(1, POLICY_HZ // 2)}
 
 
 class RtcPeer:
     """One queue with its inference loop. The delay it forecasts is the longest so far, as LeRobot's is.
 
-    A look at the queue falls right before the tick's action is taken, so that the leftover begins with it. A lost
-    answer raises in LeRobot's inference loop and ends the program.
+    A look at the queue falls right before the tick's action is taken, so that the leftover begins with it.
     """
 
     blocking = False
@@ -37,6 +54,7 @@ class RtcPeer:
     def __init__(self, infer: Infer) -> None:
         lerobot = lerobot_rtc()
         self._infer = infer
+        self._loop = LOOPS[version("lerobot").rpartition(".")[0]]
         self._queue = lerobot.queue.ActionQueue(
             lerobot.configuration.RTCConfig(enabled=True, execution_horizon=GUIDED_TICKS)
         )
@@ -44,11 +62,11 @@ class RtcPeer:
         self._look_tick = 0
         self._asked: tuple[Query, int] | None = None
         self._under_way: Array | None = None
-        self._ended = False
+        self._losses = 0
 
     def step(self, tick: int, state: Array) -> Array | None:  # noqa: ARG002
         """Look at the queue if it is time to, then take the tick's action from it."""
-        if self._ended:
+        if self._losses and (self._loop.retry_ticks is None or self._losses >= LOSSES_MAX):
             return None
         self._look(tick)
         action = self._queue.get()
@@ -71,16 +89,19 @@ class RtcPeer:
         self._latencies.add(delay_ticks / POLICY_HZ)
         self._queue.merge(actions, actions, delay_ticks, index)
         self._asked = self._under_way = None
+        self._losses = 0
 
-    def lose(self, tick: int) -> None:  # noqa: ARG002
-        """End the program."""
-        self._ended = True
+    def lose(self, tick: int) -> None:
+        """Note an error: the program has ended, or looks again a while later."""
+        self._asked = self._under_way = None
+        self._losses += 1
+        self._look_tick = tick + (self._loop.retry_ticks or 0)
 
     def _look(self, tick: int) -> None:
         if self._asked is not None or tick < self._look_tick:
             return
         if self._queue.qsize() > ASK_AT:
-            self._look_tick = tick + IDLE_TICKS
+            self._look_tick = tick + self._loop.idle_ticks
             return
         left = self._queue.get_left_over()
         delay_ticks = math.ceil(self._latencies.max() * POLICY_HZ - _ROUNDING)

@@ -83,7 +83,7 @@ _KINDS: Final = (
     PeerKind("lerobot-average", LEROBOT, f"{_ASYNC}, average", _lerobot("average", "deg")),
     PeerKind("lerobot-conservative", LEROBOT, f"{_ASYNC}, conservative", _lerobot("conservative", "deg")),
     PeerKind("lerobot-rad", LEROBOT, f"{_ASYNC}, weighted_average, state in rad", _lerobot("weighted_average", "rad")),
-    PeerKind("lerobot-rtc", LEROBOT, "ActionQueue and LatencyTracker, loops as in its example", _lerobot_rtc),
+    PeerKind("lerobot-rtc", LEROBOT, "ActionQueue and LatencyTracker, loops as in its own", _lerobot_rtc),
     PeerKind("openpi", OPENPI, f"ActionChunkBroker, {OPENPI_EXECUTES} actions", _openpi(OPENPI_EXECUTES)),
     PeerKind("openpi-whole-chunk", OPENPI, "ActionChunkBroker, all actions", _openpi(None)),
 )
