@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.arms import ARM_MODELS
 from runtime.errors import LeadtimeError, UsageError
 from runtime.inference import wire
 from runtime.inference.fit import check_fit
@@ -64,6 +65,7 @@ class ServedLeRobot:
         schema = wire.Schema(
             policy=options.policy.rstrip("/").rpartition("/")[2][-64:],
             policy_class=f"LeRobot {policy.kind}"[:64],
+            arms=(options.arms,) if options.arms else (),
             joint_names=JOINT_NAMES,
             rate_hz=options.rate_hz,
             horizon=policy.horizon,
@@ -136,13 +138,17 @@ def _parse(arguments: Sequence[str]) -> tuple[Options, argparse.Namespace]:
     parser.add_argument("--execute-steps", type=int, default=0, help="steps between two chunks; 0: a quarter chunk")
     parser.add_argument("--units", default="rad", choices=[*UNITS], help="what the policy was trained on")
     parser.add_argument("--rename", action="append", default=[], metavar="MODEL=RIG", help="a camera's name on the rig")
-    parser.add_argument("--arms", default="", metavar="MODEL", help="arm model of a policy that moves hands")
+    parser.add_argument(
+        "--arms", default="", metavar="MODEL", help="arm model that it is for; a rig with others is refused"
+    )
     found = parser.parse_args(arguments)
     pairs = [pair.partition("=") for pair in found.rename]
     if not all(model and rig for model, _, rig in pairs):
         raise UsageError("--rename takes MODEL=RIG, for instance top=cam_high")
     if not 1 <= found.rate_hz <= RATE_HZ_MAX:
         raise UsageError(f"--rate-hz {found.rate_hz}: give the rate of the actions, 1 to {RATE_HZ_MAX} Hz")
+    if found.arms and found.arms not in ARM_MODELS:
+        raise UsageError(f"--arms {found.arms}: unknown arm model; valid: {', '.join(ARM_MODELS)}")
     if found.execute_steps < 0:
         raise UsageError(f"--execute-steps {found.execute_steps}: give a number of steps, or 0 for a quarter chunk")
     if found.insecure and found.keys is not None:

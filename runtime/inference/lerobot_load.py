@@ -30,7 +30,7 @@ UNITS: Final[dict[str, NDArray[np.float64]]] = {
 class Options:
     """What the command line says; `rename` is model's camera -> rig's camera, `execute_steps` 0 for a quarter chunk.
 
-    `arms` is the arm model that a policy's hands are of, empty where none was named.
+    `arms` is the arm model that the policy is for, empty where none was named.
     """
 
     policy: str

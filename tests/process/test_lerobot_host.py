@@ -188,7 +188,6 @@ def test_a_lingbot_va_that_moves_hands_wants_to_know_the_arms(tmp_path: Path) ->
     refused(
         host, policy, 2, "gives poses of two hands; say which arms it drives: --arms MODEL", environment(tmp_path, kind)
     )
-    refused(host, (*policy, "--arms", "x6"), 2, "unknown arm model; valid: ", environment(tmp_path, kind))
 
 
 def grey(tick: int) -> NDArray[np.uint8]:
@@ -399,6 +398,10 @@ def test_a_rig_that_does_not_fit_is_refused(hosted: tuple[StandIn, list[PlainCli
     refusal = client.hello()
     assert isinstance(refusal, wire.Refused)
     assert refusal.reason == "policy 'act' acts at 30 Hz, rig 'sim-x5' at 50 Hz"
+    policy.options = Options("act", "cpu", 50, 0, "rad", {}, arms="piper")
+    refusal = client.hello()
+    assert isinstance(refusal, wire.Refused)
+    assert "piper" in refusal.reason
 
 
 PLAIN = ("-m", "runtime.inference.lerobot_host")
@@ -426,6 +429,7 @@ def test_a_wrong_option_is_refused_in_a_line() -> None:
     )
     refused(PLAIN, ("--policy", "act", "--rate-hz", "0"), 2, "--rate-hz 0: give the rate of the actions, 1 to 1000 Hz")
     refused(PLAIN, ("--policy", "act", "--execute-steps", "-1"), 2, "--execute-steps -1: give a number of steps, or 0")
+    refused(PLAIN, ("--policy", "act", "--arms", "x6"), 2, "unknown arm model; valid: ")
     refused(PLAIN, ("--policy", "act", "--keys", "k", "--insecure"), 2, "leave out one of --keys and --insecure")
     refused(PLAIN, ("--policy", "act", "--keys", "no"), 2, "no/own.key_secret does not exist; leadtime keys --out DIR")
 
