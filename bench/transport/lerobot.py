@@ -3,7 +3,7 @@
 `python -m bench.transport.lerobot serve PORT LATENCY_S` runs its `PolicyServer`, LATENCY_S being the least time that
 it holds an answer back (its default is 1/30 s), `... ask PORT` its `RobotClient`: the observation goes through
 `control_loop_observation`, the chunk through `receive_actions`. Replaced are the robot, the policy and its processors.
-The Python needs lerobot 0.4.4 with its extra async.
+The Python needs lerobot 0.4.4 or 0.6.1 with its extra async.
 """
 
 from __future__ import annotations
