@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
-from runtime.blackbox import parts
+from runtime.blackbox import load_run, parts
 from runtime.board import Board
 from runtime.cli import Run, Teleop
 from runtime.config import RigConfig, load_rig
@@ -35,8 +35,8 @@ from runtime.lock import RigLock
 from runtime.net.keys import ClientKeys
 from runtime.net.sockets import check_endpoint
 from runtime.seed import check_seed
-from runtime.spec import RunSpec
-from runtime.summary import FILE_NAME, as_text, summarise
+from runtime.spec import RunSpec, public
+from runtime.summary import FILE_NAME, as_text, build_summary
 from runtime.supervisor import Supervisor, run_folder
 
 ENDPOINT_SCHEMES: Final = ("tcp://", "ipc://")
@@ -76,25 +76,26 @@ def conduct(command: Run | Teleop, spec: RunSpec) -> int:
             pass  # What a full disk has no room for is lost; the arms go on.
 
     if not spec.teleop:
-        policy = spec.kept().policy
-        _say(f"{policy} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
+        _say(f"{public(spec.policy)} on {spec.rig.name}, task {spec.task}, latency {spec.latency}, merge {spec.merge}")
     supervisor = Supervisor(spec, on_view, on_note)
     with view if view is not None else nullcontext():
         supervisor.run()
     if supervisor.interrupted and not parts(Path(spec.run_dir)):
         _say("interrupted before anything moved")
         return 0
-    summary = summarise(Path(spec.run_dir))
+    run = load_run(Path(spec.run_dir))
+    summary = build_summary(run)
+    text = as_text(summary)
     # One disk may be full, and the other be another.
     try:
         if command.summary is not None:
-            write_text(command.summary, as_text(summary))
+            write_text(command.summary, text)
     finally:
-        write_text(Path(spec.run_dir) / FILE_NAME, as_text(summary))
+        write_text(run.run_dir / FILE_NAME, text)
     if supervisor.interrupted:
         _say(f"interrupted; everything has stopped. The recording is whole: leadtime view {spec.run_dir}")
     else:
-        _say(_closing(summary, write_report(Path(spec.run_dir))))
+        _say(_closing(summary, write_report(run, summary)))
     return 0
 
 

@@ -21,6 +21,7 @@ from runtime.clock import NS_PER_S, NS_PER_US, Clock, MonotonicClock
 from runtime.faults import FAULTS, MILD, Fault
 from runtime.layout import SIDES
 from runtime.shm import TornReadError
+from runtime.spec import public
 from runtime.states import Carriage, Guard, Link, Mode
 
 WIDTH: Final = 80
@@ -115,7 +116,7 @@ class Watcher:
             self.ahead_ms = 0.0 if newest["starved"] else int(newest["ahead_ticks"]) * period_ms
         self.ahead_history_ms.append(self.ahead_ms)
         return Scene(
-            title=f"{spec.rig.name} · {spec.kept().policy} · {spec.task}",
+            title=f"{spec.rig.name} · {public(spec.policy)} · {spec.task}",
             elapsed_s=(now_ns - self.began_ns) / NS_PER_S if self.began_ns else 0.0,
             duration_s=spec.duration_s,
             mode=self.mode,

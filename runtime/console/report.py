@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from runtime.blackbox import ForeseenFrame, Run, StoredFrame, load_run
+from runtime.blackbox import ForeseenFrame, Run, StoredFrame
 from runtime.clock import NS_PER_S
 from runtime.console import figures, page
 from runtime.faults import FAULTS
 from runtime.files import write_text
 from runtime.outcomes import episodes
 from runtime.states import Mode
-from runtime.summary import build_summary
 
 FILE_NAME: Final = "report.html"
 NONE: Final = "-"
@@ -23,15 +22,10 @@ SHEET_FRAMES: Final = 24
 SHEET_FRAMES_OTHER: Final = 8
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write the page of the run in a folder and return its path.
-
-    Raises:
-        LeadtimeError: there is no black box in the folder.
-    """
-    run = load_run(run_dir)
-    path = run_dir / FILE_NAME
-    write_text(path, build_report(run, build_summary(run)))
+def write_report(run: Run, summary: dict[str, Any]) -> Path:
+    """Write the page of a run into its folder and return its path."""
+    path = run.run_dir / FILE_NAME
+    write_text(path, build_report(run, summary))
     return path
 
 

@@ -17,9 +17,10 @@ from runtime.inference.foresight import NOISE, Trust, coarse
 from runtime.layout import CAMERAS
 from runtime.records import FORESEEN_PX
 from runtime.states import Link, Verdict
+from runtime.summary import build_summary
 from tests.process.foreseeing import HORIZON, RIGHT, VALUE
 from tests.process.harness import Session
-from tests.process.test_client import benched
+from tests.process.test_client import Bench, benched
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,15 +37,20 @@ def foreseeing(endpoint: str) -> Iterator[None]:
             process.kill()
 
 
+def lose_trust(bench: Bench) -> None:
+    """Begin an episode, and wait until what the policy foresees is not what comes."""
+    bench.until(lambda: bench.link is Link.READY)
+    bench.view["engaged"], bench.view["epoch"] = 1, 1
+    bench.until(lambda: bool(bench.chunks(1, cold=True)))
+    bench.view["started"] = 1
+    bench.until(lambda: bool(bench.status["distrusted"]))
+
+
 def test_what_a_policy_foresees_is_kept_compared_and_ends_its_trust_where_it_parts_from_what_comes(
     tmp_path: Path,
 ) -> None:
     with benched(tmp_path) as bench, foreseeing(bench.endpoint):
-        bench.until(lambda: bench.link is Link.READY)
-        bench.view["engaged"], bench.view["epoch"] = 1, 1
-        bench.until(lambda: bool(bench.chunks(1, cold=True)))
-        bench.view["started"] = 1
-        bench.until(lambda: bool(bench.status["distrusted"]))
+        lose_trust(bench)
         requests = bench.board["request"].since(0)[0]
         films = bench.board["foreseen"].since(0)[0]
         pictures = bench.board["foreseen_picture"].since(0)[0]
@@ -77,11 +83,7 @@ def test_a_control_process_that_is_started_anew_and_counts_its_epochs_anew_begin
     tmp_path: Path,
 ) -> None:
     with benched(tmp_path) as bench, foreseeing(bench.endpoint):
-        bench.until(lambda: bench.link is Link.READY)
-        bench.view["engaged"], bench.view["epoch"] = 1, 1
-        bench.until(lambda: bool(bench.chunks(1, cold=True)))
-        bench.view["started"] = 1
-        bench.until(lambda: bool(bench.status["distrusted"]))
+        lose_trust(bench)
         bench.view["engaged"], bench.view["started"], bench.view["epoch"] = 0, 0, 0
         bench.until(lambda: not bench.status["distrusted"])
         bench.view["engaged"], bench.view["epoch"] = 1, 1
@@ -117,6 +119,6 @@ def test_what_a_policy_foresees_is_in_the_run_as_it_came_and_beside_what_was_see
     seen = run.frames["cam_high"][0]
     apart = coarse(simplejpeg.decode_jpeg(run.foreseen["cam_high"][0].jpeg)) - coarse(simplejpeg.decode_jpeg(seen.jpeg))
     assert np.abs(apart).mean() < NOISE
-    page = write_report(session.run_dir).read_text(encoding="utf-8")
+    page = write_report(run, build_summary(run)).read_text(encoding="utf-8")
     assert "<h2>cam_high, foreseen</h2>" in page
     assert "foreseen for" in page

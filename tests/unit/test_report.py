@@ -13,6 +13,8 @@ import pytest
 
 from runtime import records
 from runtime.blackbox import load_run
+from runtime.cli import View
+from runtime.commands.view import view
 from runtime.console import figures
 from runtime.console.report import _tiles, build_report, write_report
 from runtime.errors import LeadtimeError
@@ -28,7 +30,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a recorded run."""
     folder = tmp_path_factory.mktemp("run")
     recorded.record(folder, 1000)
-    return write_report(folder).read_text(encoding="utf-8")
+    run = load_run(folder)
+    return write_report(run, build_summary(run)).read_text(encoding="utf-8")
 
 
 def test_the_page_loads_nothing_from_anywhere(html: str) -> None:
@@ -140,4 +143,4 @@ def test_a_run_that_never_ticked_still_has_a_page() -> None:
 
 def test_no_black_box_no_page(tmp_path: Path) -> None:
     with pytest.raises(LeadtimeError, match=r"run\.mcap"):
-        write_report(tmp_path)
+        view(View(tmp_path))
