@@ -63,7 +63,7 @@ class ServedLeRobot:
         sizes = {rig.cameras[name] for name in policy.cameras if name in rig.cameras}
         width_px, height_px = sizes.pop() if len(sizes) == 1 else policy.size_px
         schema = wire.Schema(
-            policy=options.policy.rstrip("/").rpartition("/")[2][-64:],
+            policy=options.name,
             policy_class=f"LeRobot {policy.kind}"[:64],
             arms=(options.arms,) if options.arms else (),
             joint_names=JOINT_NAMES,

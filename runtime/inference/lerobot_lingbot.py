@@ -10,7 +10,6 @@ same session is held with it.
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.inference.adapters.base import AdapterError
+from runtime.inference.adapters.in_process import in_time
 from runtime.inference.adapters.lingbot_moves import HANDS, JointMoves, Moves
 from runtime.inference.adapters.lingbot_va import KEYS_PER_FRAME, PICTURES, LingBotVa, LingBotVaSettings
 from runtime.inference.lerobot_load import UNITS, Loaded, Options, check_joints
@@ -42,7 +42,7 @@ def hosted_lingbot(loaded: Loaded, options: Options) -> Hosted:
         )
     names = loaded.cameras(options)
     settings = LingBotVaSettings(
-        name=options.policy.rstrip("/").rpartition("/")[2][-64:],
+        name=options.name,
         rate_hz=options.rate_hz,
         frames=config.frame_chunk_size,
         steps=config.action_per_frame,
@@ -62,7 +62,7 @@ class LeRobotLingBot:
     def __init__(self, loaded: Loaded, keys: Mapping[str, str]) -> None:
         normalisers: Any = importlib.import_module("lerobot.processor.normalize_processor")
         steps = [step for step in loaded.after.steps if isinstance(step, normalisers.UnnormalizerProcessorStep)]
-        self._torch = loaded.torch
+        self._torch, self._picture = loaded.torch, loaded.picture
         self._policy, self._before, self._after = loaded.policy, loaded.before, loaded.after
         self._keys = keys
         # What the policy's own processor makes of an action, the other way.
@@ -85,15 +85,8 @@ class LeRobotLingBot:
         Raises:
             AdapterError: the policy fails, or is done later than the answer is of use; it cannot be stopped.
         """
-        until_s = time.monotonic() + timeout_s
-        try:
-            with self._torch.inference_mode():
-                answer = self._answer(request)
-        except Exception as error:  # whatever LeRobot raises
-            raise self.refuse(f"failed ({type(error).__name__})") from error
-        if time.monotonic() > until_s:
-            raise self.refuse("did not answer in time")
-        return answer
+        with self._torch.inference_mode():
+            return in_time(lambda: self._answer(request), timeout_s, self.refuse)
 
     def refuse(self, what: str) -> AdapterError:
         """Return the error with the policy's name before it."""
@@ -120,11 +113,7 @@ class LeRobotLingBot:
         return {"action": self._after(rows).detach().cpu().numpy().T.reshape(answered.shape)}
 
     def _seen(self, view: Mapping[str, Any]) -> Any:
-        torch = self._torch
-        pictures = {
-            key: torch.from_numpy(np.array(view[f"{PICTURES}{name}"])).permute(2, 0, 1)[None].to(torch.float32) / 255.0
-            for name, key in self._keys.items()
-        }
+        pictures = {key: self._picture(view[f"{PICTURES}{name}"]) for name, key in self._keys.items()}
         return self._before({**pictures, "task": self._prompt})
 
     def _told(self, state: NDArray[np.float32]) -> Any:

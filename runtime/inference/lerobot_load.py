@@ -41,6 +41,11 @@ class Options:
     rename: Mapping[str, str]
     arms: str = ""
 
+    @property
+    def name(self) -> str:
+        """Return what the policy is called on the wire."""
+        return self.policy.rstrip("/").rpartition("/")[2][-64:]
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -56,6 +61,10 @@ class Loaded:
     after: Any
     keys: Mapping[str, str]
     shapes: Mapping[str, tuple[int, int]]
+
+    def picture(self, image: NDArray[Any]) -> Any:
+        """Return uint8 (h, w, 3) as LeRobot's policies have it: float (1, 3, h, w), 0 to 1."""
+        return self.torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(self.torch.float32) / 255.0
 
     def cameras(self, options: Options) -> tuple[str, ...]:
         """Return what the cameras are called on the rig; UsageError where one is renamed that is not read."""

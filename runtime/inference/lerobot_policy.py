@@ -35,7 +35,7 @@ class LeRobotPolicy:
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self.options = options
         self._scale = UNITS[options.units]
-        self._torch = loaded.torch
+        self._torch, self._picture = loaded.torch, loaded.picture
         self._populate: Any = importlib.import_module("lerobot.policies.utils").populate_queues
         self._policy, self._before, self._after = loaded.policy, loaded.before, loaded.after
         self._reads_state = loaded.config.robot_state_feature is not None
@@ -84,7 +84,7 @@ class LeRobotPolicy:
         if self._reads_state:
             seen[STATE] = torch.from_numpy((state * self._scale).astype(np.float32))[None]
         for picture, (name, shape) in zip(pictures, self._shapes.items(), strict=True):
-            image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(torch.float32) / 255.0
+            image = self._picture(picture)
             if tuple(image.shape[-2:]) != shape:
                 image = torch.nn.functional.interpolate(
                     image, size=shape, mode="bilinear", align_corners=False, antialias=True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UsageError
+from runtime.inference.adapters.answers import Refuse
 from runtime.inference.adapters.base import AdapterError, View
 from runtime.inference.adapters.pictures import stretched
 
@@ -58,16 +60,7 @@ class ReleasedPolicy:
         """
         if self.policy is None:
             raise self.error("was not opened")
-        until_s = time.monotonic() + timeout_s
-        try:
-            found = work(self.policy)
-        except AdapterError:
-            raise
-        except Exception as error:
-            raise self.error(f"failed ({type(error).__name__})") from error
-        if time.monotonic() > until_s:
-            raise self.error("did not answer in time")
-        return found
+        return in_time(lambda: work(self.policy), timeout_s, self.error)
 
     def error(self, what: str) -> AdapterError:
         """Return the error with the policy's name before it."""
@@ -82,6 +75,24 @@ class ReleasedPolicy:
         sys.modules[alias] = module
         spec.loader.exec_module(module)
         return module
+
+
+def in_time(work: Callable[[], Any], timeout_s: float, refuse: Refuse) -> Any:
+    """Return what a model in this process answers.
+
+    Raises what `refuse` makes of one that fails, which is said by its type, or that was done later than the answer is
+    of use; it cannot be stopped.
+    """
+    until_s = time.monotonic() + timeout_s
+    try:
+        found = work()
+    except AdapterError:
+        raise
+    except Exception as error:  # whatever another project raises
+        raise refuse(f"failed ({type(error).__name__})") from error
+    if time.monotonic() > until_s:
+        raise refuse("did not answer in time")
+    return found
 
 
 def robotwin(view: View) -> dict[str, Any]:

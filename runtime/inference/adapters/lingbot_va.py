@@ -157,7 +157,7 @@ class LingBotVa:
             self._moves.begin(start)
         elif question.executed is not None:
             self._commit(question.executed, self._predicted, until_s)
-            leading = self._imagine(question, until_s)
+            leading = self._imagine(question, self._predicted, until_s)
         request = {"obs": self._observation(question.view, question.prompt), "prompt": question.prompt}
         answer = answers.mapping(self._peer.ask(request, until_s - time.monotonic()), self._peer.refuse)
         shape = (self._moves.channels, self._settings.frames, steps)
@@ -187,15 +187,15 @@ class LingBotVa:
         self._tell([self._observation(view, "") for view in views], state, False, until_s)
         self._committed_frames += state.shape[1]
 
-    def _imagine(self, question: Question, until_s: float) -> NDArray[np.float64]:
+    def _imagine(self, question: Question, predicted: NDArray[np.float64], until_s: float) -> NDArray[np.float64]:
         """Tell a server that can predict over them the actions still to be executed; return their rows, if told."""
         steps = self._settings.steps
         frames = round(question.committed / steps)
-        if not self._imagines or not frames or self._predicted is None:
+        if not self._imagines or not frames:
             return np.empty((0, question.planned.shape[1]))
         rows = np.asarray(question.planned[: question.committed], dtype=np.float64)
         at = np.round(np.linspace(len(rows) / (frames * steps), len(rows), frames * steps)).astype(int) - 1
-        state = self._channels(rows[np.maximum(at, 0)], self._predicted)
+        state = self._channels(rows[np.maximum(at, 0)], predicted)
         self._tell([self._observation(question.view, question.prompt)], state, True, until_s)
         return rows
 
