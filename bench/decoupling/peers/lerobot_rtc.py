@@ -1,4 +1,4 @@
-"""LeRobot's real-time chunking: its `ActionQueue` and `LatencyTracker`, driven as its example script drives them.
+"""LeRobot's real-time chunking: its `ActionQueue` and `LatencyTracker`, driven as its own loops drive them.
 
 The classes are its own. What the two loops around them decide is restated here, their sleep between two looks at the
 queue included: LeRobot 0.4 has them in an example alone (examples/rtc/eval_with_real_robot.py), 0.6 in a thread of its
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
@@ -23,8 +23,6 @@ ASK_AT: Final = 30
 """A chunk is asked for when the queue holds no more actions: `action_queue_size_to_get_new_actions`."""
 GUIDED_TICKS: Final = 10
 """`execution_horizon`: leftover actions that guide the next chunk."""
-LOSSES_MAX: Final = 10
-"""Errors in a row that end the program of 0.6."""
 _ROUNDING: Final = 1e-6
 
 
@@ -33,14 +31,16 @@ class Loop:
     """A release's inference loop.
 
     `idle_ticks` are between two looks at a queue that is full enough, `retry_ticks` between a lost answer, which is an
-    error, and the next look; None where an error ends the program.
+    error, and the next look; `losses_max` of them in a row end the program.
     """
 
     idle_ticks: int
-    retry_ticks: int | None
+    losses_max: int
+    retry_ticks: int
 
 
-LOOPS: Final = {"0.4": Loop(POLICY_HZ // 10, None), "0.6": Loop(1, POLICY_HZ // 2)}
+EXAMPLE: Final = Loop(idle_ticks=POLICY_HZ // 10, losses_max=1, retry_ticks=0)
+ROLLOUT: Final = Loop(idle_ticks=1, losses_max=10, retry_ticks=POLICY_HZ // 2)
 
 
 class RtcPeer:
@@ -54,7 +54,7 @@ class RtcPeer:
     def __init__(self, infer: Infer) -> None:
         lerobot = lerobot_rtc()
         self._infer = infer
-        self._loop = LOOPS[version("lerobot").rpartition(".")[0]]
+        self._loop = EXAMPLE if find_spec("lerobot.rollout") is None else ROLLOUT
         self._queue = lerobot.queue.ActionQueue(
             lerobot.configuration.RTCConfig(enabled=True, execution_horizon=GUIDED_TICKS)
         )
@@ -66,7 +66,7 @@ class RtcPeer:
 
     def step(self, tick: int, state: Array) -> Array | None:  # noqa: ARG002
         """Look at the queue if it is time to, then take the tick's action from it."""
-        if self._losses and (self._loop.retry_ticks is None or self._losses >= LOSSES_MAX):
+        if self._losses >= self._loop.losses_max:
             return None
         self._look(tick)
         action = self._queue.get()
@@ -95,7 +95,7 @@ class RtcPeer:
         """Note an error: the program has ended, or looks again a while later."""
         self._asked = self._under_way = None
         self._losses += 1
-        self._look_tick = tick + (self._loop.retry_ticks or 0)
+        self._look_tick = tick + self._loop.retry_ticks
 
     def _look(self, tick: int) -> None:
         if self._asked is not None or tick < self._look_tick:
