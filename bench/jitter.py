@@ -22,8 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.live import conduct, say
+from bench.live import conduct
 from bench.probe import PERIOD_NS
+from bench.say import say
 from runtime.blackbox import load_run
 from runtime.cli import BenchJitter, Run
 from runtime.clock import NS_PER_US

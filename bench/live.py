@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from bench.say import say
 from runtime.board import Board
 from runtime.cli import Run
 from runtime.commands.run import resolve
@@ -36,9 +36,3 @@ def conduct(
     if supervisor.interrupted:
         raise KeyboardInterrupt
     return Path(spec.run_dir)
-
-
-def say(line: str) -> None:
-    """Write a line for whoever looks after the benchmark."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

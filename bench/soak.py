@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.live import conduct, say
+from bench.live import conduct
+from bench.say import say
 from runtime.board import ROLES, Board
 from runtime.cli import BenchSoak, Run
 from runtime.clock import NS_PER_S, MonotonicClock

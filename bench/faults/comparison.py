@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from bench.faults.expect import Finding
 from bench.faults.report import write_report
 from bench.faults.session import play, rig_of
 from bench.faults.table import ROWS, Row
+from bench.say import say
 from runtime.cli import BenchFaults
 from runtime.config import RigConfig
 from runtime.errors import LeadtimeError, UsageError
@@ -45,7 +45,7 @@ def run(command: BenchFaults) -> int:
         # It has the rows of earlier calls too.
         replace_text(command.out / "results.json", json.dumps(table, indent=2) + "\n")
     table = _table(results, physical_times=command.physical_times)
-    _say(f"report: {write_report(command.out, table)}")
+    say(f"report: {write_report(command.out, table)}")
     return int(any(result["held"] is False or result["control_fails"] is False for result in results.values()))
 
 
@@ -84,7 +84,7 @@ def _judge(row: Row, command: BenchFaults) -> dict[str, Any]:
     said = "held" if held else "not injected" if held is None else "BROKEN"
     failed = [name for name, kept in found.checks.items() if not kept]
     blind = {None: "no control", True: "its control fails", False: "ITS CONTROL HOLDS TOO"}[control_fails]
-    _say(f"{row.key:4} {row.title}: {said} {failed or ''} ({_time(row, found)}); {blind}; {found.note}")
+    say(f"{row.key:4} {row.title}: {said} {failed or ''} ({_time(row, found)}); {blind}; {found.note}")
     return _result(row, found, control, held=held, control_fails=control_fails)
 
 
@@ -138,8 +138,3 @@ def _times(rig: RigConfig) -> dict[str, Any]:
         "state_stale_ms": rig.state_stale_ms,
         "request_deadline_ms": rig.request_deadline_ms,
     }
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -20,6 +20,7 @@ import tyro
 
 from bench.faults.plan import Plan
 from bench.faults.virtual import play
+from bench.say import say
 from runtime.faults import FAULTS
 from runtime.files import make_folder
 
@@ -85,10 +86,10 @@ def run(command: Schedules) -> int:
     for tally in _played(command, began_s):
         total.add(tally)
         for seed, what in tally.failures.items():
-            _say(f"{Plan.of(seed).describe()}: {'; '.join(what)}")
+            say(f"{Plan.of(seed).describe()}: {'; '.join(what)}")
         _write(command, total, time.monotonic() - began_s)
     hours = total.ticks * 0.005 / 3600
-    _say(
+    say(
         f"{total.schedules} schedules, {hours:.2f} virtual hours in {time.monotonic() - began_s:.0f} s:"
         f" {len(total.failures)} failed, {total.limit_violations} limit violations"
     )
@@ -116,11 +117,6 @@ def _write(command: Schedules, total: Tally, wall_s: float) -> None:
         "host": {"machine": platform.machine(), "processors": os.cpu_count()},
     }
     (command.out / "schedules.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench.latency.report import write_report
 from bench.latency.stages import CHOSEN, STAGES, Journeys, by_kind, journeys
-from bench.live import conduct, say
+from bench.live import conduct
+from bench.say import say
 from runtime.blackbox import load_run
 from runtime.cli import BenchLatency, Run
 from runtime.clock import NS_PER_MS

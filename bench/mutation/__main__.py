@@ -30,6 +30,7 @@ import tyro
 from bench.mutation.equivalents import EQUIVALENT
 from bench.mutation.mutants import Mutant, mutants
 from bench.mutation.targets import TARGETS, Target
+from bench.say import say
 from runtime.files import make_folder
 
 TIMEOUT_FACTOR: Final = 10.0
@@ -91,7 +92,7 @@ def run(command: Mutation) -> int:
             continue
         verdicts = found.setdefault(target.module, {})
         _try_all(target, verdicts, command, began_s, path, found)
-        _say(_line(target, verdicts))
+        say(_line(target, verdicts))
     return 0
 
 
@@ -122,7 +123,7 @@ def _try_all(
         verdicts[mutant.name] = verdict = _try(target, mutant, patience_s)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         if verdict == SURVIVED and mutant.name not in EQUIVALENT.get(target.module, {}):
-            _say(f"{target.path}:{mutant.line}: {mutant.name}")
+            say(f"{target.path}:{mutant.line}: {mutant.name}")
 
 
 def _line(target: Target, verdicts: dict[str, str]) -> str:
@@ -180,11 +181,6 @@ def _preload() -> None:
     """Import what every test needs, but nothing of the product: a fork then begins with it."""
     for name in ("numpy", "hypothesis", "pytest", "_pytest.assertion.rewrite", "ruckig", "msgspec", "yaml", "mujoco"):
         importlib.import_module(name)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

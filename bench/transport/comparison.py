@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bench.say import say
 from bench.transport import payload
 from bench.transport.contender import PORT, AbsentError, Contender, Seat, seated
 from bench.transport.openpi import SERVER_FILE
@@ -166,13 +167,13 @@ def run(command: BenchTransport) -> int:
     for name, row in results["contenders"].items():
         outside = row["server_outside_model_ms"]
         server = "" if outside is None else f"  server but model p50 {outside['p50']:.2f} p99 {outside['p99']:.2f}"
-        _say(f"{name:22} p50 {row['p50_ms']:8.2f} ms  p99 {row['p99_ms']:8.2f} ms{server}  {row['note']}")
+        say(f"{name:22} p50 {row['p50_ms']:8.2f} ms  p99 {row['p99_ms']:8.2f} ms{server}  {row['note']}")
     for ratio in results["ratios"]:
         aim = "" if ratio["most"] is None else f", at most {ratio['most']:.3g} wanted: {WORDS[ratio['met']]}"
-        _say(f"{ratio['ours']} / {ratio['theirs']}: {ratio['ratio']:.3f}{aim}")
+        say(f"{ratio['ours']} / {ratio['theirs']}: {ratio['ratio']:.3f}{aim}")
     for name, reason in absent.items():
-        _say(f"{name}: not measured: {reason}")
-    _say(f"report: {write_report(command.out, results)}")
+        say(f"{name}: not measured: {reason}")
+    say(f"report: {write_report(command.out, results)}")
     return 0
 
 
@@ -189,7 +190,7 @@ def measure(chosen: list[Contender], absent: dict[str, str], rounds: int, turn: 
         seats: list[Seat] = []
         for contender in chosen:
             # Their imports take most of a run: LeRobot's are torch's, twice for each of three seats.
-            _say(f"starting {contender.name}")
+            say(f"starting {contender.name}")
             try:
                 seats.append(stack.enter_context(seated(contender)))
             except AbsentError as error:
@@ -201,7 +202,7 @@ def measure(chosen: list[Contender], absent: dict[str, str], rounds: int, turn: 
             seat.turn(WARM_UP)
             entry.link_bytes = -seat.carried_bytes()
         for i in range(rounds):
-            _say(f"round {i + 1} of {rounds}")
+            say(f"round {i + 1} of {rounds}")
             for seat, entry in zip(seats, took, strict=True):
                 took_ns, outside_ns = seat.turn(turn)
                 entry.rounds.append(took_ns)
@@ -280,8 +281,3 @@ def _versions(python: str) -> dict[str, str]:
     done = subprocess.run([python, "-c", _VERSIONS % (PACKAGES,)], capture_output=True, text=True, check=False)
     versions: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
     return versions
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
