@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,21 +29,12 @@ from tests.conformance.emulators.dreamzero import DreamZeroProtocol
 from tests.conformance.emulators.numpy_msgpack import packb
 from tests.conformance.emulators.openpi import OpenPiProtocol, drift
 from tests.conformance.emulators.starvla import CHUNK, RIG_TO_STARVLA, StarVlaProtocol, VlaJepaProtocol
-from tests.conformance.emulators.websocket_peer import WebsocketPeer
+from tests.conformance.emulators.websocket_peer import running
 from tests.conformance.emulators.xpolicylab import XPolicyLabProtocol
 from tests.conformance.franka import franka
 from tests.conformance.kinematics import x5_hands
 from tests.conformance.suite import ANSWER_S, PATIENCE_S, PROMPT, home, question, view
 from tests.conformance.websocket_table import STATISTICS
-
-
-@contextmanager
-def running(protocol: Callable[[], Any]) -> Iterator[WebsocketPeer]:
-    peer = WebsocketPeer(protocol)
-    try:
-        yield peer
-    finally:
-        peer.close()
 
 
 @contextmanager

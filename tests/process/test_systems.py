@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,19 +12,9 @@ import pytest
 from runtime.blackbox import load_run
 from runtime.states import Mode
 from tests.conformance.emulators import dreamzero, lingbot_va, openpi
-from tests.conformance.emulators.websocket_peer import Protocol, WebsocketPeer
+from tests.conformance.emulators.websocket_peer import WebsocketPeer, running
 from tests.conformance.franka import example
 from tests.process.harness import Session, leadtime, wait_for
-
-
-@contextmanager
-def running(make: Callable[[], Protocol]) -> Iterator[WebsocketPeer]:
-    """A peer for as long as a run lasts."""
-    peer = WebsocketPeer(make)
-    try:
-        yield peer
-    finally:
-        peer.kill()
 
 
 def address(peer: WebsocketPeer) -> str:

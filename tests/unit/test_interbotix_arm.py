@@ -31,6 +31,7 @@ from runtime.drivers.interbotix.protocol import Instruction, Packet
 from runtime.drivers.interbotix.table import VX300S_SERVOS
 from tests.fake_arm import KinematicArm
 from tests.unit.interbotix_bench import CountedPort, DynamixelBench
+from tests.unit.late_torque import check_late_torque
 
 HOME = VX300S.home_array
 SERVO_NS = 5 * NS_PER_MS
@@ -421,16 +422,7 @@ def test_torque_that_does_not_come_or_goes_is_said(bench: DynamixelBench) -> Non
 
 
 def test_an_arm_whose_torque_comes_late_does_not_jump_to_where_its_target_has_gone(bench: DynamixelBench) -> None:
-    bench.faults.add("torque-lost")
-    arm = bench.arm()
-    arm.open()
-    target = HOME.copy()
-    with pytest.raises(DriverError, match=r"took torque late.* 0\.2"):
-        for tick in range(400):
-            if tick == 200:
-                bench.faults.clear()
-            target[0] = min(0.001 * tick, 0.2)
-            hold(bench, arm, 5 * NS_PER_MS, target)
+    check_late_torque(bench, hold, HOME)
     assert np.abs(np.array(bench.behind.commands)[:, 0]).max() < RAD_PER_TICK
 
 

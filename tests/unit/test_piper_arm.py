@@ -34,6 +34,7 @@ from runtime.drivers.piper.codec import (
 )
 from runtime.drivers.piper.feedback import Fault
 from tests.fake_arm import KinematicArm
+from tests.unit.late_torque import check_late_torque
 from tests.unit.piper_bench import PiperBench
 
 HOME = PIPER.home_array
@@ -386,16 +387,7 @@ def test_after_an_emergency_stop_torque_is_asked_for_until_it_comes(bench: Piper
 
 
 def test_an_arm_whose_torque_comes_late_does_not_jump_to_where_its_target_has_gone(bench: PiperBench) -> None:
-    arm = bench.arm()
-    arm.open()
-    bench.faults.add("torque-lost")
-    target = HOME.copy()
-    with pytest.raises(DriverError, match=r"took torque late.* 0\.2"):
-        for tick in range(400):
-            if tick == 200:
-                bench.faults.clear()
-            target[0] = min(0.001 * tick, 0.2)
-            hold(bench, arm, 5 * NS_PER_MS, target)
+    check_late_torque(bench, hold, HOME)
     assert not bench.behind.commands
 
 

@@ -181,3 +181,8 @@ class WebsocketPeer:
         if how == "late":
             held.wait()
         connection.send(frame)
+
+
+def running(make: Callable[[], Protocol]) -> contextlib.closing[WebsocketPeer]:
+    """A peer for as long as a test talks to it."""
+    return contextlib.closing(WebsocketPeer(make))
