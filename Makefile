@@ -17,9 +17,9 @@ test: lint
 test-models: $(MODELS)/.ready
 	$(MODELS)/bin/pytest --installed --timeout 300 @tests/models.txt
 
-# The server of LeRobot's policies beside a recent LeRobot, which wants Python 3.12: make test-lerobot PYTHON=python3.12
+# What is served of a recent LeRobot and played beside it; it wants Python 3.12: make test-lerobot PYTHON=python3.12
 test-lerobot: $(LEROBOT)/.ready
-	$(LEROBOT)/bin/pytest --timeout 300 tests/process/test_lerobot_host.py
+	$(LEROBOT)/bin/pytest --timeout 300 tests/process/test_lerobot_host.py tests/unit/test_peers.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ $(LEROBOT)/.ready: pyproject.toml
 	  || { echo "LeRobot 0.6 needs Python 3.12; point PYTHON at one: make test-lerobot PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(LEROBOT)
 	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check -e . pytest pytest-timeout hypothesis \
-	  'lerobot[pi,smolvla,fastwam,vla-jepa,lingbot-va,diffusion]==0.6.1'
+	  'lerobot[async,pi,smolvla,fastwam,vla-jepa,lingbot-va,diffusion]==0.6.1'
 	@touch $@
 
 clean:
